@@ -1,0 +1,108 @@
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a folder on disk and a model's output.
+///
+/// Every variant names the file or the image, and the field or tensor in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A JSON file does not parse, or a field of it has the wrong type.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A field of a configuration has a value that cannot be used.
+    #[error("{}: field `{field}`: {message}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field, with dots between levels.
+        field: String,
+        /// What is wrong with it and what is expected.
+        message: String,
+    },
+    /// A weights file is damaged or its header cannot be used.
+    #[error("{}: {message}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A tensor the model needs is in no file.
+    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    MissingTensor {
+        /// The file or folder searched.
+        path: PathBuf,
+        /// The tensor's Hugging Face name.
+        tensor: String,
+    },
+    /// A tensor has another shape than the configuration asks for.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's Hugging Face name.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// An image cannot be read, decoded or used.
+    #[error("image {name}: {message}")]
+    Image {
+        /// The image's path or name.
+        name: String,
+        /// What is wrong and what would be accepted.
+        message: String,
+    },
+    /// A tokenizer file is damaged or lacks a token that the model needs.
+    #[error("{}: {message}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A chat template does not parse or refuses a conversation.
+    #[error("{}: chat template: {message}", path.display())]
+    Template {
+        /// The file that holds the template.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A prompt cannot be used.
+    #[error("prompt {id}: {message}")]
+    Prompt {
+        /// The prompt's id.
+        id: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Tensors given to a model do not fit together.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn field(path: &Path, field: &str, message: impl Into<String>) -> Self {
+        Self::Field { path: path.to_owned(), field: field.to_owned(), message: message.into() }
+    }
+}

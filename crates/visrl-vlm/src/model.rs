@@ -1,0 +1,146 @@
+//! The contract between a vision-language model and everything that samples from it or trains it.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::{Error, KvCache, ProcessedImage};
+
+/// What sampling and training need to know of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of token ids, those beyond the tokenizer included.
+    pub vocab_size: usize,
+    /// Number of decoder layers.
+    pub layers: usize,
+    /// The tokens that end a completion.
+    pub eos_token_ids: Vec<u32>,
+    /// The token that stands for one visual token of an image.
+    pub image_token_id: u32,
+    /// Ids that must not be sampled: a sampled image token would stand for features that do not
+    /// exist.
+    pub unsampled_ids: Vec<u32>,
+}
+
+/// Positions of a prompt's tokens for the rotary embedding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// Time, height and width of each token.
+    pub ids: Vec<[u32; 3]>,
+    /// The position of the first token after the prompt, the same on all three axes.
+    pub next: u32,
+}
+
+/// Sequences of one shape that run through the decoder together.
+///
+/// `groups * rows` sequences get `len` new tokens each, in the order group, row, token. The rows of
+/// a group share the keys and values of its prefix, which are held once.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Number of groups.
+    pub groups: usize,
+    /// Number of sequences in each group.
+    pub rows: usize,
+    /// Number of new tokens of each sequence.
+    pub len: usize,
+    /// Keys and values of earlier tokens; the new tokens' are added.
+    pub cache: KvCache,
+}
+
+impl Segment {
+    /// Prompts of equal length with nothing before them.
+    pub fn prompts(count: usize, len: usize) -> Self {
+        Self { groups: count, rows: 1, len, cache: KvCache::default() }
+    }
+
+    /// The number of new tokens of all its sequences.
+    pub fn tokens(&self) -> usize {
+        self.groups * self.rows * self.len
+    }
+}
+
+/// New tokens for the decoder: those of all segments, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBatch<'a> {
+    /// Token ids, `[tokens]`.
+    pub ids: &'a [u32],
+    /// Rotary positions, `[tokens]`.
+    pub positions: &'a [[u32; 3]],
+    /// Features of the image tokens among `ids`, in order, `[image tokens, hidden]`.
+    pub image_features: Option<&'a Tensor<2>>,
+}
+
+/// What a pass through the decoder is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The keys and values alone: what follows the last layer's is not computed.
+    Cache,
+    /// The hidden states after the final norm, too.
+    Hidden,
+}
+
+/// A model that reads images and text and writes text.
+///
+/// Sampler and learner call the same [`forward`](Self::forward), with the weights on a plain
+/// device or on one that records gradients.
+///
+/// # Adding a model
+/// Implement this trait for a burn module whose fields carry Hugging Face's names; rollout, learner
+/// and trainer need no change.
+pub trait VisionLanguageModel: Module {
+    /// What callers need to know of the model.
+    fn info(&self) -> &ModelInfo;
+
+    /// Encodes images to `[visual tokens of all images, hidden]`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when an image was prepared for another model.
+    fn encode_images(&self, images: &[Arc<ProcessedImage>]) -> Result<Tensor<2>, Error>;
+
+    /// The number of visual tokens of an image with this grid (time, height, width in patches).
+    fn image_tokens(&self, grid: [usize; 3]) -> usize;
+
+    /// The rotary positions of a prompt whose images have these grids.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when image tokens and grids do not match.
+    fn positions(&self, ids: &[u32], grids: &[[usize; 3]]) -> Result<Positions, Error>;
+
+    /// Runs new tokens through the decoder and adds their keys and values to the segments'
+    /// caches.
+    ///
+    /// Returns hidden states after the final norm, `[tokens, hidden]`, for [`Output::Hidden`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] when ids, positions, features and segments do not fit together.
+    fn forward(
+        &self,
+        batch: TokenBatch<'_>,
+        segments: &mut [Segment],
+        output: Output,
+    ) -> Result<Option<Tensor<2>>, Error>;
+
+    /// The matrix from hidden states to logits, `[hidden, vocab]`.
+    fn head(&self) -> Tensor<2>;
+
+    /// The name of the parameter behind [`head`](Self::head), and the gradient of that parameter,
+    /// flattened as it is stored, for `hidden` `[n, hidden]` and `d loss / d logits` `[n, vocab]`.
+    fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> (String, Tensor<1>);
+
+    /// Switches training of the vision tower, merger included, on or off.
+    #[must_use]
+    fn train_vision(self, on: bool) -> Self;
+
+    /// The shape in which Hugging Face stores a parameter, where it is not the one stored here
+    /// (linear weights aside, which are always transposed).
+    fn file_shape(&self, name: &str) -> Option<Vec<usize>>;
+}
+
+/// Ids as a tensor on the device of another.
+pub(crate) fn int_tensor(values: Vec<i64>, device: &burn::tensor::Device) -> Tensor<1, Int> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}

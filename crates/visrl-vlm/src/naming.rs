@@ -1,0 +1,94 @@
+//! Between the paths of burn modules and Hugging Face's parameter names.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+/// Follows a visitor or mapper through a module and knows the name of the parameter it is at.
+///
+/// A module's fields are named as in Hugging Face's, so a name is the path joined by dots, but
+/// that norms call their parameters `gamma` and `beta` here and `weight` and `bias` there, and that
+/// linear weights are stored here as `[in, out]` and there as `[out, in]`.
+#[derive(Clone, Debug, Default)]
+pub struct ParameterPath {
+    path: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl ParameterPath {
+    /// Call from `enter_module`.
+    pub fn enter(&mut self, name: &str, container: &str) {
+        self.path.push(name.to_owned());
+        self.containers.push(container.to_owned());
+    }
+
+    /// Call from `exit_module`.
+    pub fn exit(&mut self) {
+        self.path.pop();
+        self.containers.pop();
+    }
+
+    /// The Hugging Face name of the parameter at this place.
+    pub fn name(&self) -> String {
+        let mut parts: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        if self.containers.iter().rev().any(|container| container.ends_with("Norm"))
+            && let Some(last) = parts.last_mut()
+        {
+            *last = match *last {
+                "gamma" => "weight",
+                "beta" => "bias",
+                other => other,
+            };
+        }
+        parts.join(".")
+    }
+
+    /// Whether the parameter at this place is a linear layer's weight, stored transposed.
+    pub fn is_linear_weight(&self) -> bool {
+        self.containers.iter().any(|container| container == "Struct:Linear")
+            && self.path.last().is_some_and(|last| last == "weight")
+    }
+}
+
+/// A parameter as [`visit_parameters`] shows it.
+#[derive(Debug)]
+pub struct NamedParameter {
+    /// Hugging Face's name.
+    pub name: String,
+    /// The shape as stored here; linear weights are `[in, out]`.
+    pub shape: Vec<usize>,
+    /// Whether it is a linear weight, which Hugging Face stores as `[out, in]`.
+    pub transposed: bool,
+    /// Whether it is trained.
+    pub trainable: bool,
+    /// The values, flattened in the layout stored here, without gradient tracking.
+    pub values: Tensor<1>,
+}
+
+/// Shows every float parameter of a module, in the module's order.
+pub fn visit_parameters<M: Module>(module: &M, show: impl FnMut(NamedParameter)) {
+    struct Visitor<F> {
+        path: ParameterPath,
+        show: F,
+    }
+    impl<F: FnMut(NamedParameter)> ModuleVisitor for Visitor<F> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val();
+            let trainable = tensor.is_require_grad();
+            let tensor = tensor.without_autodiff();
+            (self.show)(NamedParameter {
+                name: self.path.name(),
+                shape: tensor.dims().to_vec(),
+                transposed: self.path.is_linear_weight(),
+                trainable,
+                values: tensor.reshape([-1]),
+            });
+        }
+    }
+    module.visit(&mut Visitor { path: ParameterPath::default(), show });
+}

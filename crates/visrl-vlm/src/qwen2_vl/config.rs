@@ -1,0 +1,254 @@
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::Error;
+use crate::config::{Fields, eos_token_ids, read_json};
+
+/// The shape of a Qwen2-VL model, read from Hugging Face's `config.json`.
+///
+/// Both layouts are read: the flat one of the hub and the nested one (`text_config`,
+/// `rope_parameters`) that transformers 5 writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Qwen2VlConfig {
+    /// The language model.
+    pub text: TextConfig,
+    /// The vision tower.
+    pub vision: VisionConfig,
+    /// Id of `<|image_pad|>`, one per visual token.
+    pub image_token_id: u32,
+    /// Id of `<|video_pad|>`.
+    pub video_token_id: u32,
+    /// The tokens that end a completion.
+    pub eos_token_ids: Vec<u32>,
+    /// The file as it was read, written again on saving.
+    pub raw: Value,
+}
+
+/// The shape of the language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of decoder layers.
+    pub layers: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of token ids, those beyond the tokenizer included.
+    pub vocab_size: usize,
+    /// Epsilon of the RMS norms.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary embedding.
+    pub rope_theta: f64,
+    /// How many rotary frequencies turn with time, height and width; sums to `head_dim / 2`.
+    pub mrope_section: [usize; 3],
+    /// Whether the output matrix is the input embedding.
+    pub tie_word_embeddings: bool,
+}
+
+/// The shape of the vision tower.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    /// Number of blocks.
+    pub depth: usize,
+    /// Width of the tower.
+    pub embed_dim: usize,
+    /// Number of heads.
+    pub heads: usize,
+    /// Width of a block's MLP.
+    pub intermediate_size: usize,
+    /// Colour channels.
+    pub channels: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Frames per patch.
+    pub temporal_patch_size: usize,
+    /// Patches merged into one visual token, along each side.
+    pub merge_size: usize,
+}
+
+impl VisionConfig {
+    /// The number of values in a flattened patch.
+    pub fn patch_dim(&self) -> usize {
+        self.channels * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+}
+
+const MAX_WIDTH: usize = 1 << 17;
+const MAX_VOCAB: usize = 1 << 22;
+const MAX_LAYERS: usize = 1024;
+
+impl Qwen2VlConfig {
+    /// Reads `config.json` and the end tokens of `generation_config.json` in a folder.
+    ///
+    /// # Errors
+    /// A typed error that names the file and the field: a missing file, JSON that does not parse,
+    /// a missing field, a size out of range, sizes that do not divide each other, or another
+    /// `model_type` than `qwen2_vl`.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        let path = dir.join("config.json");
+        let raw = read_json(&path)?;
+        let root = Fields::new(&path, "", &raw);
+        let model_type: String = root.required("model_type")?;
+        if model_type != "qwen2_vl" {
+            let message = format!("is `{model_type}`, but only `qwen2_vl` is supported");
+            return Err(root.error("model_type", message));
+        }
+        let nested = raw.get("text_config").filter(|value| value.is_object());
+        let text_fields = match nested {
+            Some(value) => Fields::new(&path, "text_config", value),
+            None => Fields::new(&path, "", &raw),
+        };
+        let text = Self::text(&path, &text_fields, &root, nested.unwrap_or(&raw))?;
+        let vision_value = raw
+            .get("vision_config")
+            .filter(|value| value.is_object())
+            .ok_or_else(|| root.error("vision_config", "is missing"))?;
+        let vision = Self::vision(&Fields::new(&path, "vision_config", vision_value), &text)?;
+        let mut eos = eos_token_ids(dir, &root)?;
+        if eos.is_empty() {
+            eos = eos_token_ids(dir, &text_fields)?;
+        }
+        let token = |field: &str| -> Result<u32, Error> {
+            let id: u32 = root.required(field)?;
+            if id as usize >= text.vocab_size {
+                let message = format!("is {id}, beyond vocab_size {}", text.vocab_size);
+                return Err(root.error(field, message));
+            }
+            Ok(id)
+        };
+        let (image_token_id, video_token_id) = (token("image_token_id")?, token("video_token_id")?);
+        if eos.is_empty() || eos.iter().any(|&id| id as usize >= text.vocab_size) {
+            let message = format!("{eos:?} does not name tokens below {}", text.vocab_size);
+            return Err(root.error("eos_token_id", message));
+        }
+        Ok(Self { text, vision, image_token_id, video_token_id, eos_token_ids: eos, raw })
+    }
+
+    fn text(
+        path: &Path,
+        fields: &Fields<'_>,
+        root: &Fields<'_>,
+        value: &Value,
+    ) -> Result<TextConfig, Error> {
+        let hidden_size = fields.size("hidden_size", MAX_WIDTH)?;
+        let heads = fields.size("num_attention_heads", hidden_size)?;
+        let kv_heads = fields.size_or("num_key_value_heads", heads, heads)?;
+        if hidden_size % heads != 0 || heads % kv_heads != 0 {
+            let message = format!(
+                "is {heads}; it must divide hidden_size {hidden_size} and be a multiple of \
+                 num_key_value_heads {kv_heads}"
+            );
+            return Err(fields.error("num_attention_heads", message));
+        }
+        let head_dim = fields.size_or("head_dim", MAX_WIDTH, hidden_size / heads)?;
+        if head_dim % 2 != 0 {
+            return Err(fields.error("head_dim", format!("is {head_dim}, but must be even")));
+        }
+        let rope_field =
+            ["rope_parameters", "rope_scaling"].into_iter().find(|f| value.get(*f).is_some());
+        let rope_field = rope_field.ok_or_else(|| fields.error("rope_scaling", "is missing"))?;
+        let rope = Fields::new(path, rope_field, &value[rope_field]);
+        let mrope_section: [usize; 3] = rope.required("mrope_section")?;
+        if mrope_section.iter().try_fold(0usize, |sum, x| sum.checked_add(*x)) != Some(head_dim / 2)
+        {
+            let message = format!("{mrope_section:?} must sum to head_dim / 2 = {}", head_dim / 2);
+            return Err(rope.error("mrope_section", message));
+        }
+        let kind = match rope.optional::<String>("rope_type")? {
+            Some(kind) => kind,
+            None => rope.optional::<String>("type")?.unwrap_or_else(|| "default".into()),
+        };
+        if !matches!(kind.as_str(), "mrope" | "default") {
+            return Err(rope.error("type", format!("is `{kind}`, expected `mrope` or `default`")));
+        }
+        let rope_theta = match rope.optional("rope_theta")? {
+            Some(theta) => theta,
+            None => fields.optional("rope_theta")?.unwrap_or(1e6),
+        };
+        let rms_norm_eps = fields.optional("rms_norm_eps")?.unwrap_or(1e-6);
+        for (field, number) in [("rope_theta", rope_theta), ("rms_norm_eps", rms_norm_eps)] {
+            if !(number > 0.0 && f64::is_finite(number)) {
+                return Err(fields.error(field, format!("is {number}, expected more than 0")));
+            }
+        }
+        let act = fields.optional::<String>("hidden_act")?.unwrap_or_else(|| "silu".into());
+        if act != "silu" {
+            return Err(fields.error("hidden_act", format!("is `{act}`, expected `silu`")));
+        }
+        if fields.optional::<bool>("use_sliding_window")?.unwrap_or(false) {
+            return Err(fields.error("use_sliding_window", "is true, which is not supported"));
+        }
+        let tie_word_embeddings = match root.optional("tie_word_embeddings")? {
+            Some(tie) => tie,
+            None => fields.optional("tie_word_embeddings")?.unwrap_or(false),
+        };
+        Ok(TextConfig {
+            hidden_size,
+            layers: fields.size("num_hidden_layers", MAX_LAYERS)?,
+            heads,
+            kv_heads,
+            head_dim,
+            intermediate_size: fields.size("intermediate_size", MAX_WIDTH * 8)?,
+            vocab_size: fields.size("vocab_size", MAX_VOCAB)?,
+            rms_norm_eps,
+            rope_theta,
+            mrope_section,
+            tie_word_embeddings,
+        })
+    }
+
+    fn vision(fields: &Fields<'_>, text: &TextConfig) -> Result<VisionConfig, Error> {
+        let embed_dim = fields.size("embed_dim", MAX_WIDTH)?;
+        let heads = fields.size("num_heads", embed_dim)?;
+        if embed_dim % heads != 0 || (embed_dim / heads) % 4 != 0 {
+            let message = format!("is {heads}; embed_dim {embed_dim} over it must divide by 4");
+            return Err(fields.error("num_heads", message));
+        }
+        let out = fields.size_or("hidden_size", MAX_WIDTH, text.hidden_size)?;
+        if out != text.hidden_size {
+            let message = format!("is {out}, but the language model has {}", text.hidden_size);
+            return Err(fields.error("hidden_size", message));
+        }
+        let act = fields.optional::<String>("hidden_act")?.unwrap_or_else(|| "quick_gelu".into());
+        if act != "quick_gelu" {
+            return Err(fields.error("hidden_act", format!("is `{act}`, expected `quick_gelu`")));
+        }
+        let ratio: f64 = fields.optional("mlp_ratio")?.unwrap_or(4.0);
+        let intermediate = embed_dim as f64 * ratio;
+        if !(intermediate >= 1.0 && intermediate <= (MAX_WIDTH * 8) as f64) {
+            return Err(fields.error("mlp_ratio", format!("is {ratio}, expected about 4")));
+        }
+        let channels = if fields.optional::<usize>("in_chans")?.is_some() {
+            fields.size("in_chans", 16)?
+        } else {
+            fields.size_or("in_channels", 16, 3)?
+        };
+        Ok(VisionConfig {
+            depth: fields.size("depth", MAX_LAYERS)?,
+            embed_dim,
+            heads,
+            intermediate_size: intermediate as usize,
+            channels,
+            patch_size: fields.size_or("patch_size", 1024, 14)?,
+            temporal_patch_size: fields.size_or("temporal_patch_size", 64, 2)?,
+            merge_size: fields.size_or("spatial_merge_size", 64, 2)?,
+        })
+    }
+}
+
+impl VisionConfig {
+    /// The shape of the patch projection's weight in Hugging Face's files: a convolution whose
+    /// stride is its kernel.
+    pub fn patch_shape(&self) -> [usize; 5] {
+        let side = self.patch_size;
+        [self.embed_dim, self.channels, self.temporal_patch_size, side, side]
+    }
+}

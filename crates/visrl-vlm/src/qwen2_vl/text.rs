@@ -1,0 +1,191 @@
+use burn::module::Module;
+use burn::nn::{Embedding, Linear, RmsNorm};
+use burn::tensor::activation::silu;
+use burn::tensor::Tensor;
+
+use super::TextConfig;
+use crate::attention::{Heads, attend};
+use crate::build::Builder;
+use crate::model::int_tensor;
+use crate::rope::Rotary;
+use crate::{Error, Output, Segment};
+
+#[derive(Module, Debug)]
+pub(super) struct TextModel {
+    pub(super) embed_tokens: Embedding,
+    layers: Vec<DecoderLayer>,
+    norm: RmsNorm,
+}
+
+#[derive(Module, Debug)]
+struct DecoderLayer {
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: Mlp,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl TextModel {
+    pub(super) fn new(build: &mut Builder<'_>, config: &TextConfig) -> Result<Self, Error> {
+        let embed_tokens =
+            build.embedding("model.embed_tokens", config.vocab_size, config.hidden_size)?;
+        let layers = (0..config.layers)
+            .map(|index| DecoderLayer::new(build, &format!("model.layers.{index}"), config))
+            .collect::<Result<_, _>>()?;
+        let norm = build.rms_norm("model.norm", config.hidden_size, config.rms_norm_eps)?;
+        Ok(Self { embed_tokens, layers, norm })
+    }
+
+    pub(super) fn embed(
+        &self,
+        ids: &[u32],
+        features: Option<&Tensor<2>>,
+        image_token: u32,
+    ) -> Result<Tensor<2>, Error> {
+        let table = self.embed_tokens.weight.val();
+        let [vocab, width] = table.dims();
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Input(format!("token id {id} is beyond the vocabulary of {vocab}")));
+        }
+        let device = table.device();
+        let images = ids.iter().filter(|&&id| id == image_token).count();
+        let shape = features.map_or([0, width], |features| features.dims());
+        if shape != [images, width] {
+            return Err(Error::Input(format!(
+                "{images} image tokens for image features of shape {shape:?}"
+            )));
+        }
+        let Some(features) = features else {
+            let index = int_tensor(ids.iter().map(|&id| i64::from(id)).collect(), &device);
+            return Ok(table.select(0, index));
+        };
+        // Text rows, then image rows, then both brought into order.
+        let text: Vec<i64> =
+            ids.iter().filter(|&&id| id != image_token).map(|&id| i64::from(id)).collect();
+        let (mut next_text, mut next_image) = (0, text.len() as i64);
+        let order = ids.iter().map(|&id| {
+            let next = if id == image_token { &mut next_image } else { &mut next_text };
+            *next += 1;
+            *next - 1
+        });
+        let order = int_tensor(order.collect(), &device);
+        if text.is_empty() {
+            return Ok(features.clone());
+        }
+        let text = table.select(0, int_tensor(text, &device));
+        Ok(Tensor::cat(vec![text, features.clone()], 0).select(0, order))
+    }
+
+    pub(super) fn forward(
+        &self,
+        mut hidden: Tensor<2>,
+        positions: &[[u32; 3]],
+        segments: &mut [Segment],
+        output: Output,
+        config: &TextConfig,
+    ) -> Option<Tensor<2>> {
+        let device = hidden.device();
+        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta, &device);
+        let heads = Heads { query: config.heads, kv: config.kv_heads, dim: config.head_dim };
+        let last = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let cache_only = index == last && output == Output::Cache;
+            hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
+        }
+        Some(self.norm.forward(hidden))
+    }
+}
+
+impl DecoderLayer {
+    fn new(build: &mut Builder<'_>, name: &str, config: &TextConfig) -> Result<Self, Error> {
+        let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
+        let query = config.heads * config.head_dim;
+        let kv = config.kv_heads * config.head_dim;
+        let eps = config.rms_norm_eps;
+        let mut linear = |part: &str, shape, bias| {
+            build.linear(&format!("{name}.{part}"), shape, bias, None)
+        };
+        let self_attn = Attention {
+            q_proj: linear("self_attn.q_proj", [hidden, query], true)?,
+            k_proj: linear("self_attn.k_proj", [hidden, kv], true)?,
+            v_proj: linear("self_attn.v_proj", [hidden, kv], true)?,
+            o_proj: linear("self_attn.o_proj", [query, hidden], false)?,
+        };
+        let mlp = Mlp {
+            gate_proj: linear("mlp.gate_proj", [hidden, mlp], false)?,
+            up_proj: linear("mlp.up_proj", [hidden, mlp], false)?,
+            down_proj: linear("mlp.down_proj", [mlp, hidden], false)?,
+        };
+        Ok(Self {
+            input_layernorm: build.rms_norm(&format!("{name}.input_layernorm"), hidden, eps)?,
+            self_attn,
+            post_attention_layernorm: build.rms_norm(
+                &format!("{name}.post_attention_layernorm"),
+                hidden,
+                eps,
+            )?,
+            mlp,
+        })
+    }
+
+    /// The layer's output, or nothing when only its keys and values are wanted.
+    fn forward(
+        &self,
+        hidden: Tensor<2>,
+        index: usize,
+        heads: Heads,
+        rotary: &Rotary,
+        segments: &mut [Segment],
+        cache_only: bool,
+    ) -> Option<Tensor<2>> {
+        let normed = self.input_layernorm.forward(hidden.clone());
+        let attention = &self.self_attn;
+        let keys = rotary.apply(attention.k_proj.forward(normed.clone()));
+        let values = attention.v_proj.forward(normed.clone());
+        let queries = (!cache_only).then(|| rotary.apply(attention.q_proj.forward(normed)));
+        let mixed = attend_segments(heads, segments, index, queries, keys, values)?;
+        let hidden = hidden + attention.o_proj.forward(mixed);
+        let normed = self.post_attention_layernorm.forward(hidden.clone());
+        let gate = silu(self.mlp.gate_proj.forward(normed.clone()));
+        let inner = gate * self.mlp.up_proj.forward(normed);
+        Some(hidden + self.mlp.down_proj.forward(inner))
+    }
+}
+
+fn attend_segments(
+    heads: Heads,
+    segments: &mut [Segment],
+    layer: usize,
+    queries: Option<Tensor<2>>,
+    keys: Tensor<2>,
+    values: Tensor<2>,
+) -> Option<Tensor<2>> {
+    if let [segment] = segments {
+        return attend(heads, segment, layer, queries, [keys, values]);
+    }
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let len = segment.tokens();
+        let cut = |tensor: &Tensor<2>| tensor.clone().narrow(0, start, len);
+        let queries = queries.as_ref().map(cut);
+        parts.extend(attend(heads, segment, layer, queries, [cut(&keys), cut(&values)]));
+        start += len;
+    }
+    (!parts.is_empty()).then(|| Tensor::cat(parts, 0))
+}
