@@ -1,0 +1,196 @@
+use std::path::PathBuf;
+
+use crate::Split;
+
+/// What can be wrong with a data set, a split or a template.
+///
+/// Every variant names the file (or the data set) and the place in it, and says what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file or folder that the data set needs is not there.
+    #[error("{}: not found: {hint}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it is for and what to do.
+        hint: String,
+    },
+    /// A JSON file does not parse, or a field of it has the wrong type.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A row of a text or JSON file cannot be used.
+    #[error("{}: {row}: field `{field}`: {message}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Which row, such as `train[3]` or `line 4`.
+        row: String,
+        /// The field of the row.
+        field: &'static str,
+        /// What is wrong with it and what is expected.
+        message: String,
+    },
+    /// A row points at an image outside the folder of the data set.
+    #[error(
+        "{}: {row}: `{value}` is not a relative path below the data set's folder; \
+         absolute paths and `..` are refused", path.display()
+    )]
+    ImagePath {
+        /// The file.
+        path: PathBuf,
+        /// Which row.
+        row: String,
+        /// The path as it stands there.
+        value: String,
+    },
+    /// A label is not one of the classes.
+    #[error("{}: {row}: label {label} is out of range, there are {classes} classes", path.display())]
+    LabelRange {
+        /// The file, or the name of the data set.
+        path: PathBuf,
+        /// Which row.
+        row: String,
+        /// The label found.
+        label: i64,
+        /// How many classes there are; labels are `0..classes`.
+        classes: usize,
+    },
+    /// One label comes with two class names.
+    #[error(
+        "{}: {row}: label {label} is named `{second}`, but `{first}` in an earlier row",
+        path.display()
+    )]
+    LabelNames {
+        /// The file.
+        path: PathBuf,
+        /// Which row.
+        row: String,
+        /// The label.
+        label: usize,
+        /// The name met first.
+        first: String,
+        /// The other name.
+        second: String,
+    },
+    /// An IDX file starts with the wrong number.
+    #[error("{}: field `magic`: found {found:#010x}, expected {expected:#010x}", path.display())]
+    IdxMagic {
+        /// The file.
+        path: PathBuf,
+        /// The number in the file.
+        found: u32,
+        /// The number of the kind of file expected.
+        expected: u32,
+    },
+    /// An IDX file ends too early.
+    #[error("{}: field `{field}`: truncated, {found} of {expected} bytes are there", path.display())]
+    IdxTruncated {
+        /// The file.
+        path: PathBuf,
+        /// The field that is cut.
+        field: &'static str,
+        /// The bytes the field needs.
+        expected: u64,
+        /// The bytes there are.
+        found: u64,
+    },
+    /// An IDX file goes on after its last item.
+    #[error("{}: field `{field}`: more data than the {expected} bytes of the header", path.display())]
+    IdxTrailing {
+        /// The file.
+        path: PathBuf,
+        /// The field that is too long.
+        field: &'static str,
+        /// The bytes that the header promises.
+        expected: u64,
+    },
+    /// A size in the header of an IDX file is zero or beyond the limits.
+    #[error("{}: field `{field}`: {value} is not in 1..={limit}", path.display())]
+    IdxSize {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest value accepted, from `IdxLimits`.
+        limit: u64,
+    },
+    /// The image file and the label file do not belong together.
+    #[error(
+        "{}: field `count`: {image_count} images, but {label_count} labels in {}",
+        images.display(), labels.display()
+    )]
+    CountMismatch {
+        /// The file of images.
+        images: PathBuf,
+        /// Images in it.
+        image_count: usize,
+        /// The file of labels.
+        labels: PathBuf,
+        /// Labels in it.
+        label_count: usize,
+    },
+    /// A class has fewer rows than were asked for.
+    #[error("{}: class {class} has {found} rows, {needed} are needed", path.display())]
+    ClassTooSmall {
+        /// The file of labels.
+        path: PathBuf,
+        /// The class.
+        class: usize,
+        /// Rows of the class in the file.
+        found: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// The data set does not have this split.
+    #[error("data set `{dataset}` has no {split} split")]
+    NoSplit {
+        /// The data set.
+        dataset: String,
+        /// The split asked for.
+        split: Split,
+    },
+    /// A template cannot be used.
+    #[error("template field `{field}`: {message}")]
+    Template {
+        /// The part of the template: `closed` or `open`.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+    /// An argument or a value of a configuration cannot be used.
+    #[error("field `{field}`: {message}")]
+    Config {
+        /// The field or argument.
+        field: &'static str,
+        /// What is wrong and what is expected.
+        message: String,
+    },
+}
+
+impl Error {
+    /// An I/O error at a path; one that says "not found" keeps its own variant.
+    pub(crate) fn io(path: impl Into<PathBuf>, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        let hint = hint.to_owned();
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing { path, hint },
+            _ => Self::Io { path, source },
+        }
+    }
+}

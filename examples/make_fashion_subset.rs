@@ -1,0 +1,47 @@
+//! Makes the subset of Fashion-MNIST in `assets/fashion-mnist` from the full set.
+//!
+//! ```text
+//! cargo run --release --example make_fashion_subset -- --from FULL_SET --out assets/fashion-mnist
+//! ```
+//!
+//! `FULL_SET` is a folder with the four IDX files of Fashion-MNIST, plain or `.gz`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use visrl_data::{Error, FashionSubset};
+
+/// Makes a small Fashion-MNIST: so many images of each class, in file order.
+#[derive(Parser)]
+struct Args {
+    /// The folder of the full set's four IDX files.
+    #[arg(long)]
+    from: PathBuf,
+    /// The folder to write to; it is made if it is not there.
+    #[arg(long)]
+    out: PathBuf,
+    /// How many training images of each class to leave out before the first one taken.
+    #[arg(long, default_value_t = FashionSubset::default().train.start)]
+    skip: usize,
+    /// Training images taken of each class.
+    #[arg(long, default_value_t = FashionSubset::default().train.len())]
+    train: usize,
+    /// Test images taken of each class.
+    #[arg(long, default_value_t = FashionSubset::default().test.len())]
+    test: usize,
+}
+
+#[allow(clippy::print_stdout)]
+fn main() -> Result<(), Error> {
+    let args = Args::parse();
+    let subset = FashionSubset {
+        train: args.skip..args.skip + args.train,
+        test: 0..args.test,
+    };
+    let (train, test) = subset.write(&args.from, &args.out)?;
+    println!(
+        "{}: {train} training and {test} test images",
+        args.out.display()
+    );
+    Ok(())
+}
