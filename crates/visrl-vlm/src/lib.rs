@@ -6,8 +6,12 @@ mod build;
 mod cache;
 mod config;
 mod error;
+mod features;
 mod model;
 mod naming;
+mod prefill;
+mod pretrained;
+pub use pretrained::*;
 pub mod qwen2_vl;
 mod rope;
 mod save;
@@ -16,6 +20,8 @@ mod weights;
 pub use cache::KvCache;
 pub use config::read_json;
 pub use error::Error;
+pub use features::FeatureStore;
+pub use prefill::{ModelInput, SharedPrompt, prefill};
 pub use model::{
     ModelInfo, Output, Positions, Segment, TokenBatch, VisionLanguageModel,
 };

@@ -1,0 +1,35 @@
+/// What can go wrong while sampling.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model refuses its input.
+    #[error(transparent)]
+    Model(#[from] visrl_vlm::Error),
+    /// A sampling parameter cannot be used.
+    #[error("sampling parameter `{field}`: {message}")]
+    Params {
+        /// The parameter.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A request cannot be met.
+    #[error("prompt {id}: {message}")]
+    Request {
+        /// The prompt's id.
+        id: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The model's logits are not numbers.
+    #[error("prompt {id}: logits hold NaN or infinity at new token {position}; the weights are damaged or training diverged")]
+    NotFinite {
+        /// The prompt's id.
+        id: String,
+        /// The position among the new tokens, from 0.
+        position: usize,
+    },
+    /// The device failed to return a result.
+    #[error("reading from the device: {0}")]
+    Device(String),
+}

@@ -1,0 +1,60 @@
+use visrl_core::{Domain, Example, SeedStream};
+use visrl_data::{ChoiceList, Dataset, Record};
+
+use crate::Error;
+
+/// Deals the examples of training steps: epochs over the records, each in a new order, each
+/// drawing new lists of choices.
+///
+/// What a step gets is a function of (seed, step) alone, so a resumed run goes on with the same
+/// examples.
+#[derive(Debug)]
+pub struct ExampleDealer<'a, D: ?Sized> {
+    dataset: &'a D,
+    records: &'a [Record],
+    choices: ChoiceList,
+    stream: SeedStream,
+}
+
+impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
+    /// Deals these records of a data set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there are none.
+    pub fn new(
+        dataset: &'a D,
+        records: &'a [Record],
+        choices: ChoiceList,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        if records.is_empty() {
+            return Err(Error::config("records", "are empty: there is nothing to train on"));
+        }
+        Ok(Self { dataset, records, choices, stream: SeedStream::new(seed, Domain::Data) })
+    }
+
+    /// The examples of a step that takes `count` of them.
+    ///
+    /// # Errors
+    /// What the data set says of a record.
+    pub fn deal(&self, step: usize, count: usize) -> Result<Vec<Example>, Error> {
+        let size = self.records.len();
+        let mut order: Option<(usize, Vec<usize>)> = None;
+        (step * count..(step + 1) * count)
+            .map(|number| {
+                let epoch = number / size;
+                if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
+                    let mut fresh: Vec<usize> = (0..size).collect();
+                    self.stream.derive(epoch as u64).rng().shuffle(&mut fresh);
+                    order = Some((epoch, fresh));
+                }
+                let index = order.as_ref().map_or(0, |(_, order)| order[number % size]);
+                let mut example = self.dataset.example(&self.records[index], Vec::new())?;
+                let classes = self.dataset.classes();
+                example.choices =
+                    self.choices.draw(classes, &example.label, epoch as u64, index as u64);
+                Ok(example)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,56 @@
+use std::path::PathBuf;
+
+/// What can go wrong while training or evaluating.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model, its files or its input.
+    #[error(transparent)]
+    Model(#[from] visrl_vlm::Error),
+    /// Sampling.
+    #[error(transparent)]
+    Rollout(#[from] visrl_rollout::Error),
+    /// The policy loss or the advantages.
+    #[error(transparent)]
+    Grpo(#[from] visrl_grpo::Error),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] visrl_data::Error),
+    /// A setting cannot be used.
+    #[error("`{field}` {message}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it and what is expected.
+        message: String,
+    },
+    /// A loss or a gradient is not a number.
+    #[error("{what} is not finite at step {step}: lower the learning rate or clip the gradient")]
+    NotFinite {
+        /// Which number.
+        what: &'static str,
+        /// The step, from 0.
+        step: usize,
+    },
+    /// The device failed to return a result.
+    #[error("reading from the device: {0}")]
+    Device(String),
+    /// A file of the run could not be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn device(error: impl std::fmt::Display) -> Self {
+        Self::Device(error.to_string())
+    }
+
+    pub(crate) fn config(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Config { field, message: message.into() }
+    }
+}

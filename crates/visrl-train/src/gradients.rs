@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients as Graph, Tensor};
+use visrl_vlm::ParameterPath;
+
+use crate::Error;
+
+/// Gradients by the names of parameters, flattened in the layout of the parameter.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+impl Gradients {
+    /// Takes the gradients of a module's trained parameters out of a backward pass.
+    pub fn take<M: Module>(mut graph: Graph, module: &M) -> Self {
+        struct Visitor<'a> {
+            path: ParameterPath,
+            graph: &'a mut Graph,
+            found: BTreeMap<String, Tensor<1>>,
+        }
+        impl ModuleVisitor for Visitor<'_> {
+            fn enter_module(&mut self, name: &str, container: &str) {
+                self.path.enter(name, container);
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.path.exit();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = param.val().grad_remove(self.graph) {
+                    self.found.insert(self.path.name(), gradient.reshape([-1]));
+                }
+            }
+        }
+        let mut visitor =
+            Visitor { path: ParameterPath::default(), graph: &mut graph, found: BTreeMap::new() };
+        module.visit(&mut visitor);
+        Self { by_name: visitor.found }
+    }
+
+    /// The gradient of a parameter, flattened.
+    pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
+        self.by_name.get(name)
+    }
+
+    /// All gradients in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<1>)> {
+        self.by_name.iter().map(|(name, gradient)| (name.as_str(), gradient))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Adds a gradient to that of a parameter.
+    pub fn add(&mut self, name: String, gradient: Tensor<1>) {
+        let sum = match self.by_name.remove(&name) {
+            Some(old) => old + gradient,
+            None => gradient,
+        };
+        self.by_name.insert(name, sum);
+    }
+
+    /// Adds all gradients of another batch.
+    pub fn add_all(&mut self, other: Self) {
+        for (name, gradient) in other.by_name {
+            self.add(name, gradient);
+        }
+    }
+
+    /// The Euclidean norm of all gradients taken as one vector.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the number cannot be read.
+    pub fn global_norm(&self) -> Result<f64, Error> {
+        let squares: Vec<_> =
+            self.by_name.values().map(|gradient| gradient.clone().square().sum()).collect();
+        if squares.is_empty() {
+            return Ok(0.0);
+        }
+        let squares: Vec<f32> = Tensor::cat(squares, 0).try_into_vec_as().map_err(Error::device)?;
+        Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+    }
+
+    /// Scales all gradients so that their global norm is at most `max_norm`, as
+    /// `torch.nn.utils.clip_grad_norm_`, and returns the norm before.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the norm cannot be read.
+    pub fn clip(&mut self, max_norm: f64) -> Result<f64, Error> {
+        let norm = self.global_norm()?;
+        let scale = max_norm / (norm + 1e-6);
+        if scale < 1.0 {
+            for gradient in self.by_name.values_mut() {
+                *gradient = gradient.clone() * scale;
+            }
+        }
+        Ok(norm)
+    }
+}

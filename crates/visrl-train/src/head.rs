@@ -1,0 +1,116 @@
+//! From hidden states to log-probabilities and back, in chunks, so that the logits of a long batch
+//! never exist whole.
+
+use std::ops::Range;
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use visrl_vlm::VisionLanguageModel;
+
+use crate::{Error, Gradients};
+
+/// Log-probabilities kept for the backward pass are bounded by this many values per call.
+const KEPT_VALUES: usize = 1 << 26;
+
+/// The forward pass through the head.
+pub(crate) struct HeadPass {
+    /// Log-probability of each target, in nats.
+    pub(crate) logps: Vec<f32>,
+    /// Entropy of each distribution, in nats.
+    pub(crate) entropies: Vec<f32>,
+    chunks: Vec<(Range<usize>, Option<Tensor<2>>)>,
+}
+
+/// Computes log-probabilities of `targets` under the softmax of `hidden` times the model's head.
+///
+/// `hidden` is `[tokens, hidden]` without gradient tracking.
+pub(crate) fn head_forward<M: VisionLanguageModel>(
+    model: &M,
+    hidden: &Tensor<2>,
+    targets: &[u32],
+    chunk: usize,
+    keep: bool,
+) -> Result<HeadPass, Error> {
+    let head = model.head().without_autodiff();
+    let mut pass = HeadPass {
+        logps: Vec::with_capacity(targets.len()),
+        entropies: Vec::with_capacity(targets.len()),
+        chunks: Vec::new(),
+    };
+    let mut kept = 0;
+    for start in (0..targets.len()).step_by(chunk.max(1)) {
+        let range = start..(start + chunk.max(1)).min(targets.len());
+        let logps = chunk_logps(hidden, &head, &range);
+        let index = indices(&targets[range.clone()], hidden);
+        let chosen = logps.clone().gather(1, index);
+        let entropy = -(logps.clone() * logps.clone().exp()).sum_dim(1);
+        let both: Vec<f32> =
+            Tensor::cat(vec![chosen, entropy], 1).try_into_vec_as().map_err(Error::device)?;
+        for pair in both.as_chunks::<2>().0 {
+            pass.logps.push(pair[0]);
+            pass.entropies.push(pair[1]);
+        }
+        kept += range.len() * model.info().vocab_size;
+        let keep = keep && kept <= KEPT_VALUES;
+        pass.chunks.push((range, keep.then_some(logps)));
+    }
+    Ok(pass)
+}
+
+/// What a loss asks of each token: its derivatives.
+pub(crate) struct Coefficients<'a> {
+    /// d loss / d logp of the target.
+    pub(crate) logp: &'a [f32],
+    /// d loss / d entropy of the distribution, where the loss has an entropy term.
+    pub(crate) entropy: Option<&'a [f32]>,
+}
+
+/// The gradient of `sum_t (c_t logp_t + e_t entropy_t)` with respect to `hidden`; the head's own
+/// is added to `gradients`.
+///
+/// With p the softmax, H its entropy and t the target,
+/// `d logp_t / d logits = onehot(t) - p` and `d H / d logits = -p (log p + H)`.
+pub(crate) fn head_backward<M: VisionLanguageModel>(
+    model: &M,
+    hidden: &Tensor<2>,
+    targets: &[u32],
+    coefficients: &Coefficients<'_>,
+    pass: HeadPass,
+    gradients: &mut Gradients,
+) -> Tensor<2> {
+    let head = model.head().without_autodiff();
+    let mut parts = Vec::with_capacity(pass.chunks.len());
+    for (range, logps) in pass.chunks {
+        let logps = logps.unwrap_or_else(|| chunk_logps(hidden, &head, &range));
+        let len = range.len();
+        let column = |values: &[f32]| {
+            let data = TensorData::new(values[range.clone()].to_vec(), [len, 1]);
+            Tensor::<2>::from_data(data, &hidden.device())
+        };
+        let index = indices(&targets[range.clone()], hidden);
+        let of_logp = column(coefficients.logp);
+        let mut factor = of_logp.clone().neg();
+        if let Some(entropy) = coefficients.entropy {
+            // -(c + e (log p + H)) p
+            let shifted = logps.clone() + column(&pass.entropies);
+            let by_logit = factor.expand(shifted.dims()) - shifted * column(entropy);
+            factor = by_logit;
+        }
+        let d_logits = (logps.exp() * factor).scatter(1, index, of_logp, IndexingUpdateOp::Add);
+        let states = hidden.clone().narrow(0, range.start, len);
+        let (name, gradient) = model.head_gradient(states, d_logits.clone());
+        gradients.add(name, gradient);
+        parts.push(d_logits.matmul(head.clone().transpose()));
+    }
+    Tensor::cat(parts, 0)
+}
+
+fn chunk_logps(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
+    let states = hidden.clone().narrow(0, range.start, range.len());
+    log_softmax(states.matmul(head.clone()), 1)
+}
+
+fn indices(targets: &[u32], like: &Tensor<2>) -> Tensor<2, Int> {
+    let ids: Vec<i64> = targets.iter().map(|&id| i64::from(id)).collect();
+    Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), &like.device())
+}

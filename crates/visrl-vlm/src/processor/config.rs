@@ -1,0 +1,352 @@
+//! The settings of Qwen2-VL's image processor and their files.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::decode::Limits;
+use super::raster::AlphaMode;
+use super::resample::Resample;
+use crate::config::Fields;
+use crate::{Error, read_json, write_file_atomically};
+
+/// What happens to an image before the processor's own resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ImagePipeline {
+    /// Nothing: the image as it is.
+    Plain,
+    /// The paper's training: Lanczos to `size` x `size` in the image's own mode, whatever its
+    /// shape, and only then RGB.
+    Paper {
+        /// The side in pixels: 384 in the paper's code.
+        size: usize,
+    },
+    /// The paper's evaluation: RGB, bicubic to the size that Qwen's image loader picks (multiples
+    /// of 28 up to 16,384 visual tokens), and then Lanczos to `size` x `size`.
+    PaperEvaluation {
+        /// The side in pixels: 384 in the paper's code.
+        size: usize,
+    },
+}
+
+impl Default for ImagePipeline {
+    /// The paper's training pipeline at 384 pixels.
+    fn default() -> Self {
+        Self::Paper { size: 384 }
+    }
+}
+
+/// The settings of [`Qwen2VlProcessor`](super::Qwen2VlProcessor).
+///
+/// Defaults are Qwen2-VL's with the paper's pixel bounds and pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Qwen2VlProcessorConfig {
+    /// The fewest pixels of a resized image, where its shape allows.
+    pub min_pixels: usize,
+    /// The most pixels of a resized image.
+    pub max_pixels: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Frames in a patch; an image fills them all.
+    pub temporal_patch_size: usize,
+    /// Patches along a side of the block that becomes one visual token.
+    pub merge_size: usize,
+    /// Whether images are resized; otherwise their sides must be multiples of
+    /// `patch_size * merge_size`.
+    pub do_resize: bool,
+    /// The filter of the resize.
+    pub resample: Resample,
+    /// Whether samples are multiplied by `rescale_factor`.
+    pub do_rescale: bool,
+    /// What the samples, 0 to 255, are multiplied by.
+    pub rescale_factor: f64,
+    /// Whether `image_mean` is subtracted and `image_std` divided by.
+    pub do_normalize: bool,
+    /// Mean of red, green and blue, after rescaling.
+    pub image_mean: [f64; 3],
+    /// Standard deviation of red, green and blue, after rescaling.
+    pub image_std: [f64; 3],
+    /// What happens before the resize.
+    pub pipeline: ImagePipeline,
+    /// What happens to transparency.
+    pub alpha: AlphaMode,
+    /// What an image may cost.
+    pub limits: Limits,
+}
+
+impl Default for Qwen2VlProcessorConfig {
+    fn default() -> Self {
+        Self {
+            min_pixels: 56 * 56,
+            max_pixels: 401_408,
+            patch_size: 14,
+            temporal_patch_size: 2,
+            merge_size: 2,
+            do_resize: true,
+            resample: Resample::Bicubic,
+            do_rescale: true,
+            rescale_factor: 1.0 / 255.0,
+            do_normalize: true,
+            image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            pipeline: ImagePipeline::default(),
+            alpha: AlphaMode::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The key under which settings stand that Hugging Face's files do not have.
+const OWN_KEY: &str = "visrl";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    pipeline: ImagePipeline,
+    alpha: AlphaMode,
+    limits: Limits,
+}
+
+impl Qwen2VlProcessorConfig {
+    /// Reads `processor_config.json` when it holds the image processor's settings (transformers 5),
+    /// or else `preprocessor_config.json`.
+    ///
+    /// Bounds are taken from `min_pixels` and `max_pixels` or from `size`, which may name them
+    /// `shortest_edge` and `longest_edge`. Files not written by [`save`](Self::save) say nothing of
+    /// pipeline, alpha and limits: the pipeline is [`ImagePipeline::Plain`] then, which is what
+    /// transformers does with such a file, and the others are the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file.
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        let nested = dir.join("processor_config.json");
+        if nested.exists() {
+            let value = read_json(&nested)?;
+            if let Some(value) = value.get("image_processor") {
+                return Self::from_value(&nested, "image_processor", value);
+            }
+        }
+        let path = dir.join("preprocessor_config.json");
+        Self::from_value(&path, "", &read_json(&path)?)
+    }
+
+    fn from_value(path: &Path, prefix: &str, value: &Value) -> Result<Self, Error> {
+        if !value.is_object() {
+            return Err(Error::field(path, prefix, "expected an object with settings"));
+        }
+        let fields = Fields::new(path, prefix, value);
+        let or = Self::default();
+        let size = value.get("size").cloned().unwrap_or_default();
+        let size = Fields::new(path, "size", &size);
+        let bound = |name: &str, edge: &str, or: usize| -> Result<usize, Error> {
+            let bound: Option<usize> = match fields.optional(name)? {
+                Some(bound) => Some(bound),
+                None => match size.optional(name)? {
+                    Some(bound) => Some(bound),
+                    None => size.optional(edge)?,
+                },
+            };
+            Ok(bound.unwrap_or(or))
+        };
+        let resample = match fields.optional::<u64>("resample")? {
+            None => or.resample,
+            Some(code) => Resample::from_code(code).ok_or_else(|| {
+                fields.error("resample", format!("is {code}, expected a Pillow filter, 0 to 5"))
+            })?,
+        };
+        if fields.optional("do_convert_rgb")? == Some(false) {
+            return Err(fields.error("do_convert_rgb", "is false, but the model takes RGB only"));
+        }
+        let own: Option<Own> = fields.optional(OWN_KEY)?;
+        let own = own.unwrap_or(Own {
+            pipeline: ImagePipeline::Plain,
+            alpha: or.alpha,
+            limits: or.limits,
+        });
+        let config = Self {
+            min_pixels: bound("min_pixels", "shortest_edge", or.min_pixels)?,
+            max_pixels: bound("max_pixels", "longest_edge", or.max_pixels)?,
+            patch_size: fields.size_or("patch_size", MAX_PATCH, or.patch_size)?,
+            temporal_patch_size: fields.size_or(
+                "temporal_patch_size",
+                MAX_MERGE,
+                or.temporal_patch_size,
+            )?,
+            merge_size: fields.size_or("merge_size", MAX_MERGE, or.merge_size)?,
+            do_resize: fields.optional("do_resize")?.unwrap_or(true),
+            resample,
+            do_rescale: fields.optional("do_rescale")?.unwrap_or(true),
+            rescale_factor: fields.optional("rescale_factor")?.unwrap_or(or.rescale_factor),
+            do_normalize: fields.optional("do_normalize")?.unwrap_or(true),
+            image_mean: fields.optional("image_mean")?.unwrap_or(or.image_mean),
+            image_std: fields.optional("image_std")?.unwrap_or(or.image_std),
+            pipeline: own.pipeline,
+            alpha: own.alpha,
+            limits: own.limits,
+        };
+        config.check().map_err(|(field, message)| fields.error(field, message))?;
+        Ok(config)
+    }
+
+    /// Checks the values: the field and what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let sizes = [
+            ("patch_size", self.patch_size, MAX_PATCH),
+            ("temporal_patch_size", self.temporal_patch_size, MAX_MERGE),
+            ("merge_size", self.merge_size, MAX_MERGE),
+            ("min_pixels", self.min_pixels, MAX_PIXELS),
+            ("max_pixels", self.max_pixels, MAX_PIXELS),
+        ];
+        for (field, value, most) in sizes {
+            if value == 0 || value > most {
+                return Err((field, format!("is {value}, expected 1 to {most}")));
+            }
+        }
+        if self.min_pixels > self.max_pixels {
+            let message = format!("is {}, less than min_pixels {}", self.max_pixels, self.min_pixels);
+            return Err(("max_pixels", message));
+        }
+        if !(self.rescale_factor.is_finite() && self.rescale_factor > 0.0) {
+            let message = format!("is {}, expected a positive number", self.rescale_factor);
+            return Err(("rescale_factor", message));
+        }
+        if !self.image_mean.iter().all(|mean| mean.is_finite()) {
+            return Err(("image_mean", format!("is {:?}, expected numbers", self.image_mean)));
+        }
+        if !self.image_std.iter().all(|&std| std.is_finite() && std as f32 > 0.0) {
+            let message = format!("is {:?}, expected positive numbers", self.image_std);
+            return Err(("image_std", message));
+        }
+        let side = match self.pipeline {
+            ImagePipeline::Plain => return Ok(()),
+            ImagePipeline::Paper { size } | ImagePipeline::PaperEvaluation { size } => size,
+        };
+        if side == 0 || side > MAX_SIDE {
+            return Err(("pipeline", format!("has size {side}, expected 1 to {MAX_SIDE}")));
+        }
+        Ok(())
+    }
+
+    /// Writes `preprocessor_config.json`, which transformers reads as well; what it does not know
+    /// stands in it under `visrl`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the file.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join("preprocessor_config.json");
+        let own = Own { pipeline: self.pipeline, alpha: self.alpha, limits: self.limits };
+        let value = json!({
+            "min_pixels": self.min_pixels,
+            "max_pixels": self.max_pixels,
+            "size": { "shortest_edge": self.min_pixels, "longest_edge": self.max_pixels },
+            "patch_size": self.patch_size,
+            "temporal_patch_size": self.temporal_patch_size,
+            "merge_size": self.merge_size,
+            "do_convert_rgb": true,
+            "do_resize": self.do_resize,
+            "resample": self.resample.code(),
+            "do_rescale": self.do_rescale,
+            "rescale_factor": self.rescale_factor,
+            "do_normalize": self.do_normalize,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2VLProcessor",
+            OWN_KEY: own,
+        });
+        let failed = |source| Error::Json { path: path.clone(), source };
+        let mut text = serde_json::to_string_pretty(&value).map_err(failed)?;
+        text.push('\n');
+        fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
+        write_file_atomically(&path, text.as_bytes())
+    }
+}
+
+const MAX_PATCH: usize = 1024;
+const MAX_MERGE: usize = 64;
+const MAX_PIXELS: usize = 1 << 40;
+const MAX_SIDE: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Qwen2VlProcessorConfig, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();
+        Qwen2VlProcessorConfig::from_dir(dir.path())
+    }
+
+    #[test]
+    fn what_is_saved_is_read() {
+        let config = Qwen2VlProcessorConfig {
+            min_pixels: 28 * 28,
+            max_pixels: 12_544,
+            resample: Resample::Lanczos,
+            image_std: [0.1, 0.2, 0.3],
+            pipeline: ImagePipeline::PaperEvaluation { size: 328 },
+            alpha: AlphaMode::White,
+            limits: Limits { max_pixels: 10_000, max_bytes: 99 },
+            ..Default::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        config.save(dir.path()).unwrap();
+        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap(), config);
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Qwen2VlProcessorConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn bounds_have_three_spellings() {
+        for text in [
+            r#"{"min_pixels": 100, "max_pixels": 200, "size": {"shortest_edge": 1}}"#,
+            r#"{"size": {"min_pixels": 100, "max_pixels": 200}}"#,
+            r#"{"size": {"shortest_edge": 100, "longest_edge": 200}, "min_pixels": null}"#,
+        ] {
+            let config = read(text).unwrap();
+            assert_eq!((config.min_pixels, config.max_pixels), (100, 200), "{text}");
+        }
+        let paper = read("{}").unwrap();
+        assert_eq!((paper.min_pixels, paper.max_pixels), (3136, 401_408));
+        assert_eq!(paper.pipeline, ImagePipeline::Plain);
+    }
+
+    #[test]
+    fn a_nested_file_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let nested = r#"{"image_processor": {"patch_size": 16}}"#;
+        fs::write(dir.path().join("processor_config.json"), nested).unwrap();
+        fs::write(dir.path().join("preprocessor_config.json"), r#"{"patch_size": 8}"#).unwrap();
+        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap().patch_size, 16);
+        fs::write(dir.path().join("processor_config.json"), "{}").unwrap();
+        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap().patch_size, 8);
+    }
+
+    #[test]
+    fn errors_name_file_and_field() {
+        for (text, field) in [
+            (r#"{"patch_size": 0}"#, "patch_size"),
+            (r#"{"patch_size": "14"}"#, "patch_size"),
+            (r#"{"size": {"shortest_edge": -1}}"#, "size.shortest_edge"),
+            (r#"{"min_pixels": 9, "max_pixels": 8}"#, "max_pixels"),
+            (r#"{"resample": 9}"#, "resample"),
+            (r#"{"image_std": [0.1, 0.0, 0.1]}"#, "image_std"),
+            (r#"{"image_mean": [0.1]}"#, "image_mean"),
+            (r#"{"rescale_factor": 0}"#, "rescale_factor"),
+            (r#"{"do_convert_rgb": false}"#, "do_convert_rgb"),
+            (r#"{"visrl": {"pipeline": {"type": "paper"}}}"#, "visrl"),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            assert!(message.contains("preprocessor_config.json"), "{message}");
+            assert!(message.contains(&format!("`{field}`")), "{field}: {message}");
+        }
+        assert!(matches!(read("[]"), Err(Error::Field { .. })));
+        assert!(matches!(read("{"), Err(Error::Json { .. })));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(Qwen2VlProcessorConfig::from_dir(empty.path()), Err(Error::Io { .. })));
+    }
+}

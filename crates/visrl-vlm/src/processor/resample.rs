@@ -1,0 +1,360 @@
+//! Resizing 8-bit and 16-bit images with Pillow's arithmetic.
+//!
+//! The filters, their supports, the windows of taps, the fixed-point weights (22 fractional bits)
+//! and the rounding after each of the two passes are those of Pillow's `Resample.c`, so that a
+//! resized image equals Pillow's in every byte.
+
+use serde::{Deserialize, Serialize};
+
+/// Fractional bits of a fixed-point weight: 32 less 8 for the sample and 2 for overshoot.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+
+/// A resampling filter, by Pillow's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resample {
+    /// The sample whose cell holds the centre of the new one.
+    Nearest,
+    /// Sinc windowed by a sinc, 3 lobes: the filter of the paper's resize to 384 x 384.
+    Lanczos,
+    /// A triangle.
+    Bilinear,
+    /// Keys' cubic with a = -0.5: the filter of Qwen2-VL's processor.
+    #[default]
+    Bicubic,
+    /// The mean of the covered samples.
+    Box,
+    /// A raised cosine window of half-width 1.
+    Hamming,
+}
+
+impl Resample {
+    /// The number that Pillow and Hugging Face configurations use.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Nearest => 0,
+            Self::Lanczos => 1,
+            Self::Bilinear => 2,
+            Self::Bicubic => 3,
+            Self::Box => 4,
+            Self::Hamming => 5,
+        }
+    }
+
+    /// The filter of a number, if there is one.
+    pub fn from_code(code: u64) -> Option<Self> {
+        [Self::Nearest, Self::Lanczos, Self::Bilinear, Self::Bicubic, Self::Box, Self::Hamming]
+            .into_iter()
+            .find(|filter| u64::from(filter.code()) == code)
+    }
+
+    /// Half-width of the filter in samples, at scale 1.
+    fn support(self) -> f64 {
+        match self {
+            Self::Nearest => 0.0,
+            Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Nearest | Self::Box => {
+                if x > -0.5 && x <= 0.5 {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Hamming => {
+                let x = x.abs();
+                if x == 0.0 {
+                    1.0
+                } else if x >= 1.0 {
+                    0.0
+                } else {
+                    let x = x * std::f64::consts::PI;
+                    x.sin() / x * (0.54 + 0.46 * x.cos())
+                }
+            }
+            Self::Bicubic => {
+                const A: f64 = -0.5;
+                let x = x.abs();
+                if x < 1.0 {
+                    ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+                } else if x < 2.0 {
+                    (((x - 5.0) * x + 8.0) * x - 4.0) * A
+                } else {
+                    0.0
+                }
+            }
+            Self::Lanczos => {
+                if (-3.0..3.0).contains(&x) {
+                    sinc(x) * sinc(x / 3.0)
+                } else {
+                    0.0
+                }
+            }
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * std::f64::consts::PI;
+    x.sin() / x
+}
+
+/// The taps of every output sample of one axis.
+struct Taps<W> {
+    /// First input sample and number of taps, per output sample.
+    windows: Vec<(usize, usize)>,
+    /// `stride` weights per output sample, those beyond its taps unused.
+    weights: Vec<W>,
+    stride: usize,
+}
+
+impl<W> Taps<W> {
+    /// First input sample and weights of output sample `i`.
+    fn at(&self, i: usize) -> (usize, &[W]) {
+        let (first, len) = self.windows[i];
+        (first, &self.weights[i * self.stride..i * self.stride + len])
+    }
+
+    /// The input samples that any output sample reads.
+    fn span(&self) -> (usize, usize) {
+        let first = self.windows.first().map_or(0, |w| w.0);
+        let last = self.windows.last().map_or(0, |w| w.0 + w.1);
+        (first, last)
+    }
+}
+
+fn taps(filter: Resample, input: usize, output: usize) -> Taps<f64> {
+    let scale = input as f64 / output as f64;
+    let filter_scale = scale.max(1.0);
+    let support = filter.support() * filter_scale;
+    let stride = support.ceil() as usize * 2 + 1;
+    let mut windows = Vec::with_capacity(output);
+    let mut weights = vec![0.0; output * stride];
+    let inverse = 1.0 / filter_scale;
+    for (i, own) in weights.chunks_exact_mut(stride).enumerate() {
+        let center = (i as f64 + 0.5) * scale;
+        // Casts to unsigned saturate at 0, where Pillow clamps.
+        let first = (center - support + 0.5) as usize;
+        let end = ((center + support + 0.5) as usize).min(input);
+        let len = end.saturating_sub(first).min(stride);
+        let mut sum = 0.0;
+        for (j, weight) in own[..len].iter_mut().enumerate() {
+            *weight = filter.weight(((j + first) as f64 - center + 0.5) * inverse);
+            sum += *weight;
+        }
+        if sum != 0.0 {
+            for weight in &mut own[..len] {
+                *weight /= sum;
+            }
+        }
+        windows.push((first, len));
+    }
+    Taps { windows, weights, stride }
+}
+
+fn fixed_point(taps: Taps<f64>) -> Taps<i32> {
+    let one = f64::from(1u32 << PRECISION_BITS);
+    let round = |w: f64| (w * one + if w < 0.0 { -0.5 } else { 0.5 }) as i32;
+    Taps {
+        windows: taps.windows,
+        weights: taps.weights.into_iter().map(round).collect(),
+        stride: taps.stride,
+    }
+}
+
+fn clip8(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+/// Width and height in samples.
+pub(super) type Size = (usize, usize);
+
+/// Resizes interleaved 8-bit samples with `C` channels.
+pub(super) fn resize_u8<const C: usize>(
+    data: &[u8],
+    from: Size,
+    to: Size,
+    filter: Resample,
+) -> Vec<u8> {
+    let rows = (from.1 != to.1).then(|| fixed_point(taps(filter, from.1, to.1)));
+    // The vertical pass may read fewer rows than there are; only these go through the first pass.
+    let (first, end) = rows.as_ref().map_or((0, from.1), Taps::span);
+    let data = &data[first * from.0 * C..end * from.0 * C];
+    let wide = if from.0 == to.0 {
+        None
+    } else {
+        let columns = fixed_point(taps(filter, from.0, to.0));
+        Some(horizontal::<C>(data, from.0, to.0, &columns))
+    };
+    match (rows, wide) {
+        (Some(rows), Some(wide)) => vertical(&wide, to.0 * C, first, to.1, &rows),
+        (Some(rows), None) => vertical(data, to.0 * C, first, to.1, &rows),
+        (None, Some(wide)) => wide,
+        (None, None) => data.to_vec(),
+    }
+}
+
+fn horizontal<const C: usize>(data: &[u8], from: usize, to: usize, taps: &Taps<i32>) -> Vec<u8> {
+    let height = data.len() / (from * C);
+    let mut out = vec![0; height * to * C];
+    let rows = data.chunks_exact(from * C).zip(out.chunks_exact_mut(to * C));
+    for (row, out) in rows {
+        let (pixels, _) = row.as_chunks::<C>();
+        for (i, out) in out.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+            let (first, weights) = taps.at(i);
+            let mut sums = [1 << (PRECISION_BITS - 1); C];
+            for (pixel, &weight) in pixels[first..].iter().zip(weights) {
+                for (sum, &sample) in sums.iter_mut().zip(pixel) {
+                    *sum += i32::from(sample) * weight;
+                }
+            }
+            *out = sums.map(clip8);
+        }
+    }
+    out
+}
+
+fn vertical(data: &[u8], row: usize, offset: usize, to: usize, taps: &Taps<i32>) -> Vec<u8> {
+    let mut out = vec![0; to * row];
+    let mut sums = vec![0; row];
+    for (i, out) in out.chunks_exact_mut(row).enumerate() {
+        let (first, weights) = taps.at(i);
+        sums.fill(1 << (PRECISION_BITS - 1));
+        let rows = data[(first - offset) * row..].chunks_exact(row);
+        for (samples, &weight) in rows.zip(weights) {
+            for (sum, &sample) in sums.iter_mut().zip(samples) {
+                *sum += i32::from(sample) * weight;
+            }
+        }
+        for (out, &sum) in out.iter_mut().zip(&sums) {
+            *out = clip8(sum);
+        }
+    }
+    out
+}
+
+/// Resizes one channel of 16-bit samples; Pillow works in 64-bit floats here.
+pub(super) fn resize_u16(data: &[u16], from: Size, to: Size, filter: Resample) -> Vec<u16> {
+    let mut image = data.to_vec();
+    if from.0 != to.0 {
+        let taps = taps(filter, from.0, to.0);
+        image = image
+            .chunks_exact(from.0)
+            .flat_map(|row| {
+                let taps = &taps;
+                (0..to.0).map(move |i| {
+                    let (first, weights) = taps.at(i);
+                    let samples = row[first..].iter();
+                    round16(samples.zip(weights).map(|(&s, &w)| f64::from(s) * w).sum())
+                })
+            })
+            .collect();
+    }
+    if from.1 != to.1 {
+        let taps = taps(filter, from.1, to.1);
+        let width = to.0;
+        image = (0..to.1 * width)
+            .map(|i| {
+                let (first, weights) = taps.at(i / width);
+                let column = image[first * width + i % width..].iter().step_by(width);
+                round16(column.zip(weights).map(|(&s, &w)| f64::from(s) * w).sum())
+            })
+            .collect();
+    }
+    image
+}
+
+/// Rounds half away from zero and clips each byte on its own, as Pillow does.
+fn round16(sum: f64) -> u16 {
+    let value = (sum.abs() + 0.5).floor().copysign(sum) as i32;
+    let low = (value % 256).clamp(0, 255) as u16;
+    let high = (value >> 8).clamp(0, 255) as u16;
+    high << 8 | low
+}
+
+/// Picks samples of `C` bytes without mixing them.
+pub(super) fn nearest<const C: usize>(data: &[u8], from: Size, to: Size) -> Vec<u8> {
+    let columns = nearest_indices(from.0, to.0);
+    let mut out = Vec::with_capacity(to.0 * to.1 * C);
+    for y in nearest_indices(from.1, to.1) {
+        let (row, _) = data[y * from.0 * C..(y + 1) * from.0 * C].as_chunks::<C>();
+        for &x in &columns {
+            out.extend_from_slice(&row[x]);
+        }
+    }
+    out
+}
+
+/// Positions are accumulated by addition, as Pillow does, so that rounding falls the same way.
+fn nearest_indices(input: usize, output: usize) -> Vec<usize> {
+    let step = input as f64 / output as f64;
+    let mut position = step * 0.5;
+    (0..output)
+        .map(|_| {
+            let index = (position as usize).min(input - 1);
+            position += step;
+            index
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Resample; 6] = [
+        Resample::Nearest,
+        Resample::Lanczos,
+        Resample::Bilinear,
+        Resample::Bicubic,
+        Resample::Box,
+        Resample::Hamming,
+    ];
+
+    #[test]
+    fn codes_round_trip() {
+        for filter in ALL {
+            assert_eq!(Resample::from_code(u64::from(filter.code())), Some(filter));
+        }
+        assert_eq!(Resample::from_code(6), None);
+    }
+
+    #[test]
+    fn a_constant_image_stays_constant_at_any_size() {
+        for filter in &ALL[1..] {
+            for (from, to) in [((7, 5), (3, 11)), ((1, 1), (9, 4)), ((64, 3), (5, 3))] {
+                let out = resize_u8::<1>(&vec![201; from.0 * from.1], from, to, *filter);
+                assert_eq!(out, vec![201; to.0 * to.1], "{filter:?} {from:?} {to:?}");
+                let out = resize_u16(&vec![51_234; from.0 * from.1], from, to, *filter);
+                assert_eq!(out, vec![51_234; to.0 * to.1], "{filter:?} {from:?} {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn channels_do_not_mix() {
+        let gray: Vec<u8> = (0..60u32).map(|i| (i * 37 % 251) as u8).collect();
+        let rgb: Vec<u8> = gray.iter().flat_map(|&g| [g, 255 - g, 0]).collect();
+        let one = resize_u8::<1>(&gray, (10, 6), (7, 9), Resample::Lanczos);
+        let three = resize_u8::<3>(&rgb, (10, 6), (7, 9), Resample::Lanczos);
+        assert!(three.chunks(3).zip(&one).all(|(rgb, &g)| rgb[0] == g && rgb[2] == 0));
+    }
+
+    #[test]
+    fn nearest_takes_cell_centres() {
+        assert_eq!(nearest_indices(4, 2), [1, 3]);
+        assert_eq!(nearest_indices(2, 5), [0, 0, 1, 1, 1]);
+        assert_eq!(nearest::<2>(&[1, 2, 3, 4], (2, 1), (1, 2)), [3, 4, 3, 4]);
+    }
+}
