@@ -1,0 +1,444 @@
+//! The loop that every loss shares: one pass over the tokens of each row.
+//!
+//! Row by row: count the mask, look at the row once (sequence ratio, corrections, off-policy
+//! mask), then for every token value and derivative at once, written straight into the caller's
+//! gradient. Tokens are taken in small blocks, in stages without branches that become vector code.
+//! Sequence-level ratios add one pass over the row's gradient, while it is in cache. The only
+//! allocation is one row of scratch, and only for an importance correction.
+
+use std::ops::Range;
+
+use crate::batch::TokenBatch;
+use crate::error::{Error, Result};
+use crate::importance::ImportanceLevel;
+use crate::lanes::{BLOCK, Lanes, RangeLanes, gather};
+use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
+use crate::metrics::LossMetrics;
+use crate::normalization::{Normalization, guarded};
+use crate::off_policy;
+use crate::policy_loss::LossSummary;
+use crate::real::Real;
+use crate::terms::{EmptyRows, Terms};
+
+/// Evaluates a loss; see [`PolicyLoss::evaluate_into`](crate::PolicyLoss::evaluate_into).
+pub(crate) fn evaluate<F: Real, S: Surrogate<F>>(
+    surrogate: &S,
+    aggregation: Aggregation,
+    terms: &Terms,
+    batch: &TokenBatch<'_, F>,
+    grad: &mut [F],
+    mut entropy_grad: Option<&mut [F]>,
+) -> Result<LossSummary> {
+    surrogate.validate()?;
+    terms.check(batch)?;
+    Error::check_shape("grad", grad.len(), batch.rows(), batch.len)?;
+    if let Some(entropy_grad) = &entropy_grad {
+        Error::check_shape("entropy_grad", entropy_grad.len(), batch.rows(), batch.len)?;
+    }
+    let counts = batch.normalization.unwrap_or_else(|| terms.count(batch));
+    let mut pass = Pass {
+        surrogate,
+        terms,
+        batch,
+        counts,
+        aggregation,
+        metrics: LossMetrics {
+            kl: terms.needs_reference().then_some(0.0),
+            entropy: batch.entropies.map(|_| 0.0),
+            ..LossMetrics::default()
+        },
+        bonus: 0.0,
+        scratch: Vec::new(),
+    };
+    for row in 0..batch.rows() {
+        let at = batch.row(row);
+        let entropy_grad = entropy_grad.as_deref_mut().map(|g| &mut g[at.clone()]);
+        pass.row(row, &mut grad[at], entropy_grad);
+    }
+    let bonus = terms.entropy_coef * pass.bonus / guarded(counts.entropy_tokens);
+    Ok(LossSummary {
+        loss: pass.metrics.policy_loss - bonus,
+        metrics: pass.metrics,
+    })
+}
+
+/// What the rows of one evaluation share.
+struct Pass<'a, F, S> {
+    surrogate: &'a S,
+    terms: &'a Terms,
+    batch: &'a TokenBatch<'a, F>,
+    counts: Normalization,
+    aggregation: Aggregation,
+    metrics: LossMetrics,
+    /// Sum of the selected tokens' entropies.
+    bonus: f64,
+    /// One row of importance ratios.
+    scratch: Vec<F>,
+}
+
+impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
+    /// Evaluates one row into its part of the gradients.
+    fn row(&mut self, row: usize, grad: &mut [F], entropy_grad: Option<&mut [F]>) {
+        let (batch, terms) = (self.batch, self.terms);
+        let at = batch.row(row);
+        let mask = &batch.mask[at.clone()];
+        let dropped = batch.is_dropped(row, terms.mask_truncated_completions);
+        let tokens = if dropped {
+            0
+        } else {
+            mask.iter().filter(|m| **m).count()
+        };
+        let logps = &batch.logps[at.clone()];
+        let sampled_by = batch.old_logps.map(|old| &old[at.clone()]);
+        let corrected = self.correct(row, sampled_by.unwrap_or(logps), mask);
+        let scratch = std::mem::take(&mut self.scratch);
+        let importance_ratios = match (batch.importance_ratios, corrected) {
+            (Some(ratios), _) => Some(&ratios[at.clone()]),
+            (None, true) => Some(scratch.as_slice()),
+            (None, false) => None,
+        };
+        let view = RowView {
+            advantage: batch.advantages[row],
+            tokens,
+            logps,
+            old_logps: if S::ON_POLICY { None } else { sampled_by },
+            mask,
+            importance_ratios,
+        };
+        let state = self.surrogate.row(&view);
+        self.metrics.rows += 1;
+        if let Some(weight) = self.surrogate.sequence_weight(&state) {
+            let sum = self.metrics.sequence_weight.unwrap_or(0.0);
+            self.metrics.sequence_weight = Some(sum + weight.to_f64());
+        }
+        if tokens == 0 {
+            self.empty_row(grad, entropy_grad);
+        } else {
+            let keep = terms.off_policy_mask_threshold.is_none_or(|threshold| {
+                let sampler = batch.sampler_logps.map(|s| &s[at.clone()]);
+                let sampled = sampler.or(sampled_by).unwrap_or(logps);
+                off_policy::keeps(view.advantage, logps, sampled, mask, tokens, threshold)
+            });
+            self.metrics.off_policy_rows += u64::from(!keep);
+            let fields = Fields {
+                keep,
+                reference: batch
+                    .ref_logps
+                    .filter(|_| terms.needs_reference())
+                    .map(|r| &r[at.clone()]),
+                entropies: batch.entropies.map(|e| &e[at]),
+            };
+            self.tokens(&view, &state, &fields, grad, entropy_grad);
+        }
+        self.scratch = scratch;
+    }
+
+    /// Fills the scratch row with importance ratios, where the loss has to compute them.
+    fn correct(&mut self, row: usize, old: &[F], mask: &[bool]) -> bool {
+        let (Some(correction), Some(sampler), None) = (
+            self.terms.importance_correction,
+            self.batch.sampler_logps,
+            self.batch.importance_ratios,
+        ) else {
+            return false;
+        };
+        self.scratch.resize(self.batch.len, F::ONE);
+        correction.row_into(old, &sampler[self.batch.row(row)], mask, &mut self.scratch);
+        true
+    }
+
+    /// A row without counted tokens.
+    fn empty_row(&mut self, grad: &mut [F], entropy_grad: Option<&mut [F]>) {
+        let unguarded = self.terms.empty_rows == EmptyRows::Nan
+            && self.aggregation == Aggregation::SequenceMean;
+        grad.fill(if unguarded { F::NAN } else { F::ZERO });
+        if unguarded {
+            self.metrics.policy_loss = f64::NAN;
+        }
+        if let Some(entropy_grad) = entropy_grad {
+            entropy_grad.fill(F::ZERO);
+        }
+        self.metrics.empty_rows += 1;
+        self.metrics
+            .add_clips(self.terms.importance_sampling_level, 0, 0, 0);
+    }
+
+    /// A row with counted tokens.
+    fn tokens(
+        &mut self,
+        view: &RowView<'_, F>,
+        state: &S::Row,
+        fields: &Fields<'_, F>,
+        grad: &mut [F],
+        mut entropy_grad: Option<&mut [F]>,
+    ) {
+        let terms = self.terms;
+        let weight = self.aggregation.weight(view.tokens, &self.counts);
+        let level = terms.importance_sampling_level;
+        let shared = (level == ImportanceLevel::Sequence).then(|| {
+            let mean = F::from_f64(view.sum_log_ratio(|d| d) / view.tokens as f64);
+            (mean, mean.exp())
+        });
+        let row = Row {
+            state,
+            keep: fields.keep,
+            shared,
+            weight: F::from_f64(weight),
+            beta: F::from_f64(terms.beta),
+            threshold: self
+                .counts
+                .entropy_threshold
+                .filter(|_| terms.top_entropy_quantile < 1.0),
+            bonus_grad: F::from_f64(-terms.entropy_coef / guarded(self.counts.entropy_tokens)),
+        };
+        let mut sums = Sums::default();
+        let mut start = 0;
+        for grad in grad.chunks_mut(BLOCK) {
+            let at = start..start + grad.len();
+            start = at.end;
+            let entropy_grad = entropy_grad.as_deref_mut().map(|g| &mut g[at.clone()]);
+            if view.mask[at.clone()].contains(&true) {
+                let block = Block::cut(view, fields, at);
+                self.block(&row, &block, grad, entropy_grad, &mut sums);
+            } else {
+                grad.fill(F::ZERO);
+                if let Some(entropy_grad) = entropy_grad {
+                    entropy_grad.fill(F::ZERO);
+                }
+            }
+        }
+        if shared.is_some() {
+            let share = F::from_f64(sums.through_ratio.sum() * weight / view.tokens as f64);
+            for (grad, counted) in grad.iter_mut().zip(view.mask) {
+                if *counted {
+                    *grad += share;
+                }
+            }
+        }
+        self.finish(&sums, view.tokens as u64, weight);
+        match (shared, view.old_logps) {
+            (Some((_, ratio)), _) => self.metrics.add_ratios(1, ratio.to_f64(), ratio, ratio),
+            (None, None) => {
+                let tokens = view.tokens as u64;
+                self.metrics
+                    .add_ratios(tokens, tokens as f64, F::ONE, F::ONE);
+            }
+            (None, Some(_)) => {
+                let (low, high) = sums.ratio_range.range();
+                self.metrics
+                    .add_ratios(view.tokens as u64, sums.ratio.sum(), low, high);
+            }
+        }
+    }
+
+    /// A block of a row with at least one counted token, in stages that each become vector code.
+    #[inline]
+    fn block(
+        &self,
+        row: &Row<'_, F, S::Row>,
+        block: &Block<'_, F>,
+        grad: &mut [F],
+        entropy_grad: Option<&mut [F]>,
+        sums: &mut Sums<F>,
+    ) {
+        let terms = self.terms;
+        let mut counted = [false; BLOCK];
+        counted[..grad.len()].copy_from_slice(block.mask);
+        let logps = gather(block.logps, &counted);
+
+        let (mut log_ratios, mut ratios) = ([F::ZERO; BLOCK], [F::ONE; BLOCK]);
+        if let Some((log_ratio, ratio)) = row.shared {
+            (log_ratios, ratios) = ([log_ratio; BLOCK], [ratio; BLOCK]);
+        } else if let Some(old) = block.old_logps {
+            let old = gather(old, &counted);
+            for t in 0..BLOCK {
+                log_ratios[t] = logps[t] - old[t];
+                ratios[t] = log_ratios[t].exp();
+            }
+            sums.ratio.add(&ratios, &counted);
+            sums.ratio_range.add(&ratios, &counted);
+        }
+
+        let (mut values, mut directs, mut vias) =
+            ([F::ZERO; BLOCK], [F::ZERO; BLOCK], [F::ZERO; BLOCK]);
+        let (mut low, mut high) = (0u32, 0u32);
+        for t in 0..BLOCK {
+            let token = TokenView {
+                logp: logps[t],
+                log_ratio: log_ratios[t],
+                ratio: ratios[t],
+            };
+            let term = self.surrogate.token(row.state, &token);
+            low += u32::from(counted[t] & (term.clip == Clip::Low));
+            high += u32::from(counted[t] & (term.clip == Clip::High));
+            (values[t], directs[t], vias[t]) = (term.loss, term.d_logp, term.d_log_ratio);
+        }
+        sums.low += u64::from(low);
+        sums.high += u64::from(high);
+
+        let mut selected = counted;
+        if let Some(entropies) = block.entropies {
+            let entropies = gather(entropies, &counted);
+            if let Some(threshold) = row.threshold {
+                for t in 0..BLOCK {
+                    selected[t] = counted[t] & (entropies[t].to_f64() >= threshold);
+                }
+            }
+            sums.entropy.add(&entropies, &counted);
+            sums.bonus.add(&entropies, &selected);
+        }
+        sums.selected += selected.iter().map(|s| u64::from(*s)).sum::<u64>();
+        if let Some(entropy_grad) = entropy_grad {
+            for (grad, selected) in entropy_grad.iter_mut().zip(&selected) {
+                *grad = if *selected { row.bonus_grad } else { F::ZERO };
+            }
+        }
+        if let (false, Some(corrections)) = (S::OWNS_CORRECTION, block.importance_ratios) {
+            let corrections = gather(corrections, &counted);
+            for t in 0..BLOCK {
+                values[t] *= corrections[t];
+                directs[t] *= corrections[t];
+                vias[t] *= corrections[t];
+            }
+        }
+        for t in 0..BLOCK {
+            let on = selected[t] & row.keep;
+            values[t] = if on { values[t] } else { F::ZERO };
+            directs[t] = if on { directs[t] } else { F::ZERO };
+            vias[t] = if on { vias[t] } else { F::ZERO };
+        }
+
+        if let Some(reference) = block.ref_logps {
+            let reference = gather(reference, &counted);
+            let (mut kls, mut kl_grads) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
+            terms.kl.block(&logps, &reference, &mut kls, &mut kl_grads);
+            if terms.use_bias_correction_kl {
+                for t in 0..BLOCK {
+                    kls[t] *= ratios[t];
+                    kl_grads[t] *= ratios[t];
+                    vias[t] += row.beta * kls[t];
+                }
+            }
+            for t in 0..BLOCK {
+                values[t] += row.beta * kls[t];
+                directs[t] += row.beta * kl_grads[t];
+            }
+            sums.kl.add(&kls, &counted);
+        }
+        sums.loss.add(&values, &counted);
+        if row.shared.is_some() {
+            sums.through_ratio.add(&vias, &counted);
+        } else {
+            for t in 0..BLOCK {
+                directs[t] += vias[t];
+            }
+        }
+        for ((grad, direct), counted) in grad.iter_mut().zip(&directs).zip(&counted) {
+            *grad = if *counted {
+                *direct * row.weight
+            } else {
+                F::ZERO
+            };
+        }
+    }
+
+    /// Adds a row's sums to those of the batch.
+    fn finish(&mut self, sums: &Sums<F>, tokens: u64, weight: f64) {
+        let metrics = &mut self.metrics;
+        metrics.tokens += tokens;
+        metrics.selected_tokens += sums.selected;
+        metrics.policy_loss += sums.loss.sum() * weight;
+        metrics.kl = metrics.kl.map(|kl| kl + sums.kl.sum());
+        metrics.entropy = metrics.entropy.map(|entropy| entropy + sums.entropy.sum());
+        metrics.add_clips(
+            self.terms.importance_sampling_level,
+            tokens,
+            sums.low,
+            sums.high,
+        );
+        self.bonus += sums.bonus.sum();
+    }
+}
+
+/// The parts of a row that the surrogate does not see.
+struct Fields<'a, F> {
+    /// Whether the policy term counts.
+    keep: bool,
+    /// The reference's log-probabilities, when the KL term is on.
+    reference: Option<&'a [F]>,
+    /// Entropies, when the batch has them.
+    entropies: Option<&'a [F]>,
+}
+
+/// What the tokens of a row share.
+struct Row<'a, F, R> {
+    /// What the surrogate computed for the row.
+    state: &'a R,
+    /// Whether the policy term counts.
+    keep: bool,
+    /// Log ratio and ratio at sequence level.
+    shared: Option<(F, F)>,
+    /// Weight of each token.
+    weight: F,
+    beta: F,
+    /// The entropy at or above which a token is selected.
+    threshold: Option<f64>,
+    /// Derivative of the loss with respect to a selected token's entropy.
+    bonus_grad: F,
+}
+
+/// At most [`BLOCK`] tokens of a row.
+struct Block<'a, F> {
+    mask: &'a [bool],
+    logps: &'a [F],
+    old_logps: Option<&'a [F]>,
+    ref_logps: Option<&'a [F]>,
+    entropies: Option<&'a [F]>,
+    importance_ratios: Option<&'a [F]>,
+}
+
+impl<'a, F: Real> Block<'a, F> {
+    fn cut(view: &RowView<'a, F>, fields: &Fields<'a, F>, at: Range<usize>) -> Self {
+        let cut = |field: Option<&'a [F]>| field.map(|f| &f[at.clone()]);
+        Self {
+            mask: &view.mask[at.clone()],
+            logps: &view.logps[at.clone()],
+            old_logps: cut(view.old_logps),
+            ref_logps: cut(fields.reference),
+            entropies: cut(fields.entropies),
+            importance_ratios: cut(view.importance_ratios),
+        }
+    }
+}
+
+/// Sums over the tokens of a row.
+struct Sums<F> {
+    loss: Lanes,
+    kl: Lanes,
+    entropy: Lanes,
+    bonus: Lanes,
+    ratio: Lanes,
+    ratio_range: RangeLanes<F>,
+    /// Derivative with respect to the row's shared log ratio.
+    through_ratio: Lanes,
+    selected: u64,
+    low: u64,
+    high: u64,
+}
+
+impl<F: Real> Default for Sums<F> {
+    fn default() -> Self {
+        Self {
+            loss: Lanes::default(),
+            kl: Lanes::default(),
+            entropy: Lanes::default(),
+            bonus: Lanes::default(),
+            ratio: Lanes::default(),
+            ratio_range: RangeLanes::default(),
+            through_ratio: Lanes::default(),
+            selected: 0,
+            low: 0,
+            high: 0,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A smooth weight for whole sequences.
+
+use serde::{Deserialize, Serialize};
+
+use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::error::{Error, Result};
+use crate::real::Real;
+
+/// VESPO, variational sequence-level soft policy optimization (arXiv 2602.10693), with the
+/// sequence ratio `w = prod_t p_t / p_old_t` (times the importance correction, where there is
+/// one):
+///
+/// `-detach(phi(w)) * A * logp_t`, `phi(w) = exp(lambda) w^k exp(-lambda w)`
+///
+/// `phi(1) = 1`; a ratio far from 1 on either side fades out. `k` and `lambda` depend on the
+/// sign of the advantage. Token log ratios are bounded to `[-20, 20]` and `log w` to
+/// `[log 1e-8, 20]`. Taken as a mean over all tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vespo {
+    /// Power of the ratio for advantages of zero or more. Default 2.
+    pub k_pos: f64,
+    /// Decay for advantages of zero or more. Default 3.
+    pub lambda_pos: f64,
+    /// Power of the ratio for negative advantages. Default 3.
+    pub k_neg: f64,
+    /// Decay for negative advantages. Default 2.
+    pub lambda_neg: f64,
+}
+
+impl Default for Vespo {
+    fn default() -> Self {
+        Self {
+            k_pos: 2.0,
+            lambda_pos: 3.0,
+            k_neg: 3.0,
+            lambda_neg: 2.0,
+        }
+    }
+}
+
+impl Vespo {
+    /// `phi(w)` for `log w`, in double precision.
+    fn phi(&self, positive: bool, log_w: f64) -> f64 {
+        let (k, lambda) = if positive {
+            (self.k_pos, self.lambda_pos)
+        } else {
+            (self.k_neg, self.lambda_neg)
+        };
+        let lambda = lambda.max(1e-4);
+        let log_w = log_w.clamp(Self::lower(), 20.0);
+        let phi = (lambda + k * log_w - lambda * log_w.exp()).exp();
+        if phi.is_finite() { phi } else { 0.0 }
+    }
+
+    /// The lower bound of logarithms.
+    fn lower() -> f64 {
+        1e-8f64.ln()
+    }
+}
+
+impl<F: Real> Surrogate<F> for Vespo {
+    /// The weight, and `-phi A`.
+    type Row = (F, F);
+
+    const OWNS_CORRECTION: bool = true;
+
+    fn row(&self, row: &RowView<'_, F>) -> (F, F) {
+        let bound = F::from_f64(20.0);
+        let mut log_w = row.sum_log_ratio(|d| d.at_least(-bound).at_most(bound));
+        if let Some(ratios) = row.importance_ratios.filter(|_| row.tokens > 0) {
+            for (ratio, counted) in ratios.iter().zip(row.mask) {
+                if *counted {
+                    log_w += ratio.to_f64().ln().clamp(Self::lower(), 20.0);
+                }
+            }
+        }
+        let phi = F::from_f64(self.phi(row.advantage >= F::ZERO, log_w));
+        (phi, -(phi * row.advantage))
+    }
+
+    #[inline]
+    fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
+        Term {
+            loss: row.1 * token.logp,
+            d_logp: row.1,
+            d_log_ratio: F::ZERO,
+            clip: Clip::None,
+        }
+    }
+
+    fn sequence_weight(&self, row: &(F, F)) -> Option<F> {
+        Some(row.0)
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (field, value) in [
+            ("k_pos", self.k_pos),
+            ("lambda_pos", self.lambda_pos),
+            ("k_neg", self.k_neg),
+            ("lambda_neg", self.lambda_neg),
+        ] {
+            Error::check_config(
+                value.is_finite() && value >= 0.0,
+                field,
+                value,
+                "zero or more",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phi_is_one_on_policy_and_fades_on_both_sides() {
+        let vespo = Vespo::default();
+        for positive in [true, false] {
+            assert_eq!(vespo.phi(positive, 0.0), 1.0);
+            assert!(vespo.phi(positive, -3.0) < 0.1);
+            assert!(vespo.phi(positive, 3.0) < 0.1);
+            assert_eq!(vespo.phi(positive, 1e9), 0.0);
+        }
+    }
+
+    #[test]
+    fn the_correction_enters_the_weight() {
+        let row = RowView {
+            advantage: 1.0,
+            tokens: 1,
+            logps: &[-1.0, -1.0],
+            old_logps: None,
+            mask: &[true, false],
+            importance_ratios: Some(&[0.5, 0.0]),
+        };
+        let (phi, _) = Vespo::default().row(&row);
+        assert!((phi - Vespo::default().phi(true, 0.5f64.ln())).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,82 @@
+//! The contract between a loss and a learner.
+
+use crate::batch::TokenBatch;
+use crate::error::Result;
+use crate::metrics::LossMetrics;
+use crate::normalization::Normalization;
+use crate::real::Real;
+
+/// A policy loss: log-probabilities in, a loss and its derivatives out.
+///
+/// A learner needs nothing else: it computes the log-probabilities, asks for
+/// `d loss / d logp` of each token, and pushes these coefficients back through the model.
+///
+/// The trait is object-safe, so a trainer can hold a `Box<dyn PolicyLoss<f32>>`.
+pub trait PolicyLoss<F: Real>: Send + Sync {
+    /// Evaluates the loss, writing `d loss / d logp` into `grad`, and `d loss / d entropy` into
+    /// `entropy_grad` where one is given; both `[rows, len]`. Every element is written.
+    ///
+    /// # Errors
+    /// A field of the wrong length, a field that the loss needs and the batch lacks, or a
+    /// configuration value outside its range.
+    fn evaluate_into(
+        &self,
+        batch: &TokenBatch<'_, F>,
+        grad: &mut [F],
+        entropy_grad: Option<&mut [F]>,
+    ) -> Result<LossSummary>;
+
+    /// The counts of a batch taken whole, to be given to each of its pieces.
+    ///
+    /// # Errors
+    /// As [`evaluate_into`](Self::evaluate_into).
+    fn normalization(&self, batch: &TokenBatch<'_, F>) -> Result<Normalization>;
+
+    /// Whether batches need `ref_logps`, so that a learner can leave out the reference forward.
+    fn needs_reference(&self) -> bool;
+
+    /// Whether batches need `entropies`.
+    fn needs_entropies(&self) -> bool;
+
+    /// Whether `d loss / d entropy` is not zero, so that a learner must backpropagate it.
+    fn has_entropy_grad(&self) -> bool;
+
+    /// Evaluates the loss into fresh buffers.
+    ///
+    /// # Errors
+    /// As [`evaluate_into`](Self::evaluate_into).
+    fn evaluate(&self, batch: &TokenBatch<'_, F>) -> Result<LossOutput<F>> {
+        let mut grad = vec![F::ZERO; batch.logps.len()];
+        let mut entropy_grad = self.has_entropy_grad().then(|| grad.clone());
+        let LossSummary { loss, metrics } =
+            self.evaluate_into(batch, &mut grad, entropy_grad.as_deref_mut())?;
+        Ok(LossOutput {
+            loss,
+            grad,
+            entropy_grad,
+            metrics,
+        })
+    }
+}
+
+/// The value of a loss, without its gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossSummary {
+    /// The loss, entropy bonus included.
+    pub loss: f64,
+    /// What the tokens looked like.
+    pub metrics: LossMetrics,
+}
+
+/// The value of a loss and its gradients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossOutput<F> {
+    /// The loss, entropy bonus included.
+    pub loss: f64,
+    /// `d loss / d logp`, `[rows, len]`; exactly zero where the mask is false.
+    pub grad: Vec<F>,
+    /// `d loss / d entropy`, `[rows, len]`, when the loss has an entropy bonus.
+    pub entropy_grad: Option<Vec<F>>,
+    /// What the tokens looked like.
+    pub metrics: LossMetrics,
+}

@@ -1,0 +1,199 @@
+//! How beta changes and how the reference follows during a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A value that depends on the step, for beta or for the reference's mixing rate.
+///
+/// In configuration files either `{"type": "constant", "value": 0.04}` or
+/// `{"type": "linear", "start": 0.04, "end": 0.0, "steps": 1000}`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Always the same.
+    Constant {
+        /// The value.
+        value: f64,
+    },
+    /// On a straight line from `start` at step 0 to `end` at step `steps`, then `end`.
+    Linear {
+        /// Value at step 0.
+        start: f64,
+        /// Value at step `steps` and after.
+        end: f64,
+        /// Length of the line in optimizer steps; 0 is `end` from the beginning.
+        steps: u64,
+    },
+}
+
+impl Default for Schedule {
+    /// The paper's beta: constant 0.04.
+    fn default() -> Self {
+        Self::Constant { value: 0.04 }
+    }
+}
+
+impl Schedule {
+    /// The value at an optimizer step, counted from 0.
+    pub fn at(&self, step: u64) -> f64 {
+        match *self {
+            Self::Constant { value } => value,
+            Self::Linear { end, steps, .. } if step >= steps => end,
+            Self::Linear { start, end, steps } => {
+                start + (end - start) * (step as f64 / steps as f64)
+            }
+        }
+    }
+
+    /// Checks that all values lie in `low..=high`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming `field`.
+    fn check(&self, field: &'static str, range: (f64, f64), allowed: &'static str) -> Result<()> {
+        let (first, last) = (self.at(0), self.at(u64::MAX));
+        for value in [first, last] {
+            Error::check_config(value >= range.0 && value <= range.1, field, value, allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the schedule as one of beta.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a value is negative, infinite or not a number.
+    pub fn validate_beta(&self) -> Result<()> {
+        self.check("beta", (0.0, f64::MAX), "zero or more")
+    }
+}
+
+/// When and how the reference policy follows the trained one.
+///
+/// After every `every` optimizer steps the reference's weights become
+/// `mix * policy + (1 - mix) * reference` (TR-DPO, arXiv 2404.09656); `mix` 1 is a plain copy.
+/// The default never refreshes: the paper keeps the base model as its reference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReferenceRefresh {
+    /// Optimizer steps between refreshes; `None`: never. Default none.
+    pub every: Option<u64>,
+    /// The share of the trained policy in the new reference, 0 to 1, at the step of the refresh.
+    /// Default constant 1.
+    pub mix: Schedule,
+}
+
+impl Default for ReferenceRefresh {
+    fn default() -> Self {
+        Self {
+            every: None,
+            mix: Schedule::Constant { value: 1.0 },
+        }
+    }
+}
+
+impl ReferenceRefresh {
+    /// The mixing rate to apply after `steps` optimizer steps have been done; `None`: leave the
+    /// reference alone.
+    pub fn after(&self, steps: u64) -> Option<f64> {
+        let every = self.every.filter(|every| *every > 0)?;
+        (steps > 0 && steps.is_multiple_of(every)).then(|| self.mix.at(steps))
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the period is 0 or a mixing rate lies outside 0 to 1.
+    pub fn validate(&self) -> Result<()> {
+        Error::check_config(self.every != Some(0), "every", 0.0, "one or more, or none")?;
+        self.mix.check("mix", (0.0, 1.0), "between 0 and 1")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_it_should() {
+        let line = Schedule::Linear {
+            start: 1.0,
+            end: 0.5,
+            steps: 10,
+        };
+        assert_eq!(
+            (line.at(0), line.at(5), line.at(10), line.at(99)),
+            (1.0, 0.75, 0.5, 0.5)
+        );
+        assert_eq!(
+            Schedule::Linear {
+                start: 1.0,
+                end: 0.5,
+                steps: 0
+            }
+            .at(0),
+            0.5
+        );
+        assert_eq!(Schedule::default().at(u64::MAX), 0.04);
+    }
+
+    #[test]
+    fn the_reference_follows_on_time() {
+        assert_eq!(ReferenceRefresh::default().after(100), None);
+        let refresh = ReferenceRefresh {
+            every: Some(10),
+            ..Default::default()
+        };
+        assert_eq!((refresh.after(0), refresh.after(9)), (None, None));
+        assert_eq!(
+            (refresh.after(10), refresh.after(20)),
+            (Some(1.0), Some(1.0))
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        assert!(Schedule::Constant { value: -0.1 }.validate_beta().is_err());
+        assert!(
+            Schedule::Linear {
+                start: 0.1,
+                end: f64::NAN,
+                steps: 3
+            }
+            .validate_beta()
+            .is_err()
+        );
+        assert!(Schedule::default().validate_beta().is_ok());
+        assert!(
+            ReferenceRefresh {
+                every: Some(0),
+                ..Default::default()
+            }
+            .validate()
+            .is_err()
+        );
+        let mix = Schedule::Constant { value: 1.5 };
+        assert!(
+            ReferenceRefresh {
+                every: Some(1),
+                mix
+            }
+            .validate()
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn configuration_files() {
+        let line: Schedule =
+            serde_json::from_str(r#"{"type":"linear","start":0.04,"end":0,"steps":9}"#).unwrap();
+        assert_eq!(
+            line,
+            Schedule::Linear {
+                start: 0.04,
+                end: 0.0,
+                steps: 9
+            }
+        );
+        assert!(serde_json::from_str::<Schedule>(r#"{"type":"constant","val":1}"#).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! Devices by name.
+
+use burn::tensor::Device;
+
+/// Why a device cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The text names no device.
+    #[error("`{0}` is not a device; there are `flex`, `cuda:N`, `tch`, `tch:N` and `wgpu`")]
+    Unknown(String),
+    /// The device's backend is not in this build.
+    #[error("device `{device}` needs a build with the feature `{feature}`: add `--features {feature}`")]
+    NotCompiled {
+        /// The device asked for.
+        device: String,
+        /// The feature of this crate that brings its backend.
+        feature: &'static str,
+    },
+    /// The machine has no such device, or its driver does not answer.
+    #[error("device `{device}` is not present on this machine ({found} of its kind found)")]
+    NotPresent {
+        /// The device asked for.
+        device: String,
+        /// How many devices of this kind there are.
+        found: usize,
+    },
+}
+
+/// The device with this name: `flex` (or `cpu`), `cuda` or `cuda:N`, `tch`, `tch:N` (LibTorch on
+/// CUDA device N), `wgpu`. A number left out is 0.
+///
+/// The device is plain: models on it do not record gradients until they are trained.
+///
+/// # Errors
+/// [`DeviceError`] when the name is unknown, the backend is not compiled in, or the device is not
+/// there.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use visrl::parse_device;
+/// assert!(parse_device("flex").is_ok());
+/// let error = parse_device("abacus").unwrap_err().to_string();
+/// assert!(error.contains("`abacus` is not a device"));
+/// # }
+/// ```
+pub fn parse_device(text: &str) -> Result<Device, DeviceError> {
+    let unknown = || DeviceError::Unknown(text.to_owned());
+    let (kind, number) = match text.split_once(':') {
+        Some((kind, number)) => (kind, Some(number.parse::<usize>().map_err(|_| unknown())?)),
+        None => (text, None),
+    };
+    match (kind, number) {
+        ("flex" | "cpu", None) => flex(text),
+        ("cuda", number) => cuda(text, number.unwrap_or(0)),
+        ("tch", number) => tch(text, number),
+        ("wgpu", None) => wgpu(text),
+        _ => Err(unknown()),
+    }
+}
+
+#[allow(dead_code)] // Which of these are called depends on the features.
+fn not_compiled(device: &str, feature: &'static str) -> Result<Device, DeviceError> {
+    Err(DeviceError::NotCompiled { device: device.to_owned(), feature })
+}
+
+#[cfg(feature = "flex")]
+fn flex(_: &str) -> Result<Device, DeviceError> {
+    Ok(Device::flex())
+}
+
+#[cfg(not(feature = "flex"))]
+fn flex(text: &str) -> Result<Device, DeviceError> {
+    not_compiled(text, "flex")
+}
+
+/// Asks a driver for its devices. A driver that is missing altogether makes some backends panic,
+/// which here means that there are none.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn present(
+    device: &str,
+    number: usize,
+    kind: impl Into<burn::tensor::DeviceFilter> + std::panic::UnwindSafe,
+) -> Result<(), DeviceError> {
+    let found = std::panic::catch_unwind(|| Device::enumerate(kind).into_vec().len());
+    match found.unwrap_or(0) {
+        found if found > number => Ok(()),
+        found => Err(DeviceError::NotPresent { device: device.to_owned(), found }),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(text: &str, number: usize) -> Result<Device, DeviceError> {
+    present(text, number, burn::tensor::DeviceType::Cuda)?;
+    Ok(Device::cuda(number))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(text: &str, _: usize) -> Result<Device, DeviceError> {
+    not_compiled(text, "cuda")
+}
+
+#[cfg(feature = "tch")]
+fn tch(_: &str, number: Option<usize>) -> Result<Device, DeviceError> {
+    Ok(number.map_or_else(Device::libtorch, Device::libtorch_cuda))
+}
+
+#[cfg(not(feature = "tch"))]
+fn tch(text: &str, _: Option<usize>) -> Result<Device, DeviceError> {
+    not_compiled(text, "tch")
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu(text: &str) -> Result<Device, DeviceError> {
+    present(text, 0, burn::tensor::DeviceType::Wgpu)?;
+    Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(text: &str) -> Result<Device, DeviceError> {
+    not_compiled(text, "wgpu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_device_is_refused() {
+        for text in ["", "gpu", "cuda:x", "cuda:-1", "flex:0", "wgpu:1:2", "tch:"] {
+            assert!(matches!(parse_device(text), Err(DeviceError::Unknown(_))), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_backend_that_is_not_compiled_in_names_its_feature() {
+        let error = parse_device("cuda:0").unwrap_err();
+        assert_eq!(
+            error,
+            DeviceError::NotCompiled { device: "cuda:0".into(), feature: "cuda" }
+        );
+        assert!(error.to_string().contains("--features cuda"));
+    }
+}
