@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
+#[allow(dead_code)]
 mod common;
 
 use clap::Parser;

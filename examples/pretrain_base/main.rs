@@ -99,13 +99,14 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         ..Schedule::linear(cli.learning_rate, cli.steps)
     };
     let eos = learner.model().info().eos_token_ids[0];
-    let encoder = base.encoder.with_image_capacity(0);
+    let encoder = &base.encoder;
+    encoder.set_image_capacity(0);
     let mut rng = stream(2);
     let start = Instant::now();
     let mut mean = 0.0;
     for step in 0..cli.steps {
         let drawn: Vec<Task> = (0..cli.batch).map(|_| tasks.draw(&mut rng)).collect();
-        let groups = encode(drawn, &encoder, learner.model(), eos)?;
+        let groups = encode(drawn, encoder, learner.model(), eos)?;
         let report = learner.update(&groups, schedule.at(step + 1))?;
         mean += report.loss;
         if (step + 1) % 50 == 0 {

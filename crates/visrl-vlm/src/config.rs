@@ -15,14 +15,19 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`Error::Io`] when the file cannot be read and [`Error::Json`] when it does not parse.
 pub fn read_json(path: &Path) -> Result<Value, Error> {
-    let size = std::fs::metadata(path).map_err(|source| Error::io(path, source))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|source| Error::io(path, source))?
+        .len();
     if size > MAX_CONFIG_BYTES {
         let message = format!("has {size} bytes, more than the {MAX_CONFIG_BYTES} allowed");
         let source = std::io::Error::new(std::io::ErrorKind::InvalidData, message);
         return Err(Error::io(path, source));
     }
     let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&text).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A view of one JSON object of a file that turns missing or unfit fields into errors.
@@ -34,7 +39,11 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(path: &'a Path, prefix: &'a str, value: &'a Value) -> Self {
-        Self { path, prefix, value }
+        Self {
+            path,
+            prefix,
+            value,
+        }
     }
 
     pub(crate) fn error(&self, field: &str, message: impl Into<String>) -> Error {
@@ -58,7 +67,8 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn required<T: for<'de> Deserialize<'de>>(&self, field: &str) -> Result<T, Error> {
-        self.optional(field)?.ok_or_else(|| self.error(field, "is missing"))
+        self.optional(field)?
+            .ok_or_else(|| self.error(field, "is missing"))
     }
 
     /// A required whole number in `1..=most`.
@@ -110,5 +120,8 @@ pub(crate) fn eos_token_ids(dir: &Path, config: &Fields<'_>) -> Result<Vec<u32>,
             return Ok(ids.into_vec());
         }
     }
-    Ok(config.optional::<Ids>("eos_token_id")?.map(Ids::into_vec).unwrap_or_default())
+    Ok(config
+        .optional::<Ids>("eos_token_id")?
+        .map(Ids::into_vec)
+        .unwrap_or_default())
 }

@@ -99,10 +99,17 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn field(path: &Path, field: &str, message: impl Into<String>) -> Self {
-        Self::Field { path: path.to_owned(), field: field.to_owned(), message: message.into() }
+        Self::Field {
+            path: path.to_owned(),
+            field: field.to_owned(),
+            message: message.into(),
+        }
     }
 }

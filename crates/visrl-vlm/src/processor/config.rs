@@ -24,8 +24,9 @@ pub enum ImagePipeline {
         /// The side in pixels: 384 in the paper's code.
         size: usize,
     },
-    /// The paper's evaluation: RGB, bicubic to the size that Qwen's image loader picks (multiples
-    /// of 28 up to 16,384 visual tokens), and then Lanczos to `size` x `size`.
+    /// The paper's evaluation: RGB (of RGBA on white, whatever [`AlphaMode`] is set), bicubic to the
+    /// size that Qwen's image loader picks (multiples of 28 up to 16,384 visual tokens), and then
+    /// Lanczos to `size` x `size`.
     PaperEvaluation {
         /// The side in pixels: 384 in the paper's code.
         size: usize,
@@ -136,7 +137,11 @@ impl Qwen2VlProcessorConfig {
 
     fn from_value(path: &Path, prefix: &str, value: &Value) -> Result<Self, Error> {
         if !value.is_object() {
-            return Err(Error::field(path, prefix, "expected an object with settings"));
+            return Err(Error::field(
+                path,
+                prefix,
+                "expected an object with settings",
+            ));
         }
         let fields = Fields::new(path, prefix, value);
         let or = Self::default();
@@ -155,7 +160,10 @@ impl Qwen2VlProcessorConfig {
         let resample = match fields.optional::<u64>("resample")? {
             None => or.resample,
             Some(code) => Resample::from_code(code).ok_or_else(|| {
-                fields.error("resample", format!("is {code}, expected a Pillow filter, 0 to 5"))
+                fields.error(
+                    "resample",
+                    format!("is {code}, expected a Pillow filter, 0 to 5"),
+                )
             })?,
         };
         if fields.optional("do_convert_rgb")? == Some(false) {
@@ -180,7 +188,9 @@ impl Qwen2VlProcessorConfig {
             do_resize: fields.optional("do_resize")?.unwrap_or(true),
             resample,
             do_rescale: fields.optional("do_rescale")?.unwrap_or(true),
-            rescale_factor: fields.optional("rescale_factor")?.unwrap_or(or.rescale_factor),
+            rescale_factor: fields
+                .optional("rescale_factor")?
+                .unwrap_or(or.rescale_factor),
             do_normalize: fields.optional("do_normalize")?.unwrap_or(true),
             image_mean: fields.optional("image_mean")?.unwrap_or(or.image_mean),
             image_std: fields.optional("image_std")?.unwrap_or(or.image_std),
@@ -188,7 +198,9 @@ impl Qwen2VlProcessorConfig {
             alpha: own.alpha,
             limits: own.limits,
         };
-        config.check().map_err(|(field, message)| fields.error(field, message))?;
+        config
+            .check()
+            .map_err(|(field, message)| fields.error(field, message))?;
         Ok(config)
     }
 
@@ -207,7 +219,10 @@ impl Qwen2VlProcessorConfig {
             }
         }
         if self.min_pixels > self.max_pixels {
-            let message = format!("is {}, less than min_pixels {}", self.max_pixels, self.min_pixels);
+            let message = format!(
+                "is {}, less than min_pixels {}",
+                self.max_pixels, self.min_pixels
+            );
             return Err(("max_pixels", message));
         }
         if !(self.rescale_factor.is_finite() && self.rescale_factor > 0.0) {
@@ -215,9 +230,16 @@ impl Qwen2VlProcessorConfig {
             return Err(("rescale_factor", message));
         }
         if !self.image_mean.iter().all(|mean| mean.is_finite()) {
-            return Err(("image_mean", format!("is {:?}, expected numbers", self.image_mean)));
+            return Err((
+                "image_mean",
+                format!("is {:?}, expected numbers", self.image_mean),
+            ));
         }
-        if !self.image_std.iter().all(|&std| std.is_finite() && std as f32 > 0.0) {
+        if !self
+            .image_std
+            .iter()
+            .all(|&std| std.is_finite() && std as f32 > 0.0)
+        {
             let message = format!("is {:?}, expected positive numbers", self.image_std);
             return Err(("image_std", message));
         }
@@ -226,7 +248,10 @@ impl Qwen2VlProcessorConfig {
             ImagePipeline::Paper { size } | ImagePipeline::PaperEvaluation { size } => size,
         };
         if side == 0 || side > MAX_SIDE {
-            return Err(("pipeline", format!("has size {side}, expected 1 to {MAX_SIDE}")));
+            return Err((
+                "pipeline",
+                format!("has size {side}, expected 1 to {MAX_SIDE}"),
+            ));
         }
         Ok(())
     }
@@ -238,7 +263,11 @@ impl Qwen2VlProcessorConfig {
     /// [`Error::Io`] with the file.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         let path = dir.join("preprocessor_config.json");
-        let own = Own { pipeline: self.pipeline, alpha: self.alpha, limits: self.limits };
+        let own = Own {
+            pipeline: self.pipeline,
+            alpha: self.alpha,
+            limits: self.limits,
+        };
         let value = json!({
             "min_pixels": self.min_pixels,
             "max_pixels": self.max_pixels,
@@ -258,7 +287,10 @@ impl Qwen2VlProcessorConfig {
             "processor_class": "Qwen2VLProcessor",
             OWN_KEY: own,
         });
-        let failed = |source| Error::Json { path: path.clone(), source };
+        let failed = |source| Error::Json {
+            path: path.clone(),
+            source,
+        };
         let mut text = serde_json::to_string_pretty(&value).map_err(failed)?;
         text.push('\n');
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
@@ -290,14 +322,23 @@ mod tests {
             image_std: [0.1, 0.2, 0.3],
             pipeline: ImagePipeline::PaperEvaluation { size: 328 },
             alpha: AlphaMode::White,
-            limits: Limits { max_pixels: 10_000, max_bytes: 99 },
+            limits: Limits {
+                max_pixels: 10_000,
+                max_bytes: 99,
+            },
             ..Default::default()
         };
         let dir = tempfile::tempdir().unwrap();
         config.save(dir.path()).unwrap();
-        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap(), config);
+        assert_eq!(
+            Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap(),
+            config
+        );
         let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<Qwen2VlProcessorConfig>(&text).unwrap(), config);
+        assert_eq!(
+            serde_json::from_str::<Qwen2VlProcessorConfig>(&text).unwrap(),
+            config
+        );
     }
 
     #[test]
@@ -320,10 +361,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let nested = r#"{"image_processor": {"patch_size": 16}}"#;
         fs::write(dir.path().join("processor_config.json"), nested).unwrap();
-        fs::write(dir.path().join("preprocessor_config.json"), r#"{"patch_size": 8}"#).unwrap();
-        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap().patch_size, 16);
+        fs::write(
+            dir.path().join("preprocessor_config.json"),
+            r#"{"patch_size": 8}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            Qwen2VlProcessorConfig::from_dir(dir.path())
+                .unwrap()
+                .patch_size,
+            16
+        );
         fs::write(dir.path().join("processor_config.json"), "{}").unwrap();
-        assert_eq!(Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap().patch_size, 8);
+        assert_eq!(
+            Qwen2VlProcessorConfig::from_dir(dir.path())
+                .unwrap()
+                .patch_size,
+            8
+        );
     }
 
     #[test]
@@ -342,11 +397,17 @@ mod tests {
         ] {
             let message = read(text).unwrap_err().to_string();
             assert!(message.contains("preprocessor_config.json"), "{message}");
-            assert!(message.contains(&format!("`{field}`")), "{field}: {message}");
+            assert!(
+                message.contains(&format!("`{field}`")),
+                "{field}: {message}"
+            );
         }
         assert!(matches!(read("[]"), Err(Error::Field { .. })));
         assert!(matches!(read("{"), Err(Error::Json { .. })));
         let empty = tempfile::tempdir().unwrap();
-        assert!(matches!(Qwen2VlProcessorConfig::from_dir(empty.path()), Err(Error::Io { .. })));
+        assert!(matches!(
+            Qwen2VlProcessorConfig::from_dir(empty.path()),
+            Err(Error::Io { .. })
+        ));
     }
 }

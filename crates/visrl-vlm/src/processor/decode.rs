@@ -26,7 +26,10 @@ pub struct Limits {
 impl Default for Limits {
     /// 89,478,485 pixels (where Pillow begins to warn of a decompression bomb) and 256 MiB.
     fn default() -> Self {
-        Self { max_pixels: 89_478_485, max_bytes: 256 << 20 }
+        Self {
+            max_pixels: 89_478_485,
+            max_bytes: 256 << 20,
+        }
     }
 }
 
@@ -58,7 +61,10 @@ impl Limits {
 }
 
 fn error(name: &str, message: impl Into<String>) -> Error {
-    Error::Image { name: name.to_owned(), message: message.into() }
+    Error::Image {
+        name: name.to_owned(),
+        message: message.into(),
+    }
 }
 
 impl Raster {
@@ -90,12 +96,18 @@ impl Raster {
                 limits.check_bytes(name, bytes.len() as u64)?;
                 decode(name, bytes, limits)
             }
-            ImageSource::Gray { name, width, height, pixels } => {
-                raw(name, *width, *height, Mode::L, pixels)
-            }
-            ImageSource::Rgb { name, width, height, pixels } => {
-                raw(name, *width, *height, Mode::Rgb, pixels)
-            }
+            ImageSource::Gray {
+                name,
+                width,
+                height,
+                pixels,
+            } => raw(name, *width, *height, Mode::L, pixels),
+            ImageSource::Rgb {
+                name,
+                width,
+                height,
+                pixels,
+            } => raw(name, *width, *height, Mode::Rgb, pixels),
         }
     }
 }
@@ -106,7 +118,9 @@ fn read(name: &str, path: &Path, limits: &Limits) -> Result<Vec<u8>, Error> {
     limits.check_bytes(name, file.metadata().map_err(failed)?.len())?;
     let mut bytes = Vec::new();
     // A file may grow, and a pipe has no length: the limit holds for what is read, too.
-    file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(limits.max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     limits.check_bytes(name, bytes.len() as u64)?;
     Ok(bytes)
 }
@@ -117,7 +131,10 @@ fn decode(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
     } else if bytes.starts_with(&[0xff, 0xd8]) {
         decode_jpeg(name, bytes, limits)
     } else {
-        Err(error(name, "is neither a PNG nor a JPEG file; convert it to one of these"))
+        Err(error(
+            name,
+            "is neither a PNG nor a JPEG file; convert it to one of these",
+        ))
     }
 }
 
@@ -125,14 +142,18 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
     // Signature, then the header chunk: length, "IHDR", width, height, bit depth, colour type.
     let header = bytes.get(..26).filter(|header| header[12..16] == *b"IHDR");
     let header = header.ok_or_else(|| error(name, "is cut before the end of the PNG header"))?;
-    let side = |at: usize| header[at..at + 4].iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
+    let side = |at: usize| {
+        header[at..at + 4]
+            .iter()
+            .fold(0, |sum, &b| sum << 8 | u64::from(b))
+    };
     limits.check_pixels(name, side(16), side(20))?;
     let (depth, color) = (header[24], header[25]);
 
     let mut budget = image::Limits::no_limits();
     budget.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 24));
-    let decoder =
-        PngDecoder::with_limits(Cursor::new(bytes), budget).map_err(|e| error(name, e.to_string()))?;
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), budget)
+        .map_err(|e| error(name, e.to_string()))?;
     let (width, height, decoded, data) = read_pixels(name, decoder, limits)?;
 
     // The decoder expands palettes, small bit depths and transparent colours. What the file holds
@@ -140,13 +161,16 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
     let (channels, data) = match decoded {
         ColorType::L16 if color == 0 => {
             let words = data.as_chunks().0.iter();
-            let words = words.flat_map(|&b| u16::from_ne_bytes(b).to_le_bytes()).collect();
+            let words = words
+                .flat_map(|&b| u16::from_ne_bytes(b).to_le_bytes())
+                .collect();
             return finish(name, width, height, Mode::I16, words);
         }
         ColorType::La16 if color == 0 => {
             let pixels = data.as_chunks::<4>().0.iter();
-            let words =
-                pixels.flat_map(|&[a, b, ..]| u16::from_ne_bytes([a, b]).to_le_bytes()).collect();
+            let words = pixels
+                .flat_map(|&[a, b, ..]| u16::from_ne_bytes([a, b]).to_le_bytes())
+                .collect();
             return finish(name, width, height, Mode::I16, words);
         }
         ColorType::L8 => (1, data),
@@ -156,26 +180,42 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
         ColorType::La16 => (2, high_bytes(&data)),
         ColorType::Rgb16 => (3, high_bytes(&data)),
         ColorType::Rgba16 => (4, high_bytes(&data)),
-        other => return Err(error(name, format!("has pixels of an unknown kind, {other:?}"))),
+        other => {
+            return Err(error(
+                name,
+                format!("has pixels of an unknown kind, {other:?}"),
+            ));
+        }
     };
     let mut transparent = None;
     let (mode, data) = match (color, channels) {
         // A transparent colour in a mode without alpha.
         (0, 2) => {
             let pixels = data.as_chunks::<2>().0;
-            transparent = pixels.iter().find(|pixel| pixel[1] == 0).map(|pixel| [pixel[0]; 3]);
+            transparent = pixels
+                .iter()
+                .find(|pixel| pixel[1] == 0)
+                .map(|pixel| [pixel[0]; 3]);
             (Mode::L, pixels.iter().map(|pixel| pixel[0]).collect())
         }
         (2, 4) => {
             let pixels = data.as_chunks::<4>().0;
-            transparent =
-                pixels.iter().find(|pixel| pixel[3] == 0).map(|&[r, g, b, _]| [r, g, b]);
-            (Mode::Rgb, pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect())
+            transparent = pixels
+                .iter()
+                .find(|pixel| pixel[3] == 0)
+                .map(|&[r, g, b, _]| [r, g, b]);
+            (
+                Mode::Rgb,
+                pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
+            )
         }
         // Pillow has no 16-bit grey with alpha.
         (4, 2) if depth == 16 => {
             let pixels = data.as_chunks::<2>().0.iter();
-            (Mode::Rgba, pixels.flat_map(|&[l, a]| [l, l, l, a]).collect())
+            (
+                Mode::Rgba,
+                pixels.flat_map(|&[l, a]| [l, l, l, a]).collect(),
+            )
         }
         (_, 1) => (Mode::L, data),
         (_, 2) => (Mode::La, data),
@@ -189,22 +229,30 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
 }
 
 fn high_bytes(data: &[u8]) -> Vec<u8> {
-    data.as_chunks().0.iter().map(|&b| (u16::from_ne_bytes(b) >> 8) as u8).collect()
+    data.as_chunks()
+        .0
+        .iter()
+        .map(|&b| (u16::from_ne_bytes(b) >> 8) as u8)
+        .collect()
 }
 
 fn decode_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
     if !jpeg_is_whole(bytes) {
         return Err(error(name, "is cut: the JPEG data has no end marker"));
     }
-    let decoder =
-        JpegDecoder::new(Cursor::new(bytes)).map_err(|e| error(name, e.to_string()))?;
+    let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| error(name, e.to_string()))?;
     let (width, height, color, data) = read_pixels(name, decoder, limits)?;
     let mode = match color {
         ColorType::L8 => Mode::L,
         ColorType::La8 => Mode::La,
         ColorType::Rgb8 => Mode::Rgb,
         ColorType::Rgba8 => Mode::Rgba,
-        other => return Err(error(name, format!("has pixels of an unknown kind, {other:?}"))),
+        other => {
+            return Err(error(
+                name,
+                format!("has pixels of an unknown kind, {other:?}"),
+            ));
+        }
     };
     finish(name, width, height, mode, data)
 }
@@ -214,7 +262,9 @@ fn decode_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Erro
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     let mut rest = &bytes[2..];
     loop {
-        let [0xff, marker, tail @ ..] = rest else { return false };
+        let [0xff, marker, tail @ ..] = rest else {
+            return false;
+        };
         match marker {
             0xff => rest = &rest[1..],
             // Markers without a length.
@@ -223,7 +273,9 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
             _ => {
                 let [high, low, ..] = *tail else { return false };
                 let len = usize::from(high) << 8 | usize::from(low);
-                let Some(next) = tail.get(len..) else { return false };
+                let Some(next) = tail.get(len..) else {
+                    return false;
+                };
                 // 0xda starts the compressed data, in which 0xff is never followed by 0xd9.
                 if *marker == 0xda {
                     return next.array_windows().any(|pair| *pair == [0xff, 0xd9]);
@@ -243,7 +295,9 @@ fn read_pixels(name: &str, decoder: impl ImageDecoder, limits: &Limits) -> Resul
     let bytes = usize::try_from(decoder.total_bytes())
         .map_err(|_| error(name, "does not fit in memory"))?;
     let mut data = vec![0; bytes];
-    decoder.read_image(&mut data).map_err(|e| error(name, e.to_string()))?;
+    decoder
+        .read_image(&mut data)
+        .map_err(|e| error(name, e.to_string()))?;
     Ok((width as usize, height as usize, color, data))
 }
 
@@ -254,8 +308,12 @@ fn finish(
     mode: Mode,
     data: Vec<u8>,
 ) -> Result<Raster, Error> {
-    Raster::new(width, height, mode, data)
-        .ok_or_else(|| error(name, format!("{width}x{height} does not match its pixel data")))
+    Raster::new(width, height, mode, data).ok_or_else(|| {
+        error(
+            name,
+            format!("{width}x{height} does not match its pixel data"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -266,19 +324,26 @@ mod tests {
     use super::*;
 
     fn encoded(bytes: Vec<u8>) -> ImageSource {
-        ImageSource::Encoded { name: "x".into(), bytes: bytes.into() }
+        ImageSource::Encoded {
+            name: "x".into(),
+            bytes: bytes.into(),
+        }
     }
 
     fn png(width: u32, height: u32, color: ExtendedColorType, data: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes).write_image(data, width, height, color).unwrap();
+        PngEncoder::new(&mut bytes)
+            .write_image(data, width, height, color)
+            .unwrap();
         bytes
     }
 
     fn jpeg() -> Vec<u8> {
         let mut bytes = Vec::new();
         let data: Vec<u8> = (0..16 * 16 * 3).map(|i| (i * 7 % 256) as u8).collect();
-        JpegEncoder::new(&mut bytes).encode(&data, 16, 16, ExtendedColorType::Rgb8).unwrap();
+        JpegEncoder::new(&mut bytes)
+            .encode(&data, 16, 16, ExtendedColorType::Rgb8)
+            .unwrap();
         bytes
     }
 
@@ -288,8 +353,18 @@ mod tests {
         let l16 = [7u16, 300].map(u16::to_ne_bytes).concat();
         for (color, data, mode, stored) in [
             (ExtendedColorType::L8, vec![5, 6], Mode::L, vec![5, 6]),
-            (ExtendedColorType::La8, vec![5, 6, 7, 8], Mode::La, vec![5, 6, 7, 8]),
-            (ExtendedColorType::Rgb8, vec![1, 2, 3, 4, 5, 6], Mode::Rgb, vec![1, 2, 3, 4, 5, 6]),
+            (
+                ExtendedColorType::La8,
+                vec![5, 6, 7, 8],
+                Mode::La,
+                vec![5, 6, 7, 8],
+            ),
+            (
+                ExtendedColorType::Rgb8,
+                vec![1, 2, 3, 4, 5, 6],
+                Mode::Rgb,
+                vec![1, 2, 3, 4, 5, 6],
+            ),
             (ExtendedColorType::L16, l16, Mode::I16, vec![7, 0, 44, 1]),
         ] {
             let raster = Raster::open(&encoded(png(2, 1, color, &data)), &limits).unwrap();
@@ -301,15 +376,25 @@ mod tests {
     #[test]
     fn limits_are_checked_before_decoding() {
         let mut bytes = png(4, 4, ExtendedColorType::L8, &[0; 16]);
-        let small = Limits { max_pixels: 15, ..Limits::default() };
-        let message = Raster::open(&encoded(bytes.clone()), &small).unwrap_err().to_string();
+        let small = Limits {
+            max_pixels: 15,
+            ..Limits::default()
+        };
+        let message = Raster::open(&encoded(bytes.clone()), &small)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("image x: 4x4 is 16 pixels"), "{message}");
-        let few = Limits { max_bytes: 20, ..Limits::default() };
+        let few = Limits {
+            max_bytes: 20,
+            ..Limits::default()
+        };
         assert!(Raster::open(&encoded(bytes.clone()), &few).is_err());
         // A header that promises 4 billion columns costs nothing.
         bytes[16..20].fill(255);
         assert!(Raster::open(&encoded(bytes), &Limits::default()).is_err());
-        let message = Raster::open(&encoded(jpeg()), &small).unwrap_err().to_string();
+        let message = Raster::open(&encoded(jpeg()), &small)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("16x16 is 256 pixels"), "{message}");
     }
 
@@ -319,7 +404,10 @@ mod tests {
         let limits = Limits::default();
         assert!(Raster::open(&encoded(whole.clone()), &limits).is_ok());
         for len in 2..whole.len() - 1 {
-            assert!(Raster::open(&encoded(whole[..len].to_vec()), &limits).is_err(), "{len}");
+            assert!(
+                Raster::open(&encoded(whole[..len].to_vec()), &limits).is_err(),
+                "{len}"
+            );
         }
     }
 

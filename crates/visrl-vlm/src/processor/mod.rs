@@ -59,7 +59,11 @@ impl ProcessedImage {
     /// follows from the number of values.
     pub fn new(pixel_values: Vec<f32>, grid: [usize; 3]) -> Self {
         let patches = grid.iter().product::<usize>().max(1);
-        Self { patch_dim: pixel_values.len() / patches, pixel_values, grid }
+        Self {
+            patch_dim: pixel_values.len() / patches,
+            pixel_values,
+            grid,
+        }
     }
 
     /// The number of patches.
@@ -75,8 +79,13 @@ impl ProcessedImage {
 
 impl std::fmt::Debug for ProcessedImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { patch_dim, grid, .. } = self;
-        write!(f, "ProcessedImage(grid {grid:?}, {patch_dim} values per patch)")
+        let Self {
+            patch_dim, grid, ..
+        } = self;
+        write!(
+            f,
+            "ProcessedImage(grid {grid:?}, {patch_dim} values per patch)"
+        )
     }
 }
 
@@ -125,10 +134,15 @@ pub trait Processor: Send + Sync {
                 }
             })
             .collect();
-        let processed: Vec<Result<Arc<ProcessedImage>, Error>> =
-            distinct.into_par_iter().map(|image| self.process(image).map(Arc::new)).collect();
+        let processed: Vec<Result<Arc<ProcessedImage>, Error>> = distinct
+            .into_par_iter()
+            .map(|image| self.process(image).map(Arc::new))
+            .collect();
         let processed = processed.into_iter().collect::<Result<Vec<_>, Error>>()?;
-        Ok(order.into_iter().map(|place| Arc::clone(&processed[place])).collect())
+        Ok(order
+            .into_iter()
+            .map(|place| Arc::clone(&processed[place]))
+            .collect())
     }
 }
 
@@ -148,8 +162,18 @@ impl<'a> Key<'a> {
         match image {
             ImageSource::Path(path) => Self::Path(path),
             ImageSource::Encoded { bytes, .. } => memory(bytes, 0, 0, 0),
-            ImageSource::Gray { pixels, width, height, .. } => memory(pixels, 1, *width, *height),
-            ImageSource::Rgb { pixels, width, height, .. } => memory(pixels, 2, *width, *height),
+            ImageSource::Gray {
+                pixels,
+                width,
+                height,
+                ..
+            } => memory(pixels, 1, *width, *height),
+            ImageSource::Rgb {
+                pixels,
+                width,
+                height,
+                ..
+            } => memory(pixels, 2, *width, *height),
         }
     }
 }
@@ -170,7 +194,10 @@ mod tests {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let name = image.name();
             if name.starts_with("bad") {
-                return Err(Error::Image { name, message: "bad".into() });
+                return Err(Error::Image {
+                    name,
+                    message: "bad".into(),
+                });
             }
             Ok(ProcessedImage::new(vec![name.len() as f32], [1, 1, 1]))
         }
@@ -195,7 +222,15 @@ mod tests {
             pixels: Arc::clone(&pixels),
         };
         let (a, bb) = (ImageSource::path("a"), ImageSource::path("bb"));
-        let images = [a.clone(), bb, a.clone(), gray(1, 2), gray(2, 1), gray(1, 2), a];
+        let images = [
+            a.clone(),
+            bb,
+            a.clone(),
+            gray(1, 2),
+            gray(2, 1),
+            gray(1, 2),
+            a,
+        ];
         let out = processor.process_all(&images).unwrap();
         let values: Vec<f32> = out.iter().map(|image| image.pixel_values[0]).collect();
         assert_eq!(values, [1.0, 2.0, 1.0, 4.0, 4.0, 4.0, 1.0]);
@@ -206,7 +241,10 @@ mod tests {
     #[test]
     fn the_first_bad_image_is_named() {
         let images = ["a", "bad 1", "bad 2"].map(ImageSource::path);
-        let message = Counting::default().process_all(&images).unwrap_err().to_string();
+        let message = Counting::default()
+            .process_all(&images)
+            .unwrap_err()
+            .to_string();
         assert_eq!(message, "image bad 1: bad");
     }
 }

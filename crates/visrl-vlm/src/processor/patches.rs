@@ -44,7 +44,11 @@ pub(super) fn cut(
     layout: PatchLayout,
     tables: &Tables,
 ) -> Vec<f32> {
-    let PatchLayout { patch, temporal, merge } = layout;
+    let PatchLayout {
+        patch,
+        temporal,
+        merge,
+    } = layout;
     let (rows, columns) = (height / patch, width / patch);
     let plane = patch * patch;
     let mut out = vec![0.0; rows * columns * 3 * temporal * plane];
@@ -54,9 +58,13 @@ pub(super) fn cut(
         for inner in 0..merge * merge {
             let top = (block_row * merge + inner / merge) * patch;
             let left = (block_column * merge + inner % merge) * patch;
-            let Some(out) = patches.next() else { return out };
-            for (channel, (out, table)) in
-                out.chunks_exact_mut(temporal * plane).zip(tables).enumerate()
+            let Some(out) = patches.next() else {
+                return out;
+            };
+            for (channel, (out, table)) in out
+                .chunks_exact_mut(temporal * plane)
+                .zip(tables)
+                .enumerate()
             {
                 let offset = if channels == 3 { channel } else { 0 };
                 let (frame, copies) = out.split_at_mut(plane);
@@ -84,7 +92,11 @@ mod tests {
     fn patches_follow_blocks_and_hold_channel_frame_row_column() {
         // 4 x 4 patches of 1 pixel, blocks of 2 x 2: the value is the patch's place in the image.
         let samples: Vec<u8> = (0..16u8).flat_map(|i| [i, i + 100, i + 200]).collect();
-        let layout = PatchLayout { patch: 1, temporal: 2, merge: 2 };
+        let layout = PatchLayout {
+            patch: 1,
+            temporal: 2,
+            merge: 2,
+        };
         let out = cut(&samples, 4, 4, 3, layout, &value_tables(None, None));
         let firsts: Vec<f32> = out.chunks(6).map(|patch| patch[0]).collect();
         let order = [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15];
@@ -94,7 +106,11 @@ mod tests {
 
     #[test]
     fn one_channel_is_shown_three_times() {
-        let layout = PatchLayout { patch: 2, temporal: 1, merge: 1 };
+        let layout = PatchLayout {
+            patch: 2,
+            temporal: 1,
+            merge: 1,
+        };
         let out = cut(&[1, 2, 3, 4], 2, 2, 1, layout, &value_tables(None, None));
         assert_eq!(out, [1.0, 2.0, 3.0, 4.0].repeat(3));
     }

@@ -31,9 +31,14 @@ impl Qwen2VlProcessor {
             .map_err(|(field, message)| Error::Input(format!("processor: `{field}` {message}")))?;
         let tables = patches::value_tables(
             config.do_rescale.then_some(config.rescale_factor),
-            config.do_normalize.then_some((config.image_mean, config.image_std)),
+            config
+                .do_normalize
+                .then_some((config.image_mean, config.image_std)),
         );
-        Ok(Self { config, tables: Box::new(tables) })
+        Ok(Self {
+            config,
+            tables: Box::new(tables),
+        })
     }
 
     /// The processor of a checkpoint folder; see [`Qwen2VlProcessorConfig::from_dir`].
@@ -54,7 +59,10 @@ impl Qwen2VlProcessor {
     /// # Errors
     /// [`Error::Input`] when the pipeline's size is 0 or more than 65,536.
     pub fn with_pipeline(self, pipeline: ImagePipeline) -> Result<Self, Error> {
-        Self::new(Qwen2VlProcessorConfig { pipeline, ..self.config })
+        Self::new(Qwen2VlProcessorConfig {
+            pipeline,
+            ..self.config
+        })
     }
 
     /// The resized image before it is normalized, in [`Mode::Rgb`]: what the model will see.
@@ -68,7 +76,10 @@ impl Qwen2VlProcessor {
     /// The resized image in mode L or RGB.
     fn resized(&self, image: &ImageSource) -> Result<Raster, Error> {
         let config = &self.config;
-        let fail = |error: Error| Error::Image { name: image.name(), message: error.to_string() };
+        let fail = |error: Error| Error::Image {
+            name: image.name(),
+            message: error.to_string(),
+        };
         let resize = |raster: Raster, (height, width): (usize, usize), filter: Resample| {
             let (wide, high) = (width as u64, height as u64);
             config.limits.check_pixels(&image.name(), wide, high)?;
@@ -81,7 +92,7 @@ impl Qwen2VlProcessor {
                 resize(raster, (size, size), Resample::Lanczos)?.into_opaque(config.alpha)
             }
             ImagePipeline::PaperEvaluation { size } => {
-                let raster = raster.into_opaque(config.alpha);
+                let raster = raster.into_pasted();
                 let loaded = loader_resize(raster.height(), raster.width()).map_err(fail)?;
                 let raster = resize(raster, loaded, Resample::Bicubic)?;
                 resize(raster, (size, size), Resample::Lanczos)?
@@ -99,7 +110,10 @@ impl Qwen2VlProcessor {
                 "{width}x{height} is not a multiple of {factor}, and `do_resize` is off; turn it \
                  on or resize the image"
             );
-            Err(Error::Image { name: image.name(), message })
+            Err(Error::Image {
+                name: image.name(),
+                message,
+            })
         }
     }
 }
@@ -115,8 +129,7 @@ impl Processor for Qwen2VlProcessor {
         };
         let (width, height) = (raster.width(), raster.height());
         let channels = if raster.mode() == Mode::Rgb { 3 } else { 1 };
-        let values =
-            patches::cut(raster.data(), width, height, channels, layout, &self.tables);
+        let values = patches::cut(raster.data(), width, height, channels, layout, &self.tables);
         let grid = [1, height / config.patch_size, width / config.patch_size];
         Ok(ProcessedImage::new(values, grid))
     }
@@ -137,7 +150,12 @@ mod tests {
 
     fn gray(width: u32, height: u32) -> ImageSource {
         let pixels: Vec<u8> = (0..width * height).map(|i| (i % 256) as u8).collect();
-        ImageSource::Gray { name: "gray".into(), width, height, pixels: pixels.into() }
+        ImageSource::Gray {
+            name: "gray".into(),
+            width,
+            height,
+            pixels: pixels.into(),
+        }
     }
 
     #[test]
@@ -153,15 +171,36 @@ mod tests {
 
     #[test]
     fn grey_equals_its_rgb_copy() {
-        let config =
-            Qwen2VlProcessorConfig { pipeline: ImagePipeline::Plain, ..Default::default() };
+        let config = Qwen2VlProcessorConfig {
+            pipeline: ImagePipeline::Plain,
+            ..Default::default()
+        };
         let processor = Qwen2VlProcessor::new(config).unwrap();
-        let ImageSource::Gray { name, width, height, pixels } = gray(61, 45) else { unreachable!() };
+        let ImageSource::Gray {
+            name,
+            width,
+            height,
+            pixels,
+        } = gray(61, 45)
+        else {
+            unreachable!()
+        };
         let rgb: Vec<u8> = pixels.iter().flat_map(|&l| [l; 3]).collect();
-        let rgb = ImageSource::Rgb { name, width, height, pixels: rgb.into() };
-        assert_eq!(processor.process(&rgb).unwrap(), processor.process(&gray(61, 45)).unwrap());
+        let rgb = ImageSource::Rgb {
+            name,
+            width,
+            height,
+            pixels: rgb.into(),
+        };
+        assert_eq!(
+            processor.process(&rgb).unwrap(),
+            processor.process(&gray(61, 45)).unwrap()
+        );
         let preview = processor.preview(&gray(61, 45)).unwrap();
-        assert_eq!((preview.mode(), preview.width(), preview.height()), (Mode::Rgb, 56, 56));
+        assert_eq!(
+            (preview.mode(), preview.width(), preview.height()),
+            (Mode::Rgb, 56, 56)
+        );
     }
 
     #[test]
@@ -174,18 +213,31 @@ mod tests {
         let processor = Qwen2VlProcessor::new(config.clone()).unwrap();
         assert!(processor.process(&gray(56, 28)).is_ok());
         let message = processor.process(&gray(57, 28)).unwrap_err().to_string();
-        assert!(message.contains("image gray: 57x28 is not a multiple of 28"), "{message}");
+        assert!(
+            message.contains("image gray: 57x28 is not a multiple of 28"),
+            "{message}"
+        );
 
-        let config = Qwen2VlProcessorConfig { do_resize: true, ..config };
+        let config = Qwen2VlProcessorConfig {
+            do_resize: true,
+            ..config
+        };
         let processor = Qwen2VlProcessor::new(config.clone()).unwrap();
         let message = processor.process(&gray(201, 1)).unwrap_err().to_string();
         assert!(message.contains("aspect ratio"), "{message}");
 
         // A small image that would be blown up beyond the limit.
-        let limits = Limits { max_pixels: 100, ..Limits::default() };
+        let limits = Limits {
+            max_pixels: 100,
+            ..Limits::default()
+        };
         let small = Qwen2VlProcessor::new(Qwen2VlProcessorConfig { limits, ..config }).unwrap();
         assert!(small.process(&gray(2, 2)).is_err());
 
-        assert!(small.with_pipeline(ImagePipeline::Paper { size: 0 }).is_err());
+        assert!(
+            small
+                .with_pipeline(ImagePipeline::Paper { size: 0 })
+                .is_err()
+        );
     }
 }

@@ -70,7 +70,14 @@ impl Raster {
     pub fn new(width: usize, height: usize, mode: Mode, data: Vec<u8>) -> Option<Self> {
         let bytes = width.checked_mul(height)?.checked_mul(mode.bytes())?;
         let fits = bytes > 0 && bytes == data.len();
-        fits.then_some(Self { width, height, mode, picked: false, transparent: None, data })
+        fits.then_some(Self {
+            width,
+            height,
+            mode,
+            picked: false,
+            transparent: None,
+            data,
+        })
     }
 
     /// Width in pixels.
@@ -122,14 +129,23 @@ impl Raster {
                     resample::resize_u8::<4>(data, from, to, filter)
                 }),
                 Mode::I16 => {
-                    let words: Vec<u16> =
-                        data.as_chunks().0.iter().map(|&b| u16::from_le_bytes(b)).collect();
+                    let words: Vec<u16> = data
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .map(|&b| u16::from_le_bytes(b))
+                        .collect();
                     let words = resample::resize_u16(&words, from, to, filter);
                     words.into_iter().flat_map(u16::to_le_bytes).collect()
                 }
             }
         };
-        Self { width: to.0, height: to.1, data, ..*self }
+        Self {
+            width: to.0,
+            height: to.1,
+            data,
+            ..*self
+        }
     }
 
     /// Converts to [`Mode::Rgb`]: grey is repeated, 16-bit grey is clipped (not scaled) to 255, and
@@ -141,14 +157,38 @@ impl Raster {
             return opaque;
         }
         let data = opaque.data.iter().flat_map(|&l| [l; 3]).collect();
-        Self { mode: Mode::Rgb, data, ..opaque }
+        Self {
+            mode: Mode::Rgb,
+            data,
+            ..opaque
+        }
+    }
+
+    /// What Qwen's image loader makes of an image: RGBA is pasted on white, other kinds of alpha are
+    /// dropped. Images without colour end in [`Mode::L`].
+    pub(super) fn into_pasted(mut self) -> Self {
+        if self.mode == Mode::Rgba && !self.picked {
+            for [r, g, b, a] in self.data.as_chunks_mut::<4>().0 {
+                for color in [r, g, b] {
+                    *color =
+                        div_255(u32::from(*color) * u32::from(*a) + 255 * (255 - u32::from(*a)));
+                }
+            }
+        }
+        self.into_opaque(AlphaMode::Drop)
     }
 
     /// Like [`to_rgb`](Self::to_rgb), but images without colour end in [`Mode::L`].
     pub(super) fn into_opaque(self, alpha: AlphaMode) -> Self {
         let on_white = alpha == AlphaMode::White;
         let key = self.transparent.filter(|_| on_white);
-        let Self { width, height, mode, mut data, .. } = self;
+        let Self {
+            width,
+            height,
+            mode,
+            mut data,
+            ..
+        } = self;
         let (mode, data) = match mode {
             Mode::L => {
                 whiten::<1>(&mut data, key);
@@ -166,7 +206,11 @@ impl Raster {
             Mode::Rgba => {
                 let pixels = data.as_chunks::<4>().0.iter();
                 let over = |&[r, g, b, a]: &[u8; 4]| {
-                    if on_white { [r, g, b].map(|c| over_white(c, a)) } else { [r, g, b] }
+                    if on_white {
+                        [r, g, b].map(|c| over_white(c, a))
+                    } else {
+                        [r, g, b]
+                    }
                 };
                 (Mode::Rgb, pixels.flat_map(over).collect())
             }
@@ -176,7 +220,14 @@ impl Raster {
                 (Mode::L, words.map(clip).collect())
             }
         };
-        Self { width, height, mode, picked: false, transparent: None, data }
+        Self {
+            width,
+            height,
+            mode,
+            picked: false,
+            transparent: None,
+            data,
+        }
     }
 }
 
@@ -190,9 +241,9 @@ fn whiten<const C: usize>(data: &mut [u8], transparent: Option<[u8; 3]>) {
     }
 }
 
-/// `a * b / 255`, rounded.
-fn mul_div_255(a: u8, b: u8) -> u8 {
-    let product = u32::from(a) * u32::from(b) + 128;
+/// A product of two bytes, or a sum of such, divided by 255 and rounded.
+fn div_255(product: u32) -> u8 {
+    let product = product + 128;
     (((product >> 8) + product) >> 8) as u8
 }
 
@@ -205,7 +256,7 @@ fn with_premultiplied<const C: usize>(
     for pixel in weighted.as_chunks_mut::<C>().0 {
         let alpha = pixel[C - 1];
         for color in &mut pixel[..C - 1] {
-            *color = mul_div_255(*color, alpha);
+            *color = div_255(u32::from(*color) * u32::from(alpha));
         }
     }
     let mut out = resize(&weighted);
@@ -247,22 +298,34 @@ mod tests {
     #[test]
     fn alpha_is_dropped_or_put_on_white() {
         let image = raster(3, 1, Mode::La, &[10, 0, 10, 255, 0, 128]);
-        assert_eq!(image.to_rgb(AlphaMode::Drop).data(), [10, 10, 10, 10, 10, 10, 0, 0, 0]);
-        assert_eq!(image.to_rgb(AlphaMode::White).data(), [255, 255, 255, 10, 10, 10, 127, 127, 127]);
+        assert_eq!(
+            image.to_rgb(AlphaMode::Drop).data(),
+            [10, 10, 10, 10, 10, 10, 0, 0, 0]
+        );
+        assert_eq!(
+            image.to_rgb(AlphaMode::White).data(),
+            [255, 255, 255, 10, 10, 10, 127, 127, 127]
+        );
     }
 
     #[test]
     fn a_transparent_colour_turns_white_only_on_white() {
         let mut image = raster(2, 1, Mode::Rgb, &[1, 2, 3, 1, 2, 4]);
         image.transparent = Some([1, 2, 3]);
-        assert_eq!(image.to_rgb(AlphaMode::White).data(), [255, 255, 255, 1, 2, 4]);
+        assert_eq!(
+            image.to_rgb(AlphaMode::White).data(),
+            [255, 255, 255, 1, 2, 4]
+        );
         assert_eq!(image.to_rgb(AlphaMode::Drop).data(), image.data());
     }
 
     #[test]
     fn sixteen_bits_are_clipped() {
         let image = raster(2, 1, Mode::I16, &[200, 0, 7, 1]);
-        assert_eq!(image.to_rgb(AlphaMode::Drop).data(), [200, 200, 200, 255, 255, 255]);
+        assert_eq!(
+            image.to_rgb(AlphaMode::Drop).data(),
+            [200, 200, 200, 255, 255, 255]
+        );
     }
 
     #[test]
