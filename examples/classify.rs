@@ -47,16 +47,26 @@ fn main() -> std::process::ExitCode {
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
     let base = Pretrained::load(&cli.model, &device)?;
-    let recipe = if cli.think { Recipe::cls_rl() } else { Recipe::no_thinking_rl() };
+    let recipe = if cli.think {
+        Recipe::cls_rl()
+    } else {
+        Recipe::no_thinking_rl()
+    };
     let example = Example {
         id: cli.image.display().to_string(),
         image: ImageSource::path(&cli.image),
         question: cli.question,
-        choices: cli.choices.iter().map(|name| name.trim().to_owned()).collect(),
+        choices: cli
+            .choices
+            .iter()
+            .map(|name| name.trim().to_owned())
+            .collect(),
         label: String::new(),
     };
     let prompt = Arc::new(recipe.template.render(&example));
-    let inputs = base.encoder.encode_all(&base.model, std::slice::from_ref(&prompt))?;
+    let inputs = base
+        .encoder
+        .encode_all(&base.model, std::slice::from_ref(&prompt))?;
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     let features = Arc::new(FeatureStore::new(1));
     let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());

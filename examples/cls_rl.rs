@@ -26,8 +26,14 @@ fn main() -> std::process::ExitCode {
 fn run(flags: &common::Flags) -> Result<(), Box<dyn std::error::Error>> {
     let (base, train, test) = flags.load()?;
     let recipe = Recipe::cls_rl();
-    let sampling = SamplingParams { max_new_tokens: 48, ..SamplingParams::default() };
-    let settings = flags.settings(FineTune { sampling, ..FineTune::default() });
+    let sampling = SamplingParams {
+        max_new_tokens: 48,
+        ..SamplingParams::default()
+    };
+    let settings = flags.settings(FineTune {
+        sampling,
+        ..FineTune::default()
+    });
     common::announce(&recipe, &settings, flags);
     let summary = settings.reinforce(base, &recipe, &train, &test)?;
     common::show(&summary, &flags.out);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use visrl::{FineTune, Recipe, Summary};
 use visrl::data::{Dataset, FashionMnist, few_shot};
 use visrl::vlm::{Pretrained, Qwen2Vl};
+use visrl::{FineTune, Recipe, Summary};
 
 /// The embedded model and data.
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
@@ -63,7 +63,9 @@ impl Flags {
     }
 
     /// The base model, the few-shot training set and the whole data set.
-    pub fn load(&self) -> Result<(Pretrained<Qwen2Vl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
+    pub fn load(
+        &self,
+    ) -> Result<(Pretrained<Qwen2Vl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
         let device = visrl::parse_device(&self.device)?;
         let base = Pretrained::load(&self.model, &device)?;
         let data = FashionMnist::open(&self.data)?;
@@ -74,7 +76,9 @@ impl Flags {
 
 /// Runs an example's body; an error is printed with its causes and gives exit code 1.
 pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("error: {error}");
     ExitCode::FAILURE
 }
@@ -83,13 +87,21 @@ pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
 pub fn announce(recipe: &Recipe, settings: &FineTune, flags: &Flags) {
     println!(
         "{}: {} steps of {} prompts, {} images of each class, seed {}, device {}",
-        recipe.name, settings.steps, settings.prompts_per_step, flags.shots, settings.seed, flags.device
+        recipe.name,
+        settings.steps,
+        settings.prompts_per_step,
+        flags.shots,
+        settings.seed,
+        flags.device
     );
 }
 
 /// Prints accuracy before and after.
 pub fn show(summary: &Summary, out: &Path) {
-    println!("accuracy on {} test images ({})", summary.test_examples, summary.matcher);
+    println!(
+        "accuracy on {} test images ({})",
+        summary.test_examples, summary.matcher
+    );
     println!("                 greedy    T = 1   tokens");
     for (name, accuracy) in [("before", summary.before), ("after", summary.after)] {
         println!(
@@ -99,5 +111,9 @@ pub fn show(summary: &Summary, out: &Path) {
             accuracy.completion_length
         );
     }
-    println!("trained in {:.0} s; checkpoint and metrics in {}", summary.seconds, out.display());
+    println!(
+        "trained in {:.0} s; checkpoint and metrics in {}",
+        summary.seconds,
+        out.display()
+    );
 }

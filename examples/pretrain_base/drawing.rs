@@ -4,9 +4,17 @@ use std::sync::Arc;
 
 use visrl_core::{ImageSource, ShuffleRng};
 
-pub const SHAPES: [&str; 7] =
-    ["circle", "square", "triangle", "cross", "ring", "diamond", "star"];
-pub const TEXTURES: [&str; 6] = ["striped", "dotted", "checkered", "plain", "gradient", "noisy"];
+pub const SHAPES: [&str; 7] = [
+    "circle", "square", "triangle", "cross", "ring", "diamond", "star",
+];
+pub const TEXTURES: [&str; 6] = [
+    "striped",
+    "dotted",
+    "checkered",
+    "plain",
+    "gradient",
+    "noisy",
+];
 const COLOURS: [(&str, [f64; 3]); 6] = [
     ("red", [220.0, 40.0, 40.0]),
     ("green", [40.0, 180.0, 60.0]),
@@ -31,7 +39,10 @@ pub fn draw(rng: &mut ShuffleRng) -> Drawing {
     let shape = rng.uniform() < 0.55;
     let family: &'static [&'static str] = if shape { &SHAPES } else { &TEXTURES };
     let name = family[rng.below(family.len())];
-    let (cx, cy) = (14.0 + 6.0 * (rng.uniform() - 0.5), 14.0 + 6.0 * (rng.uniform() - 0.5));
+    let (cx, cy) = (
+        14.0 + 6.0 * (rng.uniform() - 0.5),
+        14.0 + 6.0 * (rng.uniform() - 0.5),
+    );
     let radius = 6.0 + 5.0 * rng.uniform();
     let period = 4.0 + (rng.uniform() * 4.0).floor();
     let upright = rng.uniform() < 0.5;
@@ -57,7 +68,12 @@ pub fn draw(rng: &mut ShuffleRng) -> Drawing {
         height: SIDE,
         pixels: Arc::from(pixels),
     };
-    Drawing { image, name, family, description }
+    Drawing {
+        image,
+        name,
+        family,
+        description,
+    }
 }
 
 /// Whether a point, in units of the radius, lies in a shape.

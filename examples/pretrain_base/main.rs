@@ -32,7 +32,7 @@ use visrl::vlm::{
     FeatureStore, Pretrained, Qwen2Vl, RandomWeights, SaveDtype, VisionLanguageModel,
 };
 
-use tasks::{Task, Tasks};
+use tasks::{Mixture, Task, Tasks};
 
 #[derive(Parser, Debug)]
 #[command(about = "Trains the embedded base model from scratch")]
@@ -61,6 +61,18 @@ struct Cli {
     /// Images of each class whose names are taught.
     #[arg(long, default_value_t = 1)]
     named: usize,
+    /// Share of tasks about drawn pictures.
+    #[arg(long, default_value_t = 0.30)]
+    drawn: f64,
+    /// Share of tasks that describe a thing in words and ask for its name.
+    #[arg(long, default_value_t = 0.25)]
+    worded: f64,
+    /// Share of these whose description leaves several names possible.
+    #[arg(long, default_value_t = 0.4)]
+    vague: f64,
+    /// Share of tasks that name an image of Fashion-MNIST.
+    #[arg(long, default_value_t = 0.05)]
+    naming: f64,
     /// Where the checkpoint goes.
     #[arg(long, default_value = "runs/base")]
     out: PathBuf,
@@ -72,7 +84,15 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let tasks = Tasks::new(&FashionMnist::open(&cli.data)?, cli.described, cli.named)?;
+    let mixture = Mixture {
+        described: cli.described,
+        named: cli.named,
+        drawn: cli.drawn,
+        worded: cli.worded,
+        vague: cli.vague,
+        naming: cli.naming,
+    };
+    let tasks = Tasks::new(&FashionMnist::open(&cli.data)?, mixture)?;
     let stream = |number: u64| SeedStream::new(cli.seed, Domain::Init).derive(number).rng();
 
     let tokenizer = train_bpe(tasks.corpus(&mut stream(0), 4000), VOCABULARY)?;
@@ -83,15 +103,27 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         &device,
     )?;
     let parameters = parameters(&base.model);
-    println!("{parameters} parameters, {} tasks in {} steps", cli.steps * cli.batch, cli.steps);
+    println!(
+        "{parameters} parameters, {} tasks in {} steps",
+        cli.steps * cli.batch,
+        cli.steps
+    );
 
     let config = LearnerConfig {
-        adamw: AdamWSettings { betas: [0.9, 0.98], epsilon: 1e-8, weight_decay: 0.01 },
+        adamw: AdamWSettings {
+            betas: [0.9, 0.98],
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        },
         ..LearnerConfig::default()
     };
     let features = Arc::new(FeatureStore::new(0));
-    let mut learner =
-        Learner::new(base.model.clone(), Box::new(SupervisedLoss), features, config);
+    let mut learner = Learner::new(
+        base.model.clone(),
+        Box::new(SupervisedLoss),
+        features,
+        config,
+    );
     let schedule = Schedule {
         warmup_steps: 50,
         decay: Decay::Cosine,
@@ -111,11 +143,16 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         mean += report.loss;
         if (step + 1) % 50 == 0 {
             let seconds = start.elapsed().as_secs_f64();
-            println!("step {:5}  loss {:.4}  {seconds:6.0} s", step + 1, mean / 50.0);
+            println!(
+                "step {:5}  loss {:.4}  {seconds:6.0} s",
+                step + 1,
+                mean / 50.0
+            );
             mean = 0.0;
         }
     }
-    base.files.save(&learner.model().valid(), &cli.out, SaveDtype::F32)?;
+    base.files
+        .save(&learner.model().valid(), &cli.out, SaveDtype::F32)?;
     println!("saved to {}", cli.out.display());
     Ok(())
 }
@@ -126,8 +163,10 @@ fn encode<M: VisionLanguageModel>(
     model: &M,
     eos: u32,
 ) -> Result<Vec<LearnGroup>, Box<dyn Error>> {
-    let (prompts, targets): (Vec<_>, Vec<_>) =
-        tasks.into_iter().map(|task| (Arc::new(task.prompt), task.target)).unzip();
+    let (prompts, targets): (Vec<_>, Vec<_>) = tasks
+        .into_iter()
+        .map(|task| (Arc::new(task.prompt), task.target))
+        .unzip();
     let inputs = encoder.encode_all(model, &prompts)?;
     let mut groups = Vec::with_capacity(targets.len());
     for (input, target) in inputs.into_iter().zip(targets) {
@@ -227,9 +266,15 @@ fn write_settings(dir: &Path, tokenizer_json: &str) -> Result<(), Box<dyn Error>
         ("generation_config.json", generation),
         ("preprocessor_config.json", preprocessor),
         ("tokenizer_config.json", tokenizer_config),
-        ("chat_template.json", json!({ "chat_template": QWEN2_VL_CHAT_TEMPLATE })),
+        (
+            "chat_template.json",
+            json!({ "chat_template": QWEN2_VL_CHAT_TEMPLATE }),
+        ),
     ] {
-        visrl::vlm::write_file_atomically(&dir.join(name), serde_json::to_string_pretty(&value)?.as_bytes())?;
+        visrl::vlm::write_file_atomically(
+            &dir.join(name),
+            serde_json::to_string_pretty(&value)?.as_bytes(),
+        )?;
     }
     visrl::vlm::write_file_atomically(&dir.join("tokenizer.json"), tokenizer_json.as_bytes())?;
     Ok(())

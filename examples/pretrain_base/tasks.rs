@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use visrl_core::{Example, ImageSource, Message, Prompt, ShuffleRng};
+use visrl_core::{Content, Example, ImageSource, Message, Prompt, ShuffleRng};
 use visrl_data::{Dataset, FashionMnist, Method, PromptTemplate, Record, Split, Wording};
 
 use crate::drawing;
@@ -30,98 +30,124 @@ pub struct Task {
     pub target: String,
 }
 
-/// The mixture of tasks.
+/// How much of what is taught.
+#[derive(Clone, Copy, Debug)]
+pub struct Mixture {
+    /// Images of each class of Fashion-MNIST that are described.
+    pub described: usize,
+    /// Images of each class whose names are taught: the first of those described.
+    pub named: usize,
+    /// Share of tasks about drawn pictures, which have all kinds of tasks.
+    pub drawn: f64,
+    /// Share of tasks that give a description in words instead of an image and ask for the name.
+    pub worded: f64,
+    /// Share of worded tasks whose description leaves several names possible.
+    pub vague: f64,
+    /// Share of tasks that name an image of Fashion-MNIST.
+    pub naming: f64,
+}
+
+/// The mixture of tasks; what is left of the shares describes images of Fashion-MNIST.
 pub struct Tasks {
     classes: Vec<String>,
-    /// Images of each class that may be described, the first `named` of which may be named.
     images: Vec<Vec<Record>>,
-    named: usize,
+    mixture: Mixture,
 }
 
 impl Tasks {
-    /// Takes the first `described` training images of each class; the first `named` of these are
-    /// the only ones whose names are taught.
-    pub fn new(data: &FashionMnist, described: usize, named: usize) -> Result<Self, visrl_data::Error> {
+    /// Takes the first training images of each class.
+    pub fn new(data: &FashionMnist, mixture: Mixture) -> Result<Self, visrl_data::Error> {
         let classes = data.classes().to_vec();
         let mut images: Vec<Vec<Record>> = vec![Vec::new(); classes.len()];
         for record in data.records(Split::Train)? {
             let of_class = &mut images[record.label];
-            if of_class.len() < described {
+            if of_class.len() < mixture.described {
                 of_class.push(record.clone());
             }
         }
-        Ok(Self { classes, images, named })
+        Ok(Self {
+            classes,
+            images,
+            mixture,
+        })
     }
 
     /// Draws one task.
     pub fn draw(&self, rng: &mut ShuffleRng) -> Task {
-        if rng.uniform() < 0.30 {
+        let Mixture {
+            named,
+            drawn,
+            worded,
+            naming,
+            ..
+        } = self.mixture;
+        let kind = rng.uniform();
+        if kind < drawn {
             let drawing = drawing::draw(rng);
-            return self.task(rng, drawing.image, drawing.name, drawing.family, &drawing.description, 0.2);
+            if rng.uniform() < 0.2 {
+                return describe(drawing.image, drawing.description);
+            }
+            let asked = Asked {
+                image: Some(drawing.image),
+                question: QUESTION.into(),
+            };
+            return choose(
+                rng,
+                asked,
+                drawing.name,
+                drawing.family,
+                &drawing.description,
+            );
         }
         let class = rng.below(self.classes.len());
-        let describe = rng.uniform() < 0.5;
-        let count = if describe { self.images[class].len() } else { self.named };
-        let record = &self.images[class][rng.below(count)];
-        let description = describe_fashion(&record.image, class);
-        let image = augment(&record.image, rng);
         let family: Vec<&str> = self.classes.iter().map(String::as_str).collect();
-        let share = if describe { 1.0 } else { 0.0 };
-        self.task(rng, image, &self.classes[class], &family, &description, share)
+        if kind < drawn + worded {
+            return self.worded(rng, class, &family);
+        }
+        let naming = kind < drawn + worded + naming;
+        let count = if naming {
+            named
+        } else {
+            self.images[class].len()
+        };
+        let record = &self.images[class][rng.below(count)];
+        let description = describe_fashion(tone(&record.image), class, true);
+        let image = augment(&record.image, rng);
+        if naming {
+            let asked = Asked {
+                image: Some(image),
+                question: QUESTION.into(),
+            };
+            return choose(rng, asked, family[class], &family, &description);
+        }
+        describe(image, description)
     }
 
-    fn task(
-        &self,
-        rng: &mut ShuffleRng,
-        image: ImageSource,
-        name: &str,
-        family: &[&str],
-        description: &str,
-        describe: f64,
-    ) -> Task {
-        if rng.uniform() < describe {
-            let prompt = Prompt::user("describe", image, DESCRIBE);
-            return Task { prompt, target: description.to_owned() };
-        }
-        let size = LIST_SIZES[rng.below(LIST_SIZES.len())].min(family.len());
-        let mut choices: Vec<String> =
-            family.iter().filter(|other| **other != name).map(|other| (*other).to_owned()).collect();
-        rng.shuffle(&mut choices);
-        choices.truncate(size - 1);
-        choices.push(name.to_owned());
-        rng.shuffle(&mut choices);
-        let wording =
-            [Wording::Train, Wording::Train, Wording::EvalBase, Wording::EvalNew][rng.below(4)];
-        let thoughtful = format!("<think> {description} </think><answer>{name}</answer>");
-        let draw = rng.uniform();
-        let (method, target) = if draw < 0.45 {
-            (Method::NoThinking, name.to_owned())
-        } else if draw < 0.80 {
-            (Method::Thinking, thoughtful)
-        } else if draw < 0.90 {
-            let target = format!("<answer>{name}</answer><reason> {description} </reason>");
-            (Method::ThinkAfterAnswer, target)
-        } else if rng.uniform() < 0.5 {
-            (Method::Adaptive, thoughtful)
-        } else {
-            (Method::Adaptive, format!("<answer>{name}</answer>"))
-        };
-        let example = Example {
-            id: "name".into(),
-            image,
-            question: QUESTION.into(),
-            choices,
-            label: name.to_owned(),
-        };
-        Task { prompt: PromptTemplate::paper(method, wording).render(&example), target }
+    /// A description in words; a vague one leaves out what tells the classes of a kind apart, so
+    /// that any of them is as good an answer.
+    fn worded(&self, rng: &mut ShuffleRng, class: usize, family: &[&str]) -> Task {
+        let tone = TONES[rng.below(TONES.len())];
+        let clear = rng.uniform() >= self.mixture.vague;
+        let description = describe_fashion(tone, class, clear);
+        let question = format!("{description} {QUESTION}");
+        choose(
+            rng,
+            Asked {
+                image: None,
+                question,
+            },
+            family[class],
+            family,
+            &description,
+        )
     }
 
     /// Texts that the tokenizer is trained on.
     pub fn corpus(&self, rng: &mut ShuffleRng, count: usize) -> Vec<String> {
         let text = |message: &Message| {
             let parts = message.content.iter().map(|part| match part {
-                visrl_core::Content::Text(text) => text.as_str(),
-                visrl_core::Content::Image(_) => "",
+                Content::Text(text) => text.as_str(),
+                Content::Image(_) => "",
             });
             parts.collect::<String>()
         };
@@ -129,30 +155,122 @@ impl Tasks {
             .map(|_| {
                 let Task { prompt, target } = self.draw(rng);
                 let asked: String = prompt.messages.iter().map(text).collect();
-                format!("system\nYou are a helpful assistant.\nuser\n{asked}\nassistant\n{target}\n")
+                format!(
+                    "system\nYou are a helpful assistant.\nuser\n{asked}\nassistant\n{target}\n"
+                )
             })
             .collect()
     }
 }
 
-fn describe_fashion(image: &ImageSource, class: usize) -> String {
-    let (kind, look) = LOOKS[class];
+/// What a task shows and asks.
+struct Asked {
+    image: Option<ImageSource>,
+    question: String,
+}
+
+fn describe(image: ImageSource, description: String) -> Task {
+    Task {
+        prompt: Prompt::user("describe", image, DESCRIBE),
+        target: description,
+    }
+}
+
+/// Asks for one of several names in the manner of one of the methods.
+fn choose(
+    rng: &mut ShuffleRng,
+    asked: Asked,
+    name: &str,
+    family: &[&str],
+    description: &str,
+) -> Task {
+    let size = LIST_SIZES[rng.below(LIST_SIZES.len())].min(family.len());
+    let mut choices: Vec<String> = family
+        .iter()
+        .filter(|other| **other != name)
+        .map(|other| (*other).to_owned())
+        .collect();
+    rng.shuffle(&mut choices);
+    choices.truncate(size - 1);
+    choices.push(name.to_owned());
+    rng.shuffle(&mut choices);
+    let wording = [
+        Wording::Train,
+        Wording::Train,
+        Wording::EvalBase,
+        Wording::EvalNew,
+    ];
+    let wording = wording[rng.below(wording.len())];
+    let thoughtful = format!("<think> {description} </think><answer>{name}</answer>");
+    let draw = rng.uniform();
+    let (method, target) = if draw < 0.45 {
+        (Method::NoThinking, name.to_owned())
+    } else if draw < 0.80 {
+        (Method::Thinking, thoughtful)
+    } else if draw < 0.90 {
+        let target = format!("<answer>{name}</answer><reason> {description} </reason>");
+        (Method::ThinkAfterAnswer, target)
+    } else if rng.uniform() < 0.5 {
+        (Method::Adaptive, thoughtful)
+    } else {
+        (Method::Adaptive, format!("<answer>{name}</answer>"))
+    };
+    let example = Example {
+        id: "name".into(),
+        image: asked.image.clone().unwrap_or_else(|| ImageSource::path("")),
+        question: asked.question,
+        choices,
+        label: name.to_owned(),
+    };
+    let mut prompt = PromptTemplate::paper(method, wording).render(&example);
+    if asked.image.is_none() {
+        for message in &mut prompt.messages {
+            message
+                .content
+                .retain(|part| matches!(part, Content::Text(_)));
+        }
+    }
+    Task { prompt, target }
+}
+
+const TONES: [&str; 3] = ["dark", "grey", "bright"];
+
+/// The brightness of what is not background.
+fn tone(image: &ImageSource) -> &'static str {
     let ImageSource::Gray { pixels, .. } = image else {
-        return format!("The photo shows a {kind} with {look}.");
+        return TONES[1];
     };
-    let lit: Vec<f64> = pixels.iter().filter(|&&p| p > 20).map(|&p| f64::from(p)).collect();
-    let mean = lit.iter().sum::<f64>() / lit.len().max(1) as f64;
-    let tone = match mean {
-        mean if mean < 95.0 => "dark",
-        mean if mean < 165.0 => "grey",
-        _ => "bright",
-    };
-    format!("The photo shows a {tone} {kind} with {look}.")
+    let lit: Vec<f64> = pixels
+        .iter()
+        .filter(|&&p| p > 20)
+        .map(|&p| f64::from(p))
+        .collect();
+    match lit.iter().sum::<f64>() / lit.len().max(1) as f64 {
+        mean if mean < 95.0 => TONES[0],
+        mean if mean < 165.0 => TONES[1],
+        _ => TONES[2],
+    }
+}
+
+fn describe_fashion(tone: &str, class: usize, clear: bool) -> String {
+    let (kind, look) = LOOKS[class];
+    match clear {
+        true => format!("The photo shows a {tone} {kind} with {look}."),
+        false => format!("The photo shows a {tone} {kind}."),
+    }
 }
 
 /// Moves a grey image by up to two pixels and mirrors every second one.
 fn augment(image: &ImageSource, rng: &mut ShuffleRng) -> ImageSource {
-    let ImageSource::Gray { name, width, height, pixels } = image else { return image.clone() };
+    let ImageSource::Gray {
+        name,
+        width,
+        height,
+        pixels,
+    } = image
+    else {
+        return image.clone();
+    };
     let (dx, dy) = (rng.below(5) as i64 - 2, rng.below(5) as i64 - 2);
     let mirrored = rng.uniform() < 0.5;
     let (w, h) = (i64::from(*width), i64::from(*height));
@@ -162,7 +280,11 @@ fn augment(image: &ImageSource, rng: &mut ShuffleRng) -> ImageSource {
             let x = if mirrored { w - 1 - x } else { x };
             let (x, y) = (x - dx, y - dy);
             let inside = (0..w).contains(&x) && (0..h).contains(&y);
-            if inside { pixels[(y * w + x) as usize] } else { 0 }
+            if inside {
+                pixels[(y * w + x) as usize]
+            } else {
+                0
+            }
         })
         .collect();
     ImageSource::Gray {

@@ -56,14 +56,23 @@ impl Prompt {
     /// One user turn, image first and then the text: the form of the paper.
     pub fn user(id: impl Into<String>, image: ImageSource, text: impl Into<String>) -> Self {
         let content = vec![Content::Image(image), Content::Text(text.into())];
-        Self { id: id.into(), messages: vec![Message { role: Role::User, content }] }
+        Self {
+            id: id.into(),
+            messages: vec![Message {
+                role: Role::User,
+                content,
+            }],
+        }
     }
 
     /// The images of all turns, in order.
     pub fn images(&self) -> impl Iterator<Item = &ImageSource> {
-        self.messages.iter().flat_map(|message| &message.content).filter_map(|part| match part {
-            Content::Image(image) => Some(image),
-            Content::Text(_) => None,
-        })
+        self.messages
+            .iter()
+            .flat_map(|message| &message.content)
+            .filter_map(|part| match part {
+                Content::Image(image) => Some(image),
+                Content::Text(_) => None,
+            })
     }
 }

@@ -42,14 +42,18 @@ impl SeedStream {
     /// The stream of a run's seed for one purpose.
     pub fn new(seed: u64, domain: Domain) -> Self {
         let mixed = split_mix(seed ^ split_mix(domain.code()));
-        Self { key: [mixed as u32, (mixed >> 32) as u32] }
+        Self {
+            key: [mixed as u32, (mixed >> 32) as u32],
+        }
     }
 
     /// A stream derived from this one, independent of it and of those with other numbers.
     pub fn derive(self, number: u64) -> Self {
         let key = u64::from(self.key[0]) | (u64::from(self.key[1]) << 32);
         let mixed = split_mix(key ^ split_mix(number.wrapping_add(0x5851_f42d_4c95_7f2d)));
-        Self { key: [mixed as u32, (mixed >> 32) as u32] }
+        Self {
+            key: [mixed as u32, (mixed >> 32) as u32],
+        }
     }
 
     /// 128 random bits for a counter.
@@ -66,7 +70,12 @@ impl SeedStream {
 
     /// A sequential view of the stream, for shuffles and initial weights.
     pub fn rng(self) -> ShuffleRng {
-        ShuffleRng { stream: self, counter: 0, buffer: [0; 4], used: 4 }
+        ShuffleRng {
+            stream: self,
+            counter: 0,
+            buffer: [0; 4],
+            used: 4,
+        }
     }
 }
 
@@ -83,7 +92,12 @@ impl ShuffleRng {
     /// The next 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
-            let counter = [self.counter as u32, (self.counter >> 32) as u32, 0, u32::MAX];
+            let counter = [
+                self.counter as u32,
+                (self.counter >> 32) as u32,
+                0,
+                u32::MAX,
+            ];
             self.buffer = self.stream.bits(counter);
             self.counter += 1;
             self.used = 0;
@@ -183,7 +197,10 @@ mod tests {
         assert_ne!(base, draw(2, Domain::Sampling, [0; 4]));
         assert_ne!(base, draw(1, Domain::Evaluation, [0; 4]));
         assert_ne!(base, draw(1, Domain::Sampling, [0, 0, 0, 1]));
-        assert_ne!(base, SeedStream::new(1, Domain::Sampling).derive(0).bits([0; 4]));
+        assert_ne!(
+            base,
+            SeedStream::new(1, Domain::Sampling).derive(0).bits([0; 4])
+        );
     }
 
     #[test]
@@ -195,7 +212,10 @@ mod tests {
         let normals: Vec<f64> = (0..n).map(|_| rng.normal()).collect();
         let mean = normals.iter().sum::<f64>() / n as f64;
         let var = normals.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
-        assert!(mean.abs() < 0.03 && (var - 1.0).abs() < 0.05, "{mean} {var}");
+        assert!(
+            mean.abs() < 0.03 && (var - 1.0).abs() < 0.05,
+            "{mean} {var}"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub enum Error {
         message: String,
     },
     /// The model's logits are not numbers.
-    #[error("prompt {id}: logits hold NaN or infinity at new token {position}; the weights are damaged or training diverged")]
+    #[error(
+        "prompt {id}: logits hold NaN or infinity at new token {position}; the weights are damaged or training diverged"
+    )]
     NotFinite {
         /// The prompt's id.
         id: String,

@@ -16,4 +16,4 @@ mod sampler;
 pub use engine::{GroupRequest, PolicySync, RolloutEngine};
 pub use error::Error;
 pub use native::{EngineConfig, NativeEngine};
-pub use sampler::{Sampled, Sampler, SamplingParams};
+pub use sampler::{Context, Distribution, Sampled, Sampler, SamplingParams};

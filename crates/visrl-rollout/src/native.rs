@@ -5,10 +5,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use visrl_core::{Completion, Group, StopReason};
 use visrl_vlm::{
-    FeatureStore, Output, Segment, SharedPrompt, TokenBatch, Tokenizer, VisionLanguageModel, prefill,
+    FeatureStore, Output, Segment, SharedPrompt, TokenBatch, Tokenizer, VisionLanguageModel,
+    prefill,
 };
 
-use crate::{Error, GroupRequest, PolicySync, RolloutEngine, Sampled, Sampler};
+use crate::{Context, Error, GroupRequest, PolicySync, RolloutEngine, Sampled, Sampler};
 
 /// Limits of a [`NativeEngine`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +23,10 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_sequences: 256, max_prefill_tokens: 16_384 }
+        Self {
+            max_sequences: 256,
+            max_prefill_tokens: 16_384,
+        }
     }
 }
 
@@ -52,7 +56,13 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
     ) -> Self {
         let model = model.valid();
         let head = contiguous_head(&model);
-        Self { model, head, features, tokenizer, config }
+        Self {
+            model,
+            head,
+            features,
+            tokenizer,
+            config,
+        }
     }
 
     /// The model that is sampled from.
@@ -63,7 +73,10 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
     fn check(&self, request: &GroupRequest) -> Result<(), Error> {
         request.sampling.validate()?;
         let fault = |message: &str| {
-            Err(Error::Request { id: request.prompt.id.clone(), message: message.to_owned() })
+            Err(Error::Request {
+                id: request.prompt.id.clone(),
+                message: message.to_owned(),
+            })
         };
         if request.num_generations == 0 {
             return fault("asks for 0 completions");
@@ -93,13 +106,18 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             .map(|segment| members.by_ref().take(segment.groups).collect())
             .collect();
         let mut done = Vec::with_capacity(batch.len());
+        let mut samplers = vec![Sampler::default(); rayon::current_num_threads()];
         let mut position = 0;
         while !segments.is_empty() {
             let (mut ids, mut positions) = (Vec::new(), Vec::new());
             for rows in active.iter().flatten() {
                 rows.next_tokens(&requests[rows.request], &mut ids, &mut positions);
             }
-            let tokens = TokenBatch { ids: &ids, positions: &positions, image_features: None };
+            let tokens = TokenBatch {
+                ids: &ids,
+                positions: &positions,
+                image_features: None,
+            };
             let hidden = self.model.forward(tokens, &mut segments, Output::Hidden)?;
             let hidden = hidden.ok_or_else(|| Error::Device("no hidden states".into()))?;
             let vocab = self.model.info().vocab_size;
@@ -115,11 +133,20 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
                 logits = rest;
             }
             let info = self.model.info();
-            work.into_par_iter().try_for_each_init(Sampler::default, |sampler, (rows, logits)| {
-                let request = &requests[rows.request];
-                rows.advance(request, logits, vocab, position, sampler, |token| {
-                    info.eos_token_ids.contains(&token)
-                }, &info.unsampled_ids)
+            let share = work.len().div_ceil(samplers.len());
+            let shares = work.par_chunks_mut(share).zip(&mut samplers);
+            shares.try_for_each(|(work, sampler)| {
+                work.iter_mut().try_for_each(|(rows, logits)| {
+                    rows.advance(
+                        &requests[rows.request],
+                        logits,
+                        vocab,
+                        position,
+                        sampler,
+                        |token| info.eos_token_ids.contains(&token),
+                        &info.unsampled_ids,
+                    )
+                })
             })?;
             position += 1;
             self.leave(&mut segments, &mut active, &mut done);
@@ -163,8 +190,8 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             let (more_sequences, more_tokens) = (request.num_generations, request.input.ids.len());
             sequences += more_sequences;
             tokens += more_tokens;
-            let full = sequences > self.config.max_sequences
-                || tokens > self.config.max_prefill_tokens;
+            let full =
+                sequences > self.config.max_sequences || tokens > self.config.max_prefill_tokens;
             match batches.last_mut() {
                 Some(batch) if !full => batch.push(index),
                 _ => {
@@ -191,7 +218,10 @@ impl<M: VisionLanguageModel> RolloutEngine for NativeEngine<M> {
                     completion.text = self.tokenizer.decode(&completion.tokens, true);
                 }
                 let prompt = Arc::clone(&request.prompt);
-                groups[rows.request] = Some(Group { prompt, completions });
+                groups[rows.request] = Some(Group {
+                    prompt,
+                    completions,
+                });
             }
         }
         Ok(groups.into_iter().flatten().collect())
@@ -229,7 +259,11 @@ impl Rows {
             stop: StopReason::MaxTokens,
         };
         let count = from.num_generations;
-        Self { request, completions: vec![empty; count], running: vec![true; count] }
+        Self {
+            request,
+            completions: vec![empty; count],
+            running: vec![true; count],
+        }
     }
 
     fn ended(&self) -> bool {
@@ -270,10 +304,12 @@ impl Rows {
             }
             let counter = [request.step, request.index, sample as u32, position as u32];
             let u = request.stream.uniform(counter);
-            let Sampled { token, logprob } = sampler
-                .sample(logits, &request.sampling, banned, u)
-                .ok_or_else(|| Error::NotFinite { id: request.prompt.id.clone(), position })?;
             let completion = &mut self.completions[sample];
+            let (prompt, tokens) = (&request.input.ids, &completion.tokens);
+            let context = Context { banned, prompt, completion: tokens };
+            let Sampled { token, logprob, .. } = sampler
+                .sample(logits, &request.sampling, context, u)
+                .ok_or_else(|| Error::NotFinite { id: request.prompt.id.clone(), position })?;
             completion.tokens.push(token);
             completion.logprobs.push(logprob);
             if is_eos(token) {

@@ -28,9 +28,17 @@ impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
         seed: u64,
     ) -> Result<Self, Error> {
         if records.is_empty() {
-            return Err(Error::config("records", "are empty: there is nothing to train on"));
+            return Err(Error::config(
+                "records",
+                "are empty: there is nothing to train on",
+            ));
         }
-        Ok(Self { dataset, records, choices, stream: SeedStream::new(seed, Domain::Data) })
+        Ok(Self {
+            dataset,
+            records,
+            choices,
+            stream: SeedStream::new(seed, Domain::Data),
+        })
     }
 
     /// The examples of a step that takes `count` of them.
@@ -52,7 +60,8 @@ impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
                 let mut example = self.dataset.example(&self.records[index], Vec::new())?;
                 let classes = self.dataset.classes();
                 example.choices =
-                    self.choices.draw(classes, &example.label, epoch as u64, index as u64);
+                    self.choices
+                        .draw(classes, &example.label, epoch as u64, index as u64);
                 Ok(example)
             })
             .collect()

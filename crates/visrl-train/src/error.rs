@@ -51,6 +51,9 @@ impl Error {
     }
 
     pub(crate) fn config(field: &'static str, message: impl Into<String>) -> Self {
-        Self::Config { field, message: message.into() }
+        Self::Config {
+            field,
+            message: message.into(),
+        }
     }
 }

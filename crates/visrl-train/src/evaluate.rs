@@ -73,8 +73,11 @@ impl Evaluator {
         model: &M,
         sampling: &SamplingParams,
     ) -> Result<Evaluation, Error> {
-        let prompts: Vec<_> =
-            self.examples.iter().map(|example| Arc::new(self.template.render(example))).collect();
+        let prompts: Vec<_> = self
+            .examples
+            .iter()
+            .map(|example| Arc::new(self.template.render(example)))
+            .collect();
         let inputs = encoder.encode_all(model, &prompts)?;
         let requests: Vec<_> = prompts
             .into_iter()

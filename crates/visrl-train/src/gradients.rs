@@ -33,10 +33,15 @@ impl Gradients {
                 }
             }
         }
-        let mut visitor =
-            Visitor { path: ParameterPath::default(), graph: &mut graph, found: BTreeMap::new() };
+        let mut visitor = Visitor {
+            path: ParameterPath::default(),
+            graph: &mut graph,
+            found: BTreeMap::new(),
+        };
         module.visit(&mut visitor);
-        Self { by_name: visitor.found }
+        Self {
+            by_name: visitor.found,
+        }
     }
 
     /// The gradient of a parameter, flattened.
@@ -46,7 +51,9 @@ impl Gradients {
 
     /// All gradients in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<1>)> {
-        self.by_name.iter().map(|(name, gradient)| (name.as_str(), gradient))
+        self.by_name
+            .iter()
+            .map(|(name, gradient)| (name.as_str(), gradient))
     }
 
     /// Whether there is none.
@@ -75,12 +82,17 @@ impl Gradients {
     /// # Errors
     /// [`Error::Device`] when the number cannot be read.
     pub fn global_norm(&self) -> Result<f64, Error> {
-        let squares: Vec<_> =
-            self.by_name.values().map(|gradient| gradient.clone().square().sum()).collect();
+        let squares: Vec<_> = self
+            .by_name
+            .values()
+            .map(|gradient| gradient.clone().square().sum())
+            .collect();
         if squares.is_empty() {
             return Ok(0.0);
         }
-        let squares: Vec<f32> = Tensor::cat(squares, 0).try_into_vec_as().map_err(Error::device)?;
+        let squares: Vec<f32> = Tensor::cat(squares, 0)
+            .try_into_vec_as()
+            .map_err(Error::device)?;
         Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
     }
 

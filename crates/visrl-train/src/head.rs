@@ -44,8 +44,9 @@ pub(crate) fn head_forward<M: VisionLanguageModel>(
         let index = indices(&targets[range.clone()], hidden);
         let chosen = logps.clone().gather(1, index);
         let entropy = -(logps.clone() * logps.clone().exp()).sum_dim(1);
-        let both: Vec<f32> =
-            Tensor::cat(vec![chosen, entropy], 1).try_into_vec_as().map_err(Error::device)?;
+        let both: Vec<f32> = Tensor::cat(vec![chosen, entropy], 1)
+            .try_into_vec_as()
+            .map_err(Error::device)?;
         for pair in both.as_chunks::<2>().0 {
             pass.logps.push(pair[0]);
             pass.entropies.push(pair[1]);

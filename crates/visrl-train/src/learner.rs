@@ -88,7 +88,9 @@ pub struct Learner<M> {
 
 impl<M: std::fmt::Debug> std::fmt::Debug for Learner<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Learner").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Learner")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +109,15 @@ impl<M: VisionLanguageModel> Learner<M> {
         let model = model.train().train_vision(config.train_vision);
         let reference = loss.needs_reference().then(|| model.valid());
         let optimizer = AdamW::new(&config.adamw);
-        Self { model, reference, loss, optimizer, features, config, updates: 0 }
+        Self {
+            model,
+            reference,
+            loss,
+            optimizer,
+            features,
+            config,
+            updates: 0,
+        }
     }
 
     /// The policy as it is now, tracking gradients.
@@ -129,13 +139,26 @@ impl<M: VisionLanguageModel> Learner<M> {
     }
 
     fn score_with(&self, model: &M, groups: &[TokenGroup]) -> Result<Scores, Error> {
-        let empty = || groups.iter().map(|g| vec![Vec::new(); g.completions.len()]).collect();
-        let mut scores = Scores { logps: empty(), entropies: empty() };
+        let empty = || {
+            groups
+                .iter()
+                .map(|g| vec![Vec::new(); g.completions.len()])
+                .collect()
+        };
+        let mut scores = Scores {
+            logps: empty(),
+            entropies: empty(),
+        };
         for (start, part) in self.micro_batches(groups) {
             let states = completion_states(model, self.kept_features(), part)?;
             let hidden = states.hidden;
-            let pass =
-                head_forward(model, &hidden, &states.targets, self.config.head_chunk, false)?;
+            let pass = head_forward(
+                model,
+                &hidden,
+                &states.targets,
+                self.config.head_chunk,
+                false,
+            )?;
             let mut at = 0;
             for &(group, index, len) in &states.places {
                 let range = at..at + len;
@@ -157,7 +180,10 @@ impl<M: VisionLanguageModel> Learner<M> {
             0 => groups.len().max(1),
             size => size,
         };
-        groups.chunks(size).enumerate().map(move |(index, part)| (index * size, part))
+        groups
+            .chunks(size)
+            .enumerate()
+            .map(move |(index, part)| (index * size, part))
     }
 
     /// Updates the policy on a batch of groups: one optimizer step, or as many as configured.
@@ -194,10 +220,17 @@ impl<M: VisionLanguageModel> Learner<M> {
             let (gradients, loss, metrics, logps) =
                 self.gradients_with(groups, &tokens, reference.as_ref(), old.as_ref())?;
             if !loss.is_finite() {
-                return Err(Error::NotFinite { what: "the loss", step: self.updates });
+                return Err(Error::NotFinite {
+                    what: "the loss",
+                    step: self.updates,
+                });
             }
             let grad_norm = self.apply(gradients, learning_rate)?;
-            report = Some(LearnReport { loss, metrics, grad_norm });
+            report = Some(LearnReport {
+                loss,
+                metrics,
+                grad_norm,
+            });
             if update == 0 {
                 old = Some(logps);
             }
@@ -213,9 +246,14 @@ impl<M: VisionLanguageModel> Learner<M> {
     pub fn apply(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {
-            return Err(Error::NotFinite { what: "the gradient", step: self.updates });
+            return Err(Error::NotFinite {
+                what: "the gradient",
+                step: self.updates,
+            });
         }
-        self.model = self.optimizer.step(self.model.clone(), &gradients, learning_rate);
+        self.model = self
+            .optimizer
+            .step(self.model.clone(), &gradients, learning_rate);
         self.updates += 1;
         if self.config.train_vision {
             self.features.clear();
@@ -258,8 +296,10 @@ impl<M: VisionLanguageModel> Learner<M> {
         let mut gradients = Gradients::default();
         let mut loss = 0.0;
         let mut metrics: Option<LossMetrics> = None;
-        let mut all: Vec<Vec<Vec<f32>>> =
-            tokens.iter().map(|g| vec![Vec::new(); g.completions.len()]).collect();
+        let mut all: Vec<Vec<Vec<f32>>> = tokens
+            .iter()
+            .map(|g| vec![Vec::new(); g.completions.len()])
+            .collect();
         for (start, part) in self.micro_batches(tokens) {
             let states = completion_states(&self.model, self.kept_features(), part)?;
             let hidden = states.hidden.clone().without_autodiff();
@@ -270,14 +310,19 @@ impl<M: VisionLanguageModel> Learner<M> {
                 self.config.head_chunk,
                 true,
             )?;
-            let places: Vec<Place> =
-                states.places.iter().map(|&(g, i, len)| (start + g, i, len)).collect();
+            let places: Vec<Place> = states
+                .places
+                .iter()
+                .map(|&(g, i, len)| (start + g, i, len))
+                .collect();
             let padded = Padded::new(&places, groups);
             let logps = padded.fill(&pass.logps);
             let entropies = padded.fill(&pass.entropies);
             let gather = |all: &Vec<Vec<Vec<f32>>>| {
-                let flat: Vec<f32> =
-                    places.iter().flat_map(|&(g, i, _)| all[g][i].iter().copied()).collect();
+                let flat: Vec<f32> = places
+                    .iter()
+                    .flat_map(|&(g, i, _)| all[g][i].iter().copied())
+                    .collect();
                 padded.fill(&flat)
             };
             let reference = reference.map(gather);
@@ -301,8 +346,14 @@ impl<M: VisionLanguageModel> Learner<M> {
             }
             let of_logp = padded.flatten(&output.grad);
             let of_entropy = output.entropy_grad.map(|grad| padded.flatten(&grad));
-            let coefficients = Coefficients { logp: &of_logp, entropy: of_entropy.as_deref() };
-            let nothing = of_logp.iter().chain(of_entropy.iter().flatten()).all(|c| *c == 0.0);
+            let coefficients = Coefficients {
+                logp: &of_logp,
+                entropy: of_entropy.as_deref(),
+            };
+            let nothing = of_logp
+                .iter()
+                .chain(of_entropy.iter().flatten())
+                .all(|c| *c == 0.0);
             if nothing {
                 continue;
             }
@@ -331,7 +382,11 @@ impl<M: VisionLanguageModel> Learner<M> {
             .iter()
             .enumerate()
             .flat_map(|(g, group)| {
-                group.completions.iter().enumerate().map(move |(i, ids)| (g, i, ids.len()))
+                group
+                    .completions
+                    .iter()
+                    .enumerate()
+                    .map(move |(i, ids)| (g, i, ids.len()))
             })
             .collect();
         let padded = Padded::new(&places, groups);
@@ -365,11 +420,25 @@ impl Padded {
     fn new(places: &[Place], groups: &[LearnGroup]) -> Self {
         let lengths: Vec<usize> = places.iter().map(|&(_, _, len)| len).collect();
         let len = lengths.iter().copied().max().unwrap_or(0);
-        let mask =
-            lengths.iter().flat_map(|&own| (0..len).map(move |token| token < own)).collect();
-        let advantages = places.iter().map(|&(g, i, _)| groups[g].advantages[i]).collect();
-        let truncated = places.iter().map(|&(g, i, _)| groups[g].truncated[i]).collect();
-        Self { lengths, len, mask, advantages, truncated }
+        let mask = lengths
+            .iter()
+            .flat_map(|&own| (0..len).map(move |token| token < own))
+            .collect();
+        let advantages = places
+            .iter()
+            .map(|&(g, i, _)| groups[g].advantages[i])
+            .collect();
+        let truncated = places
+            .iter()
+            .map(|&(g, i, _)| groups[g].truncated[i])
+            .collect();
+        Self {
+            lengths,
+            len,
+            mask,
+            advantages,
+            truncated,
+        }
     }
 
     fn fill(&self, flat: &[f32]) -> Vec<f32> {
@@ -384,6 +453,7 @@ impl Padded {
 
     fn flatten(&self, padded: &[f32]) -> Vec<f32> {
         let rows = padded.chunks(self.len.max(1)).zip(&self.lengths);
-        rows.flat_map(|(row, &own)| row[..own].iter().copied()).collect()
+        rows.flat_map(|(row, &own)| row[..own].iter().copied())
+            .collect()
     }
 }

@@ -89,8 +89,14 @@ impl JsonLines {
             }
             File::create(&path)
         };
-        let file = create().map_err(|source| Error::Io { path: path.clone(), source })?;
-        Ok(Self { path, file: BufWriter::new(file) })
+        let file = create().map_err(|source| Error::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            path,
+            file: BufWriter::new(file),
+        })
     }
 }
 
@@ -101,7 +107,10 @@ impl MetricSink for JsonLines {
             self.file.write_all(b"\n")?;
             self.file.flush()
         };
-        write().map_err(|source| Error::Io { path: self.path.clone(), source })
+        write().map_err(|source| Error::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -117,7 +126,9 @@ impl Progress {
     pub fn new(steps: usize) -> Self {
         let bar = ProgressBar::new(steps as u64);
         let style = ProgressStyle::with_template("{pos}/{len} {bar:24} {eta} left  {msg}");
-        Self { bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())) }
+        Self {
+            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+        }
     }
 }
 
@@ -151,11 +162,18 @@ mod tests {
         let path = dir.path().join("run/metrics.jsonl");
         let mut sink = JsonLines::create(&path).unwrap();
         for step in 0..2 {
-            sink.step(&StepMetrics { step, reward: 0.5, ..Default::default() }).unwrap();
+            sink.step(&StepMetrics {
+                step,
+                reward: 0.5,
+                ..Default::default()
+            })
+            .unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let steps: Vec<StepMetrics> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let steps: Vec<StepMetrics> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(steps.len(), 2);
         assert_eq!((steps[1].step, steps[1].reward), (1, 0.5));
     }
@@ -165,7 +183,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let error = JsonLines::create(file.join("metrics.jsonl")).unwrap_err().to_string();
+        let error = JsonLines::create(file.join("metrics.jsonl"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("metrics.jsonl"), "{error}");
     }
 }

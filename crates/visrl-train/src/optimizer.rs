@@ -23,7 +23,11 @@ pub struct AdamWSettings {
 
 impl Default for AdamWSettings {
     fn default() -> Self {
-        Self { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0 }
+        Self {
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -36,7 +40,9 @@ pub struct AdamW {
 
 impl std::fmt::Debug for AdamW {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdamW").field("parameters", &self.states.len()).finish_non_exhaustive()
+        f.debug_struct("AdamW")
+            .field("parameters", &self.states.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +55,10 @@ impl AdamW {
             .with_epsilon(settings.epsilon)
             .with_weight_decay(settings.weight_decay)
             .build();
-        Self { rule, states: BTreeMap::new() }
+        Self {
+            rule,
+            states: BTreeMap::new(),
+        }
     }
 
     /// Updates the parameters that have a gradient.
@@ -71,13 +80,16 @@ impl AdamW {
             }
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let name = self.path.name();
-                let Some(gradient) = self.gradients.get(&name) else { return param };
+                let Some(gradient) = self.gradients.get(&name) else {
+                    return param;
+                };
                 let (id, tensor, mapper) = param.consume();
                 let shape = tensor.dims();
                 let values = tensor.without_autodiff().reshape([-1]);
                 let state = self.states.remove(&name);
                 let (values, state) =
-                    self.rule.step(self.learning_rate, values, gradient.clone(), state);
+                    self.rule
+                        .step(self.learning_rate, values, gradient.clone(), state);
                 if let Some(state) = state {
                     self.states.insert(name, state);
                 }

@@ -44,7 +44,10 @@ pub(crate) fn completion_states<M: VisionLanguageModel>(
     order.sort_by_key(|&i| (groups[i].input.ids.len(), groups[i].completions.len()));
     let prompts: Vec<_> = order
         .iter()
-        .map(|&i| SharedPrompt { input: &groups[i].input, rows: groups[i].completions.len() })
+        .map(|&i| SharedPrompt {
+            input: &groups[i].input,
+            rows: groups[i].completions.len(),
+        })
         .collect();
     let mut segments = prefill(model, features, &prompts)?;
     let mut members = order.iter().copied();
@@ -52,7 +55,10 @@ pub(crate) fn completion_states<M: VisionLanguageModel>(
     let (mut kept, mut targets, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for segment in &mut segments {
         let members: Vec<usize> = members.by_ref().take(segment.groups).collect();
-        let lengths = members.iter().flat_map(|&i| &groups[i].completions).map(Vec::len);
+        let lengths = members
+            .iter()
+            .flat_map(|&i| &groups[i].completions)
+            .map(Vec::len);
         let len = lengths.max().unwrap_or(0);
         segment.len = len;
         for &group in &members {
@@ -73,7 +79,11 @@ pub(crate) fn completion_states<M: VisionLanguageModel>(
             }
         }
     }
-    let batch = TokenBatch { ids: &ids, positions: &positions, image_features: None };
+    let batch = TokenBatch {
+        ids: &ids,
+        positions: &positions,
+        image_features: None,
+    };
     let hidden = model.forward(batch, &mut segments, Output::Hidden)?;
     let hidden = hidden.ok_or_else(|| Error::device("no hidden states"))?;
     let hidden = match kept.len() == ids.len() {
@@ -85,5 +95,9 @@ pub(crate) fn completion_states<M: VisionLanguageModel>(
             hidden.select(0, kept)
         }
     };
-    Ok(States { hidden, targets, places })
+    Ok(States {
+        hidden,
+        targets,
+        places,
+    })
 }

@@ -35,7 +35,13 @@ pub struct Schedule {
 impl Schedule {
     /// The paper's decay, linear to 0, without warm-up.
     pub fn linear(learning_rate: f64, total_steps: usize) -> Self {
-        Self { learning_rate, warmup_steps: 0, decay: Decay::Linear, total_steps, floor: 0.0 }
+        Self {
+            learning_rate,
+            warmup_steps: 0,
+            decay: Decay::Linear,
+            total_steps,
+            floor: 0.0,
+        }
     }
 
     /// The learning rate of a step, counted from 0; the first decay step has the peak, as in
@@ -68,11 +74,22 @@ mod tests {
 
     #[test]
     fn warm_up_comes_before_the_decay() {
-        let schedule =
-            Schedule { warmup_steps: 2, decay: Decay::Cosine, floor: 0.1, ..Schedule::linear(1.0, 4) };
+        let schedule = Schedule {
+            warmup_steps: 2,
+            decay: Decay::Cosine,
+            floor: 0.1,
+            ..Schedule::linear(1.0, 4)
+        };
         let rates: Vec<f64> = (0..5).map(|step| schedule.at(step)).collect();
         assert_eq!(rates[..3], [0.0, 0.5, 1.0]);
         assert!((rates[3] - 0.55).abs() < 1e-12 && (rates[4] - 0.1).abs() < 1e-12);
-        assert_eq!(Schedule { decay: Decay::Constant, ..schedule }.at(100), 1.0);
+        assert_eq!(
+            Schedule {
+                decay: Decay::Constant,
+                ..schedule
+            }
+            .at(100),
+            1.0
+        );
     }
 }

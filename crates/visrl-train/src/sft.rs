@@ -29,7 +29,10 @@ impl PolicyLoss<f32> for SupervisedLoss {
         metrics.rows = batch.rows() as u64;
         metrics.tokens = batch.tokens() as u64;
         metrics.policy_loss = sum / tokens;
-        Ok(LossSummary { loss: sum / tokens, metrics })
+        Ok(LossSummary {
+            loss: sum / tokens,
+            metrics,
+        })
     }
 
     fn normalization(&self, batch: &TokenBatch<'_, f32>) -> visrl_grpo::Result<Normalization> {

@@ -9,9 +9,7 @@ use visrl_reward::{RewardSet, Scored};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
-use crate::{
-    Error, LearnGroup, Learner, MetricSink, Schedule, Seconds, StepMetrics, TokenGroup,
-};
+use crate::{Error, LearnGroup, Learner, MetricSink, Schedule, Seconds, StepMetrics, TokenGroup};
 
 /// How a [`GrpoTrainer`] runs. The defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,15 +119,28 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
                     completions: group.completions.iter().map(|c| c.tokens.clone()).collect(),
                 },
                 advantages: advantages.to_vec(),
-                truncated: group.completions.iter().map(|c| c.stop.is_truncated()).collect(),
+                truncated: group
+                    .completions
+                    .iter()
+                    .map(|c| c.stop.is_truncated())
+                    .collect(),
             })
             .collect();
         let learning_rate = self.config.schedule.at(step);
         let report = self.learner.update(&learn, learning_rate)?;
         self.engine.set_policy(self.learner.model())?;
-        let seconds = Seconds { rollout, reward, learn: start.elapsed().as_secs_f64() };
+        let seconds = Seconds {
+            rollout,
+            reward,
+            learn: start.elapsed().as_secs_f64(),
+        };
 
-        let mut metrics = StepMetrics { step, learning_rate, seconds, ..Default::default() };
+        let mut metrics = StepMetrics {
+            step,
+            learning_rate,
+            seconds,
+            ..Default::default()
+        };
         self.describe(&mut metrics, &groups, &scored);
         metrics.loss = report.loss;
         metrics.kl = report.metrics.kl().unwrap_or(0.0);
@@ -143,8 +154,10 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
         step: usize,
         examples: &[Example],
     ) -> Result<(Vec<Arc<ModelInput>>, Vec<Group>), Error> {
-        let prompts: Vec<_> =
-            examples.iter().map(|example| Arc::new(self.template.render(example))).collect();
+        let prompts: Vec<_> = examples
+            .iter()
+            .map(|example| Arc::new(self.template.render(example)))
+            .collect();
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
         let stream = SeedStream::new(self.config.seed, Domain::Sampling);
         let requests: Vec<_> = prompts
@@ -183,12 +196,16 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
         let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
         let total = |scored: &Scored| scored.total.unwrap_or(0.0);
         let all = |group: &&Vec<Scored>, value: f32| {
-            group.iter().all(|scored| (total(scored) - value).abs() < 1e-6)
+            group
+                .iter()
+                .all(|scored| (total(scored) - value).abs() < 1e-6)
         };
         let count = |value: f32| scored.iter().filter(|group| all(group, value)).count();
         metrics.all_right = share(count(greatest), scored.len());
         metrics.all_wrong = share(count(least), scored.len());
-        let same = scored.iter().filter(|group| group.first().is_some_and(|f| all(group, total(f))));
+        let same = scored
+            .iter()
+            .filter(|group| group.first().is_some_and(|f| all(group, total(f))));
         metrics.no_variance = share(same.count(), scored.len());
         let completions = scored.iter().map(Vec::len).sum::<usize>();
         let mean = |sum: f64| sum / completions.max(1) as f64;

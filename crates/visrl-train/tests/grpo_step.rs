@@ -39,14 +39,20 @@ impl Case {
                     let chunks = data.as_chunks::<4>().0.iter();
                     chunks.map(|b| f64::from(f32::from_le_bytes(*b))).collect()
                 }
-                Dtype::I64 => {
-                    data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
-                }
+                Dtype::I64 => data
+                    .as_chunks::<8>()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b) as f64)
+                    .collect(),
                 other => panic!("{name}: {other:?}"),
             };
             (name, (view.shape().to_vec(), values))
         });
-        Some(Self { tensors: tensors.collect(), json: serde_json::from_str(&json).unwrap() })
+        Some(Self {
+            tensors: tensors.collect(),
+            json: serde_json::from_str(&json).unwrap(),
+        })
     }
 
     fn get(&self, name: &str) -> &(Vec<usize>, Vec<f64>) {
@@ -65,7 +71,10 @@ impl Case {
         let size = self.number("/G") as usize;
         let row = |row: usize| {
             let range = row * len..(row + 1) * len;
-            let kept = mask[range.clone()].iter().zip(&values[range]).filter(|(m, _)| **m == 1.0);
+            let kept = mask[range.clone()]
+                .iter()
+                .zip(&values[range])
+                .filter(|(m, _)| **m == 1.0);
             kept.map(|(_, &value)| value as f32).collect()
         };
         let all: Vec<Vec<f32>> = (0..rows).map(row).collect();
@@ -80,7 +89,11 @@ fn groups(case: &Case, model: &Qwen2Vl) -> Vec<LearnGroup> {
     let size = case.number("/G") as usize;
     let (_, grids) = case.get("image_grid_thw");
     let (pixel_shape, pixels) = case.get("pixel_values");
-    let mut grids = grids.as_chunks::<3>().0.iter().map(|g| g.map(|x| x as usize));
+    let mut grids = grids
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .map(|g| g.map(|x| x as usize));
     let mut pixels = pixels.as_slice();
     let completions = case.ragged("completion_ids");
     let (_, advantages) = case.get("advantages");
@@ -88,9 +101,14 @@ fn groups(case: &Case, model: &Qwen2Vl) -> Vec<LearnGroup> {
         .map(|index| {
             let mask = &mask[index * size * mask_shape[1]..][..padded];
             let start = mask.iter().position(|&m| m == 1.0).unwrap();
-            let ids: Vec<u32> =
-                ids[index * padded + start..(index + 1) * padded].iter().map(|&i| i as u32).collect();
-            let mut left = ids.iter().filter(|&&id| id == model.info().image_token_id).count();
+            let ids: Vec<u32> = ids[index * padded + start..(index + 1) * padded]
+                .iter()
+                .map(|&i| i as u32)
+                .collect();
+            let mut left = ids
+                .iter()
+                .filter(|&&id| id == model.info().image_token_id)
+                .count();
             let (mut images, mut own_grids) = (Vec::new(), Vec::new());
             while left > 0 {
                 let grid = grids.next().unwrap();
@@ -108,10 +126,17 @@ fn groups(case: &Case, model: &Qwen2Vl) -> Vec<LearnGroup> {
                 .collect();
             LearnGroup {
                 tokens: TokenGroup {
-                    input: Arc::new(ModelInput { ids, images, positions }),
+                    input: Arc::new(ModelInput {
+                        ids,
+                        images,
+                        positions,
+                    }),
                     completions,
                 },
-                advantages: advantages[index * size..][..size].iter().map(|&a| a as f32).collect(),
+                advantages: advantages[index * size..][..size]
+                    .iter()
+                    .map(|&a| a as f32)
+                    .collect(),
                 truncated: vec![false; size],
             }
         })
@@ -120,22 +145,35 @@ fn groups(case: &Case, model: &Qwen2Vl) -> Vec<LearnGroup> {
 
 fn relative_l2(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let difference: f64 =
-        found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+    let difference: f64 = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (f64::from(*a) - b).powi(2))
+        .sum();
     (difference / expected.iter().map(|x| x * x).sum::<f64>().max(1e-30)).sqrt()
 }
 
 /// A flattened `[in, out]` matrix as `[out, in]`.
 fn turn(values: &[f32], shape: &[usize]) -> Vec<f32> {
     let (rows, columns) = (shape[0], shape[1]);
-    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+    (0..columns)
+        .flat_map(|c| (0..rows).map(move |r| values[r * columns + c]))
+        .collect()
 }
 
 fn hub_name(name: &str) -> String {
-    name.replacen("model.language_model.", "model.", 1).replacen("model.visual.", "visual.", 1)
+    name.replacen("model.language_model.", "model.", 1)
+        .replacen("model.visual.", "visual.", 1)
 }
 
-fn check_logps(label: &str, learner: &Learner<Qwen2Vl>, case: &Case, groups: &[LearnGroup], key: &str, limit: f32) {
+fn check_logps(
+    label: &str,
+    learner: &Learner<Qwen2Vl>,
+    case: &Case,
+    groups: &[LearnGroup],
+    key: &str,
+    limit: f32,
+) {
     let tokens: Vec<_> = groups.iter().map(|group| group.tokens.clone()).collect();
     let found = learner.score(&tokens).unwrap().logps;
     let expected = case.ragged(key);
@@ -158,16 +196,29 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
         weight_decay: float("/adamw/weight_decay"),
     };
     let max_grad_norm = case.number("/adamw/max_grad_norm");
-    let config = LearnerConfig { adamw, max_grad_norm, ..config.clone() };
-    let terms = Terms { beta: case.number("/beta"), ..Terms::default() };
-    let loss: Box<dyn PolicyLoss<f32>> = Box::new(GrpoLoss { terms, ..GrpoLoss::default() });
+    let config = LearnerConfig {
+        adamw,
+        max_grad_norm,
+        ..config.clone()
+    };
+    let terms = Terms {
+        beta: case.number("/beta"),
+        ..Terms::default()
+    };
+    let loss: Box<dyn PolicyLoss<f32>> = Box::new(GrpoLoss {
+        terms,
+        ..GrpoLoss::default()
+    });
     let mut learner = Learner::new(model, loss, Arc::new(FeatureStore::new(0)), config);
     check_logps(label, &learner, case, &groups, "per_token_logps", 5e-5);
 
     let reference = case.ragged("ref_per_token_logps");
     let (loss, gradients) = learner.gradients(&groups, Some(&reference)).unwrap();
     let expected = case.number("/loss");
-    assert!((loss - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{label} loss {loss}");
+    assert!(
+        (loss - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+        "{label} loss {loss}"
+    );
     let mut shapes = BTreeMap::new();
     visit_parameters(learner.model(), |p| {
         shapes.insert(p.name, (p.shape, p.transposed));
@@ -175,51 +226,104 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let (mut norms, mut tensors) = (0, 0);
     for (name, norm) in case.json["grad_norms"].as_object().unwrap() {
         let name = hub_name(name);
-        let gradient = gradients.get(&name).unwrap_or_else(|| panic!("{label}: no {name}"));
+        let gradient = gradients
+            .get(&name)
+            .unwrap_or_else(|| panic!("{label}: no {name}"));
         let values: Vec<f32> = gradient.clone().try_into_vec_as().unwrap();
-        let found = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let found = values
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt();
         let norm = norm.as_f64().unwrap();
-        assert!((found - norm).abs() <= 1e-4 * norm.max(1e-4), "{label} {name}: {found} {norm}");
+        assert!(
+            (found - norm).abs() <= 1e-4 * norm.max(1e-4),
+            "{label} {name}: {found} {norm}"
+        );
         norms += 1;
     }
-    assert_eq!(norms, gradients.iter().count(), "{label}: gradients without a reference");
+    assert_eq!(
+        norms,
+        gradients.iter().count(),
+        "{label}: gradients without a reference"
+    );
     for (key, (_, expected)) in &case.tensors {
-        let Some(name) = key.strip_prefix("grad.").map(hub_name) else { continue };
-        let values: Vec<f32> = gradients.get(&name).unwrap().clone().try_into_vec_as().unwrap();
+        let Some(name) = key.strip_prefix("grad.").map(hub_name) else {
+            continue;
+        };
+        let values: Vec<f32> = gradients
+            .get(&name)
+            .unwrap()
+            .clone()
+            .try_into_vec_as()
+            .unwrap();
         let (shape, transposed) = &shapes[&name];
-        let values = if *transposed { turn(&values, shape) } else { values };
+        let values = if *transposed {
+            turn(&values, shape)
+        } else {
+            values
+        };
         let error = relative_l2(&values, expected);
         assert!(error <= 1e-4, "{label} {key}: relative L2 {error}");
         tensors += 1;
     }
     let total = gradients.global_norm().unwrap();
     let expected = case.number("/grad_norm_total");
-    assert!((total - expected).abs() <= 1e-4 * expected, "{label} norm {total} {expected}");
+    assert!(
+        (total - expected).abs() <= 1e-4 * expected,
+        "{label} norm {total} {expected}"
+    );
 
     let rate = case.number("/adamw/lr");
     learner.apply(gradients, rate).unwrap();
-    check_logps(label, &learner, case, &groups, "after1.per_token_logps", 1e-4);
+    check_logps(
+        label,
+        &learner,
+        case,
+        &groups,
+        "after1.per_token_logps",
+        1e-4,
+    );
     let (_, gradients) = learner.gradients(&groups, Some(&reference)).unwrap();
     let norm = learner.apply(gradients, rate).unwrap();
     let expected = case.number("/grad_norm_total_step2");
-    assert!((norm - expected).abs() <= 1e-3 * expected, "{label} second norm {norm} {expected}");
-    check_logps(label, &learner, case, &groups, "after2.per_token_logps", 1e-4);
+    assert!(
+        (norm - expected).abs() <= 1e-3 * expected,
+        "{label} second norm {norm} {expected}"
+    );
+    check_logps(
+        label,
+        &learner,
+        case,
+        &groups,
+        "after2.per_token_logps",
+        1e-4,
+    );
     let mut parameters = 0;
     visit_parameters(learner.model(), |p| {
-        let found = case
-            .tensors
-            .iter()
-            .find(|(key, _)| key.strip_prefix("after2.").is_some_and(|k| hub_name(k) == p.name));
-        let Some((key, (_, expected))) = found else { return };
+        let found = case.tensors.iter().find(|(key, _)| {
+            key.strip_prefix("after2.")
+                .is_some_and(|k| hub_name(k) == p.name)
+        });
+        let Some((key, (_, expected))) = found else {
+            return;
+        };
         let values: Vec<f32> = p.values.try_into_vec_as().unwrap();
-        let values = if p.transposed { turn(&values, &p.shape) } else { values };
+        let values = if p.transposed {
+            turn(&values, &p.shape)
+        } else {
+            values
+        };
         let mut close = 0;
         for (a, b) in values.iter().zip(expected) {
             let difference = (f64::from(*a) - b).abs();
             assert!(difference <= 2e-4, "{label} {key}: {a} is not {b}");
             close += usize::from(difference <= 1e-5);
         }
-        assert!(close as f64 >= 0.999 * values.len() as f64, "{label} {key}: {close} close");
+        assert!(
+            close as f64 >= 0.999 * values.len() as f64,
+            "{label} {key}: {close} close"
+        );
         parameters += 1;
     });
     assert!(tensors > 0 && parameters > 0, "{label}: nothing compared");
@@ -229,30 +333,50 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
 #[test]
 fn a_step_equals_pytorch_s() {
     let root = fixtures();
-    let mut models: Vec<_> =
-        fs::read_dir(root.join("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut models: Vec<_> = fs::read_dir(root.join("golden"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     models.sort();
     let mut count = 0;
     for golden in models {
-        let Some(case) = Case::open(&golden) else { continue };
+        let Some(case) = Case::open(&golden) else {
+            continue;
+        };
         let info = fs::read_to_string(golden.join("info.json")).unwrap();
         let info: Value = serde_json::from_str(&info).unwrap();
-        if !info["dtype"].as_str().is_some_and(|dtype| dtype.ends_with("float32")) {
+        if !info["dtype"]
+            .as_str()
+            .is_some_and(|dtype| dtype.ends_with("float32"))
+        {
             continue;
         }
         let name = golden.file_name().unwrap().to_str().unwrap();
-        let dir = [info["model"].as_str().unwrap_or(name), name, name.trim_end_matches("-upcast-f32")]
-            .map(|name| root.join("models").join(name))
-            .into_iter()
-            .find(|dir| dir.join("config.json").exists());
+        let dir = [
+            info["model"].as_str().unwrap_or(name),
+            name,
+            name.trim_end_matches("-upcast-f32"),
+        ]
+        .map(|name| root.join("models").join(name))
+        .into_iter()
+        .find(|dir| dir.join("config.json").exists());
         let Some(dir) = dir else { continue };
         let config = fs::read_to_string(dir.join("config.json")).unwrap();
         if !config.contains("\"qwen2_vl\"") {
             continue;
         }
         for (head_chunk, micro_batch_groups) in [(1024, 0), (1, 1), (7, 0)] {
-            let config = LearnerConfig { head_chunk, micro_batch_groups, ..Default::default() };
-            check(&format!("{name}, head chunk {head_chunk}"), &case, &dir, &config);
+            let config = LearnerConfig {
+                head_chunk,
+                micro_batch_groups,
+                ..Default::default()
+            };
+            check(
+                &format!("{name}, head chunk {head_chunk}"),
+                &case,
+                &dir,
+                &config,
+            );
         }
         count += 1;
     }

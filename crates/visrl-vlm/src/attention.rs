@@ -33,18 +33,25 @@ pub(crate) fn attend(
     [keys, values]: [Tensor<2>; 2],
 ) -> Option<Tensor<2>> {
     let Heads { query, kv, dim } = heads;
-    let Segment { groups, rows, len, .. } = *segment;
+    let Segment {
+        groups, rows, len, ..
+    } = *segment;
     let per_kv = query / kv;
     let cache = segment.cache.layer(layer);
     let fold = |tensor: Tensor<2>| {
-        tensor.reshape([groups, rows, len, kv, dim]).permute([0, 3, 1, 2, 4])
+        tensor
+            .reshape([groups, rows, len, kv, dim])
+            .permute([0, 3, 1, 2, 4])
     };
     let new = [fold(keys), fold(values)];
     let own = match cache.own.take() {
         None => new,
         Some([old_keys, old_values]) => {
             let [keys, values] = new;
-            [Tensor::cat(vec![old_keys, keys], 3), Tensor::cat(vec![old_values, values], 3)]
+            [
+                Tensor::cat(vec![old_keys, keys], 3),
+                Tensor::cat(vec![old_values, values], 3),
+            ]
         }
     };
     cache.own = Some(own.clone());
@@ -56,8 +63,7 @@ pub(crate) fn attend(
     let queries = queries.reshape([groups, rows, len, kv, per_kv, dim]);
     let queries = (queries / (dim as f64).sqrt()).permute([0, 3, 1, 4, 2, 5]);
     let queries = queries.reshape([groups * kv * rows, per_kv * len, dim]);
-    let [own_keys, own_values] =
-        own.map(|tensor| tensor.reshape([groups * kv * rows, total, dim]));
+    let [own_keys, own_values] = own.map(|tensor| tensor.reshape([groups * kv * rows, total, dim]));
     let mut scores = queries.clone().matmul(own_keys.swap_dims(1, 2));
     if len > 1 {
         let past = total - len;
@@ -67,7 +73,8 @@ pub(crate) fn attend(
                 (0..total).map(move |column| if column > last { MASKED } else { 0.0 })
             })
             .collect();
-        scores = scores + Tensor::from_data(TensorData::new(mask, [1, per_kv * len, total]), &device);
+        scores =
+            scores + Tensor::from_data(TensorData::new(mask, [1, per_kv * len, total]), &device);
     }
     let mixed = match &cache.prefix {
         None => softmax(scores, 2).matmul(own_values),
@@ -87,6 +94,8 @@ pub(crate) fn attend(
             to_own.matmul(own_values) + from_prefix
         }
     };
-    let mixed = mixed.reshape([groups, kv, rows, per_kv, len, dim]).permute([0, 2, 4, 1, 3, 5]);
+    let mixed = mixed
+        .reshape([groups, kv, rows, per_kv, len, dim])
+        .permute([0, 2, 4, 1, 3, 5]);
     Some(mixed.reshape([groups * rows * len, query * dim]))
 }

@@ -32,10 +32,16 @@ impl Builder<'_> {
         file_shape: Option<&[usize]>,
     ) -> Result<Linear, Error> {
         let shape = [d_out, d_in];
-        let values =
-            self.source.read(&format!("{name}.weight"), file_shape.unwrap_or(shape.as_slice()))?;
+        let values = self.source.read(
+            &format!("{name}.weight"),
+            file_shape.unwrap_or(shape.as_slice()),
+        )?;
         let weight = self.param(transpose(&values, d_out, d_in), [d_in, d_out]);
-        let bias = if bias { Some(self.vector(&format!("{name}.bias"), d_out)?) } else { None };
+        let bias = if bias {
+            Some(self.vector(&format!("{name}.bias"), d_out)?)
+        } else {
+            None
+        };
         Ok(Linear { weight, bias })
     }
 
@@ -45,8 +51,12 @@ impl Builder<'_> {
         rows: usize,
         width: usize,
     ) -> Result<Embedding, Error> {
-        let values = self.source.read(&format!("{name}.weight"), &[rows, width])?;
-        Ok(Embedding { weight: self.param(values, [rows, width]) })
+        let values = self
+            .source
+            .read(&format!("{name}.weight"), &[rows, width])?;
+        Ok(Embedding {
+            weight: self.param(values, [rows, width]),
+        })
     }
 
     pub(crate) fn rms_norm(&mut self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, Error> {

@@ -47,27 +47,40 @@ impl KvCache {
     #[must_use]
     pub fn into_prefix(self) -> Self {
         let layers = self.layers.into_iter().map(|layer| match layer {
-            LayerCache { prefix: None, own: Some(own) } => {
+            LayerCache {
+                prefix: None,
+                own: Some(own),
+            } => {
                 let prefix = own.map(|tensor| {
                     let [groups, heads, rows, len, dim] = tensor.dims();
                     tensor.reshape([groups, heads, rows * len, dim])
                 });
-                LayerCache { prefix: Some(prefix), own: None }
+                LayerCache {
+                    prefix: Some(prefix),
+                    own: None,
+                }
             }
             other => other,
         });
-        Self { layers: layers.collect() }
+        Self {
+            layers: layers.collect(),
+        }
     }
 
     /// The cache of these groups alone, in this order.
     #[must_use]
     pub fn select_groups(&self, groups: &[usize]) -> Self {
         let layers = self.layers.iter().map(|layer| {
-            let prefix = layer.prefix.clone().map(|pair| pair.map(|t| pick(t, groups)));
+            let prefix = layer
+                .prefix
+                .clone()
+                .map(|pair| pair.map(|t| pick(t, groups)));
             let own = layer.own.clone().map(|pair| pair.map(|t| pick(t, groups)));
             LayerCache { prefix, own }
         });
-        Self { layers: layers.collect() }
+        Self {
+            layers: layers.collect(),
+        }
     }
 }
 

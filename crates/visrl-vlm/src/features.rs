@@ -28,7 +28,10 @@ struct Entries {
 impl FeatureStore {
     /// A store for at most this many images; the oldest leave first.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, entries: Mutex::default() }
+        Self {
+            capacity,
+            entries: Mutex::default(),
+        }
     }
 
     /// Forgets all features.
@@ -85,14 +88,18 @@ impl FeatureStore {
                 entries.insert(self.capacity, image, features);
             }
         }
-        let parts: Vec<_> =
-            images.iter().filter_map(|image| found.get(&key(image)).cloned()).collect();
+        let parts: Vec<_> = images
+            .iter()
+            .filter_map(|image| found.get(&key(image)).cloned())
+            .collect();
         Ok((!parts.is_empty()).then(|| Tensor::cat(parts, 0)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // Entries are whole at every point where a panic could have poisoned the lock.
-        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.entries
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -106,7 +113,9 @@ impl Entries {
             self.order.push_back(key);
         }
         while self.by_image.len() > capacity {
-            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
             self.by_image.remove(&oldest);
         }
     }

@@ -53,7 +53,12 @@ pub struct Segment {
 impl Segment {
     /// Prompts of equal length with nothing before them.
     pub fn prompts(count: usize, len: usize) -> Self {
-        Self { groups: count, rows: 1, len, cache: KvCache::default() }
+        Self {
+            groups: count,
+            rows: 1,
+            len,
+            cache: KvCache::default(),
+        }
     }
 
     /// The number of new tokens of all its sequences.

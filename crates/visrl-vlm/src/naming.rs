@@ -30,7 +30,11 @@ impl ParameterPath {
     /// The Hugging Face name of the parameter at this place.
     pub fn name(&self) -> String {
         let mut parts: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        if self.containers.iter().rev().any(|container| container.ends_with("Norm"))
+        if self
+            .containers
+            .iter()
+            .rev()
+            .any(|container| container.ends_with("Norm"))
             && let Some(last) = parts.last_mut()
         {
             *last = match *last {
@@ -44,7 +48,9 @@ impl ParameterPath {
 
     /// Whether the parameter at this place is a linear layer's weight, stored transposed.
     pub fn is_linear_weight(&self) -> bool {
-        self.containers.iter().any(|container| container == "Struct:Linear")
+        self.containers
+            .iter()
+            .any(|container| container == "Struct:Linear")
             && self.path.last().is_some_and(|last| last == "weight")
     }
 }
@@ -90,5 +96,8 @@ pub fn visit_parameters<M: Module>(module: &M, show: impl FnMut(NamedParameter))
             });
         }
     }
-    module.visit(&mut Visitor { path: ParameterPath::default(), show });
+    module.visit(&mut Visitor {
+        path: ParameterPath::default(),
+        show,
+    });
 }

@@ -77,12 +77,17 @@ pub fn prefill<M: VisionLanguageModel>(
         return Ok(segments);
     }
     let features = match features {
-        Some(store) => store.get(model, &images)?.map(|kept| like_head(model, kept)),
+        Some(store) => store
+            .get(model, &images)?
+            .map(|kept| like_head(model, kept)),
         None if images.is_empty() => None,
         None => Some(model.encode_images(&images)?),
     };
-    let batch =
-        TokenBatch { ids: &ids, positions: &positions, image_features: features.as_ref() };
+    let batch = TokenBatch {
+        ids: &ids,
+        positions: &positions,
+        image_features: features.as_ref(),
+    };
     model.forward(batch, &mut segments, Output::Cache)?;
     for (segment, rows) in segments.iter_mut().zip(rows) {
         segment.cache = std::mem::take(&mut segment.cache).into_prefix();
@@ -93,5 +98,9 @@ pub fn prefill<M: VisionLanguageModel>(
 
 /// Lifts a plain tensor to the model's autodiff device, if it is on one.
 fn like_head<M: VisionLanguageModel>(model: &M, tensor: Tensor<2>) -> Tensor<2> {
-    if model.head().is_autodiff() { tensor.autodiff() } else { tensor }
+    if model.head().is_autodiff() {
+        tensor.autodiff()
+    } else {
+        tensor
+    }
 }

@@ -37,7 +37,11 @@ impl Pretrained<Qwen2Vl> {
         let config = Qwen2VlConfig::from_dir(dir)?;
         let encoder = PromptEncoder::from_dir(dir)?;
         let model = Qwen2Vl::new(config, &mut SafetensorsDir::open(dir)?, device)?;
-        Ok(Self { model, encoder: Arc::new(encoder), files: CheckpointFiles::read(dir)? })
+        Ok(Self {
+            model,
+            encoder: Arc::new(encoder),
+            files: CheckpointFiles::read(dir)?,
+        })
     }
 
     /// As [`load`](Self::load), with weights from another source: a folder without weights
@@ -54,7 +58,11 @@ impl Pretrained<Qwen2Vl> {
         let config = Qwen2VlConfig::from_dir(dir)?;
         let encoder = PromptEncoder::from_dir(dir)?;
         let model = Qwen2Vl::new(config, source, device)?;
-        Ok(Self { model, encoder: Arc::new(encoder), files: CheckpointFiles::read(dir)? })
+        Ok(Self {
+            model,
+            encoder: Arc::new(encoder),
+            files: CheckpointFiles::read(dir)?,
+        })
     }
 }
 
@@ -81,7 +89,9 @@ pub struct CheckpointFiles {
 
 impl std::fmt::Debug for CheckpointFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.files.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.files.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -96,7 +106,9 @@ impl CheckpointFiles {
                 Err(source) => return Err(Error::io(&path, source)),
             }
         }
-        Ok(Self { files: Arc::new(files) })
+        Ok(Self {
+            files: Arc::new(files),
+        })
     }
 
     /// Saves a model with these files as a checkpoint in Hugging Face layout, whole or not at all.
@@ -136,7 +148,9 @@ pub struct PromptEncoder {
 
 impl std::fmt::Debug for PromptEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PromptEncoder").field("max_tokens", &self.max_tokens).finish_non_exhaustive()
+        f.debug_struct("PromptEncoder")
+            .field("max_tokens", &self.max_tokens)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,7 +166,11 @@ impl PromptEncoder {
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let processor = Arc::new(Qwen2VlProcessor::from_dir(dir)?);
         let tokenizer = Arc::new(Tokenizer::from_dir(dir)?);
-        Ok(Self::new(processor, tokenizer, ChatTemplate::from_dir(dir)?))
+        Ok(Self::new(
+            processor,
+            tokenizer,
+            ChatTemplate::from_dir(dir)?,
+        ))
     }
 
     /// An encoder of these parts.
@@ -161,8 +179,17 @@ impl PromptEncoder {
         tokenizer: Arc<Tokenizer>,
         template: ChatTemplate,
     ) -> Self {
-        let images = Mutex::new(ImageCache { capacity: IMAGE_CAPACITY, ..Default::default() });
-        Self { processor, tokenizer, template, max_tokens: MAX_TOKENS, images }
+        let images = Mutex::new(ImageCache {
+            capacity: IMAGE_CAPACITY,
+            ..Default::default()
+        });
+        Self {
+            processor,
+            tokenizer,
+            template,
+            max_tokens: MAX_TOKENS,
+            images,
+        }
     }
 
     /// Refuses prompts of more tokens than this (default 2048); they are never cut.
@@ -191,8 +218,10 @@ impl PromptEncoder {
         model: &M,
         prompts: &[Arc<Prompt>],
     ) -> Result<Vec<Arc<ModelInput>>, Error> {
-        let sources: Vec<ImageSource> =
-            prompts.iter().flat_map(|prompt| prompt.images().cloned()).collect();
+        let sources: Vec<ImageSource> = prompts
+            .iter()
+            .flat_map(|prompt| prompt.images().cloned())
+            .collect();
         let mut images = self.process(&sources)?.into_iter();
         prompts
             .iter()
@@ -200,10 +229,19 @@ impl PromptEncoder {
                 let count = prompt.images().count();
                 let images: Vec<_> = images.by_ref().take(count).collect();
                 let grids: Vec<_> = images.iter().map(|image| image.grid).collect();
-                let encoded =
-                    self.template.encode_prompt(prompt, &grids, &self.tokenizer, self.processor.merge_size(), self.max_tokens)?;
+                let encoded = self.template.encode_prompt(
+                    prompt,
+                    &grids,
+                    &self.tokenizer,
+                    self.processor.merge_size(),
+                    self.max_tokens,
+                )?;
                 let positions = model.positions(&encoded.ids, &grids)?;
-                Ok(Arc::new(ModelInput { ids: encoded.ids, images, positions }))
+                Ok(Arc::new(ModelInput {
+                    ids: encoded.ids,
+                    images,
+                    positions,
+                }))
             })
             .collect()
     }
@@ -211,7 +249,11 @@ impl PromptEncoder {
     fn process(&self, sources: &[ImageSource]) -> Result<Vec<Arc<ProcessedImage>>, Error> {
         let missing: Vec<ImageSource> = {
             let cache = self.lock();
-            sources.iter().filter(|source| cache.get(source).is_none()).cloned().collect()
+            sources
+                .iter()
+                .filter(|source| cache.get(source).is_none())
+                .cloned()
+                .collect()
         };
         let fresh = self.processor.process_all(&missing)?;
         let mut fresh_by_key: HashMap<ImageKey, Arc<ProcessedImage>> = HashMap::new();
@@ -221,7 +263,9 @@ impl PromptEncoder {
         let mut cache = self.lock();
         let mut out = Vec::with_capacity(sources.len());
         for source in sources {
-            let kept = cache.get(source).or_else(|| fresh_by_key.get(&ImageKey::of(source)).cloned());
+            let kept = cache
+                .get(source)
+                .or_else(|| fresh_by_key.get(&ImageKey::of(source)).cloned());
             let image = kept.ok_or_else(|| Error::Input("an image was not prepared".into()))?;
             out.push(image);
         }
@@ -248,7 +292,9 @@ struct ImageCache {
 
 impl ImageCache {
     fn get(&self, source: &ImageSource) -> Option<Arc<ProcessedImage>> {
-        self.by_key.get(&ImageKey::of(source)).map(|(_, image)| Arc::clone(image))
+        self.by_key
+            .get(&ImageKey::of(source))
+            .map(|(_, image)| Arc::clone(image))
     }
 
     fn insert(&mut self, source: ImageSource, image: Arc<ProcessedImage>) {
@@ -257,7 +303,9 @@ impl ImageCache {
             self.order.push_back(key);
         }
         while self.by_key.len() > self.capacity {
-            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
             self.by_key.remove(&oldest);
         }
     }
@@ -276,10 +324,18 @@ impl ImageKey {
         match source {
             ImageSource::Path(path) => Self::Path(Arc::clone(path)),
             ImageSource::Encoded { bytes, .. } => Self::Memory(bytes.as_ptr() as usize, 0, 0),
-            ImageSource::Gray { pixels, width, height, .. }
-            | ImageSource::Rgb { pixels, width, height, .. } => {
-                Self::Memory(pixels.as_ptr() as usize, *width, *height)
+            ImageSource::Gray {
+                pixels,
+                width,
+                height,
+                ..
             }
+            | ImageSource::Rgb {
+                pixels,
+                width,
+                height,
+                ..
+            } => Self::Memory(pixels.as_ptr() as usize, *width, *height),
         }
     }
 }

@@ -21,7 +21,10 @@ impl Rotary {
             }
             Tensor::from_data(TensorData::new(values, [tokens, 1, half * 2]), device)
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
+        Self {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+        }
     }
 
     /// M-RoPE of Qwen2-VL (arXiv 2409.12191, section 2.1): the frequencies are split into
@@ -33,12 +36,18 @@ impl Rotary {
         device: &Device,
     ) -> Self {
         let half: usize = sections.iter().sum();
-        let axes: Vec<usize> =
-            (0..3).flat_map(|axis| std::iter::repeat_n(axis, sections[axis])).collect();
+        let axes: Vec<usize> = (0..3)
+            .flat_map(|axis| std::iter::repeat_n(axis, sections[axis]))
+            .collect();
         let inverse = inverse_frequencies(half, theta);
         let angles: Vec<f32> = positions
             .iter()
-            .flat_map(|p| inverse.iter().zip(&axes).map(move |(f, &axis)| f * p[axis] as f32))
+            .flat_map(|p| {
+                inverse
+                    .iter()
+                    .zip(&axes)
+                    .map(move |(f, &axis)| f * p[axis] as f32)
+            })
             .collect();
         Self::new(&angles, half, device)
     }
@@ -49,7 +58,11 @@ impl Rotary {
         let inverse = inverse_frequencies(quarter, 10_000.0);
         let angles: Vec<f32> = positions
             .iter()
-            .flat_map(|p| p.map(|x| inverse.iter().map(move |f| f * x as f32)).into_iter().flatten())
+            .flat_map(|p| {
+                p.map(|x| inverse.iter().map(move |f| f * x as f32))
+                    .into_iter()
+                    .flatten()
+            })
             .collect();
         Self::new(&angles, quarter * 2, device)
     }
@@ -68,5 +81,7 @@ impl Rotary {
 
 /// `theta^(-2i / (2 half))` for i below `half`, in f32 as the reference computes it.
 fn inverse_frequencies(half: usize, theta: f64) -> Vec<f32> {
-    (0..half).map(|i| 1.0 / (theta as f32).powf(i as f32 / half as f32)).collect()
+    (0..half)
+        .map(|i| 1.0 / (theta as f32).powf(i as f32 / half as f32))
+        .collect()
 }

@@ -44,14 +44,18 @@ pub fn write_dir_atomically(
         _ => PathBuf::from("."),
     };
     fs::create_dir_all(&parent).map_err(at(&parent))?;
-    let temporary =
-        tempfile::Builder::new().prefix(".saving-").tempdir_in(&parent).map_err(at(&parent))?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".saving-")
+        .tempdir_in(&parent)
+        .map_err(at(&parent))?;
     let new = temporary.path().join("new");
     fs::create_dir(&new).map_err(at(&new))?;
     fill(&new)?;
     for entry in fs::read_dir(&new).map_err(at(&new))? {
         let path = entry.map_err(at(&new))?.path();
-        File::open(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(at(&path))?;
     }
     let old = temporary.path().join("old");
     let replaced = dir.exists();
@@ -82,7 +86,7 @@ pub fn write_file_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     };
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(parent)?;
-        let mut file = tempfile::NamedTempFile::new_in(parent)?;
+        let mut file = builder().tempfile_in(parent)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
@@ -107,7 +111,10 @@ pub fn save_weights<M: VisionLanguageModel>(
         let mut values: Vec<f32> = match parameter.values.try_into_vec_as() {
             Ok(values) => values,
             Err(error) => {
-                failure = Some(format!("tensor `{}` cannot be read: {error}", parameter.name));
+                failure = Some(format!(
+                    "tensor `{}` cannot be read: {error}",
+                    parameter.name
+                ));
                 return;
             }
         };
@@ -119,13 +126,17 @@ pub fn save_weights<M: VisionLanguageModel>(
         let shape = model.file_shape(&parameter.name).unwrap_or(shape);
         let bytes = match dtype {
             SaveDtype::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            SaveDtype::Bf16 => {
-                values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect()
-            }
+            SaveDtype::Bf16 => values
+                .iter()
+                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+                .collect(),
         };
         tensors.insert(parameter.name, (shape, bytes));
     });
-    let weights = |message: String| Error::Weights { path: path.clone(), message };
+    let weights = |message: String| Error::Weights {
+        path: path.clone(),
+        message,
+    };
     if let Some(message) = failure {
         return Err(weights(message));
     }
@@ -135,14 +146,35 @@ pub fn save_weights<M: VisionLanguageModel>(
     };
     let views = tensors
         .iter()
-        .map(|(name, (shape, bytes))| {
-            Ok((name, TensorView::new(dtype, shape.clone(), bytes)?))
-        })
+        .map(|(name, (shape, bytes))| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| weights(error.to_string()))?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|error| weights(error.to_string()))
+        .map_err(|error| weights(error.to_string()))?;
+    readable(&path).map_err(|source| Error::io(&path, source))
+}
+
+/// Temporary files are made for their owner alone; what they become is for all that the user's
+/// mask allows.
+#[cfg(unix)]
+fn builder() -> tempfile::Builder<'static, 'static> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(fs::Permissions::from_mode(0o666));
+    builder
+}
+
+#[cfg(not(unix))]
+fn builder() -> tempfile::Builder<'static, 'static> {
+    tempfile::Builder::new()
+}
+
+/// Gives a file the permissions of a newly made one.
+fn readable(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let sample = builder().tempfile_in(folder)?;
+    fs::set_permissions(path, sample.as_file().metadata()?.permissions())
 }
 
 #[cfg(test)]

@@ -73,7 +73,11 @@ impl SafetensorsDir {
         } else {
             paths.push(dir.join("model.safetensors"));
         }
-        let mut source = Self { dir, files: Vec::new(), tensors: BTreeMap::new() };
+        let mut source = Self {
+            dir,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
         for path in paths {
             source.map(path)?;
         }
@@ -86,7 +90,10 @@ impl SafetensorsDir {
         // being loaded is outside what a reader can defend against.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
-        let damaged = |message: String| Error::Weights { path: path.clone(), message };
+        let damaged = |message: String| Error::Weights {
+            path: path.clone(),
+            message,
+        };
         let (header, metadata) = SafeTensors::read_metadata(&map)
             .map_err(|error| damaged(format!("not a whole safetensors file ({error})")))?;
         let data = header + 8;
@@ -100,7 +107,16 @@ impl SafetensorsDir {
             }
             let file = self.files.len();
             let (dtype, shape) = (info.dtype, info.shape.clone());
-            self.tensors.insert(hub_name(&name), Entry { file, dtype, shape, start, end });
+            self.tensors.insert(
+                hub_name(&name),
+                Entry {
+                    file,
+                    dtype,
+                    shape,
+                    start,
+                    end,
+                },
+            );
         }
         self.files.push((path, map));
         Ok(())
@@ -129,18 +145,24 @@ impl WeightSource for SafetensorsDir {
         }
         let bytes = &map[entry.start..entry.end];
         let values: Vec<f32> = match entry.dtype {
-            Dtype::F32 => {
-                bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-            }
+            Dtype::F32 => bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
             Dtype::BF16 => bytes
                 .as_chunks::<2>()
                 .0
                 .iter()
                 .map(|b| bf16::from_le_bytes(*b).to_f32())
                 .collect(),
-            Dtype::F16 => {
-                bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
-            }
+            Dtype::F16 => bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| f16::from_le_bytes(*b).to_f32())
+                .collect(),
             other => {
                 return Err(Error::Weights {
                     path: path.clone(),
@@ -154,7 +176,10 @@ impl WeightSource for SafetensorsDir {
         if values.len() != expected {
             return Err(Error::Weights {
                 path: path.clone(),
-                message: format!("tensor `{name}` has {} values, not {expected}", values.len()),
+                message: format!(
+                    "tensor `{name}` has {} values, not {expected}",
+                    values.len()
+                ),
             });
         }
         Ok(values)
@@ -185,8 +210,14 @@ impl WeightSource for RandomWeights {
         if shape.len() == 1 {
             return Ok(vec![1.0; count]);
         }
-        let std = if name.contains("patch_embed") { 0.02 } else { self.std };
-        Ok((0..count).map(|_| (self.rng.normal() * std) as f32).collect())
+        let std = if name.contains("patch_embed") {
+            0.02
+        } else {
+            self.std
+        };
+        Ok((0..count)
+            .map(|_| (self.rng.normal() * std) as f32)
+            .collect())
     }
 }
 
@@ -211,9 +242,18 @@ mod tests {
 
     #[test]
     fn both_name_layouts_become_the_hub_s() {
-        assert_eq!(hub_name("model.language_model.norm.weight"), "model.norm.weight");
-        assert_eq!(hub_name("model.visual.merger.ln_q.bias"), "visual.merger.ln_q.bias");
-        assert_eq!(hub_name("model.layers.0.mlp.up_proj.weight"), "model.layers.0.mlp.up_proj.weight");
+        assert_eq!(
+            hub_name("model.language_model.norm.weight"),
+            "model.norm.weight"
+        );
+        assert_eq!(
+            hub_name("model.visual.merger.ln_q.bias"),
+            "visual.merger.ln_q.bias"
+        );
+        assert_eq!(
+            hub_name("model.layers.0.mlp.up_proj.weight"),
+            "model.layers.0.mlp.up_proj.weight"
+        );
         assert_eq!(hub_name("lm_head.weight"), "lm_head.weight");
     }
 

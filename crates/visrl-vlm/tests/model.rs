@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
-use visrl_vlm::{
-    Output, ProcessedImage, Qwen2Vl, Segment, TokenBatch, VisionLanguageModel,
-};
+use visrl_vlm::{Output, ProcessedImage, Qwen2Vl, Segment, TokenBatch, VisionLanguageModel};
 
 fn fixtures() -> PathBuf {
     std::env::var_os("VISRL_FIXTURES").map_or_else(
@@ -24,14 +22,21 @@ struct Case {
 
 impl Case {
     fn open(path: &Path) -> Self {
-        Self { bytes: fs::read(path).unwrap() }
+        Self {
+            bytes: fs::read(path).unwrap(),
+        }
     }
 
     fn floats(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         let view = file.tensor(name).ok()?;
         assert_eq!(view.dtype(), Dtype::F32, "{name}");
-        let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        let values = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
         Some((view.shape().to_vec(), values.collect()))
     }
 
@@ -39,7 +44,12 @@ impl Case {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         let view = file.tensor(name).ok()?;
         assert_eq!(view.dtype(), Dtype::I64, "{name}");
-        let values = view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+        let values = view
+            .data()
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|b| i64::from_le_bytes(*b));
         Some((view.shape().to_vec(), values.collect()))
     }
 }
@@ -55,9 +65,16 @@ struct Row {
 fn rows(model: &Qwen2Vl, case: &Case) -> Vec<Row> {
     let (shape, ids) = case.ints("input_ids").unwrap();
     let (_, mask) = case.ints("attention_mask").unwrap();
-    let grids: Vec<[usize; 3]> = case.ints("image_grid_thw").map_or(Vec::new(), |(_, values)| {
-        values.as_chunks::<3>().0.iter().map(|grid| grid.map(|x| x as usize)).collect()
-    });
+    let grids: Vec<[usize; 3]> = case
+        .ints("image_grid_thw")
+        .map_or(Vec::new(), |(_, values)| {
+            values
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .map(|grid| grid.map(|x| x as usize))
+                .collect()
+        });
     let (pixel_shape, pixels) = case.floats("pixel_values").unwrap_or_default();
     let mut pixels = pixels.as_slice();
     let mut grids = grids.into_iter();
@@ -67,9 +84,14 @@ fn rows(model: &Qwen2Vl, case: &Case) -> Vec<Row> {
             let mask = &mask[index * length..(index + 1) * length];
             let start = mask.iter().position(|&m| m == 1).unwrap();
             assert!(mask[start..].iter().all(|&m| m == 1), "left padding only");
-            let ids: Vec<u32> =
-                ids[index * length + start..(index + 1) * length].iter().map(|&i| i as u32).collect();
-            let mut left = ids.iter().filter(|&&id| id == model.info().image_token_id).count();
+            let ids: Vec<u32> = ids[index * length + start..(index + 1) * length]
+                .iter()
+                .map(|&i| i as u32)
+                .collect();
+            let mut left = ids
+                .iter()
+                .filter(|&&id| id == model.info().image_token_id)
+                .count();
             let mut images = Vec::new();
             while left > 0 {
                 let grid = grids.next().unwrap();
@@ -78,7 +100,12 @@ fn rows(model: &Qwen2Vl, case: &Case) -> Vec<Row> {
                 pixels = rest;
                 images.push(Arc::new(ProcessedImage::new(own.to_vec(), grid)));
             }
-            Row { index, start, ids, images }
+            Row {
+                index,
+                start,
+                ids,
+                images,
+            }
         })
         .collect()
 }
@@ -109,15 +136,29 @@ fn greedy(model: &Qwen2Vl, row: &Row, features: Option<&Tensor<2>>, steps: usize
     model.forward(batch, &mut segments, Output::Cache).unwrap();
     let [Segment { cache, .. }] = segments;
     let cache = cache.into_prefix();
-    let mut segments = [Segment { groups: 1, rows: 1, len: 1, cache }];
+    let mut segments = [Segment {
+        groups: 1,
+        rows: 1,
+        len: 1,
+        cache,
+    }];
     let mut id = last[0];
     let mut position = positions.ids[prompt.len()];
     let mut out = Vec::new();
     for step in 0..steps {
-        let batch = TokenBatch { ids: &[id], positions: &[position], image_features: None };
-        let hidden = model.forward(batch, &mut segments, Output::Hidden).unwrap().unwrap();
+        let batch = TokenBatch {
+            ids: &[id],
+            positions: &[position],
+            image_features: None,
+        };
+        let hidden = model
+            .forward(batch, &mut segments, Output::Hidden)
+            .unwrap()
+            .unwrap();
         let logits = values(hidden.matmul(model.head()));
-        id = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+        id = (0..logits.len())
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap() as u32;
         position = [positions.next + step as u32; 3];
         out.push(id);
         if model.info().eos_token_ids.contains(&id) {
@@ -141,7 +182,9 @@ fn every_case_equals_transformers() {
     models.sort();
     for golden in models {
         let name = golden.file_name().unwrap().to_str().unwrap().to_owned();
-        let Some(dir) = model_dir(&root, &name) else { continue };
+        let Some(dir) = model_dir(&root, &name) else {
+            continue;
+        };
         let model = Qwen2Vl::from_dir(&dir, &device).unwrap();
         let mut cases: Vec<_> = fs::read_dir(&golden)
             .unwrap()
@@ -168,8 +211,18 @@ fn every_case_equals_transformers() {
     }
     println!("model fixtures: {counts:?}");
     assert!(failures.is_empty(), "{failures:#?}");
-    for group in ["cases", "logits", "greedy", "position_ids", "hidden", "visual"] {
-        assert!(counts.get(group).is_some_and(|&count| count > 0), "no case checked {group}");
+    for group in [
+        "cases",
+        "logits",
+        "greedy",
+        "position_ids",
+        "hidden",
+        "visual",
+    ] {
+        assert!(
+            counts.get(group).is_some_and(|&count| count > 0),
+            "no case checked {group}"
+        );
     }
 }
 
@@ -177,7 +230,10 @@ fn every_case_equals_transformers() {
 fn model_dir(root: &Path, name: &str) -> Option<PathBuf> {
     let info = fs::read_to_string(root.join("golden").join(name).join("info.json")).unwrap();
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-    if !info["dtype"].as_str().is_some_and(|dtype| dtype.ends_with("float32")) {
+    if !info["dtype"]
+        .as_str()
+        .is_some_and(|dtype| dtype.ends_with("float32"))
+    {
         return None; // Numbers computed in bf16.
     }
     let model = info["model"].as_str().unwrap_or(name);
@@ -208,8 +264,7 @@ fn check(
         }
     }
     for row in &rows {
-        let features =
-            (!row.images.is_empty()).then(|| model.encode_images(&row.images).unwrap());
+        let features = (!row.images.is_empty()).then(|| model.encode_images(&row.images).unwrap());
         let features = features.as_ref();
         let grids: Vec<_> = row.images.iter().map(|image| image.grid).collect();
         let positions = model.positions(&row.ids, &grids).unwrap();
@@ -231,9 +286,15 @@ fn check(
         }
         let embedded = values(model.embed(&row.ids, features).unwrap());
         let mut segments = [Segment::prompts(1, length)];
-        let batch =
-            TokenBatch { ids: &row.ids, positions: &positions.ids, image_features: features };
-        let hidden = model.forward(batch, &mut segments, Output::Hidden).unwrap().unwrap();
+        let batch = TokenBatch {
+            ids: &row.ids,
+            positions: &positions.ids,
+            image_features: features,
+        };
+        let hidden = model
+            .forward(batch, &mut segments, Output::Hidden)
+            .unwrap()
+            .unwrap();
         let logits = values(hidden.clone().matmul(model.head()));
         let last = format!("hidden.{}", model.info().layers);
         for (key, group, found_values) in [
@@ -252,8 +313,10 @@ fn check(
         if let Some((shape, expected)) = case.ints("greedy32") {
             count("greedy");
             let steps = shape[1];
-            let expected: Vec<u32> =
-                expected[row.index * steps..][..steps].iter().map(|&id| id as u32).collect();
+            let expected: Vec<u32> = expected[row.index * steps..][..steps]
+                .iter()
+                .map(|&id| id as u32)
+                .collect();
             let out = greedy(model, row, features, steps);
             assert_eq!(out, expected[..out.len()], "greedy");
             assert!(out.len() == steps || model.info().eos_token_ids.contains(&out[out.len() - 1]));

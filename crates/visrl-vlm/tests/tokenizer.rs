@@ -1,6 +1,9 @@
 //! Tokenizers and chat templates against transformers' results, for every case of the fixtures
 //! folder, and against damaged files.
 
+// Tests tell how many cases they ran.
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,9 @@ pub enum DeviceError {
     #[error("`{0}` is not a device; there are `flex`, `cuda:N`, `tch`, `tch:N` and `wgpu`")]
     Unknown(String),
     /// The device's backend is not in this build.
-    #[error("device `{device}` needs a build with the feature `{feature}`: add `--features {feature}`")]
+    #[error(
+        "device `{device}` needs a build with the feature `{feature}`: add `--features {feature}`"
+    )]
     NotCompiled {
         /// The device asked for.
         device: String,
@@ -61,7 +63,10 @@ pub fn parse_device(text: &str) -> Result<Device, DeviceError> {
 
 #[allow(dead_code)] // Which of these are called depends on the features.
 fn not_compiled(device: &str, feature: &'static str) -> Result<Device, DeviceError> {
-    Err(DeviceError::NotCompiled { device: device.to_owned(), feature })
+    Err(DeviceError::NotCompiled {
+        device: device.to_owned(),
+        feature,
+    })
 }
 
 #[cfg(feature = "flex")]
@@ -85,7 +90,10 @@ fn present(
     let found = std::panic::catch_unwind(|| Device::enumerate(kind).into_vec().len());
     match found.unwrap_or(0) {
         found if found > number => Ok(()),
-        found => Err(DeviceError::NotPresent { device: device.to_owned(), found }),
+        found => Err(DeviceError::NotPresent {
+            device: device.to_owned(),
+            found,
+        }),
     }
 }
 
@@ -128,7 +136,10 @@ mod tests {
     #[test]
     fn what_names_no_device_is_refused() {
         for text in ["", "gpu", "cuda:x", "cuda:-1", "flex:0", "wgpu:1:2", "tch:"] {
-            assert!(matches!(parse_device(text), Err(DeviceError::Unknown(_))), "{text}");
+            assert!(
+                matches!(parse_device(text), Err(DeviceError::Unknown(_))),
+                "{text}"
+            );
         }
     }
 
@@ -138,7 +149,10 @@ mod tests {
         let error = parse_device("cuda:0").unwrap_err();
         assert_eq!(
             error,
-            DeviceError::NotCompiled { device: "cuda:0".into(), feature: "cuda" }
+            DeviceError::NotCompiled {
+                device: "cuda:0".into(),
+                feature: "cuda"
+            }
         );
         assert!(error.to_string().contains("--features cuda"));
     }

@@ -57,9 +57,15 @@ impl Default for FineTune {
             learning_rate: 3e-4,
             prompts_per_step: 8,
             num_generations: 8,
-            sampling: SamplingParams { max_new_tokens: 8, ..SamplingParams::default() },
+            sampling: SamplingParams {
+                max_new_tokens: 8,
+                ..SamplingParams::default()
+            },
             loss: GrpoLoss::default(),
-            learner: LearnerConfig { train_vision: false, ..LearnerConfig::default() },
+            learner: LearnerConfig {
+                train_vision: false,
+                ..LearnerConfig::default()
+            },
             choices: ChoiceRule::All,
             test_per_class: 50,
             out: PathBuf::from("runs/latest"),
@@ -109,7 +115,11 @@ impl FineTune {
         let mut progress = Progress::new(self.steps);
         let sinks: &mut [&mut dyn MetricSink] = &mut [&mut lines, &mut progress];
         let start = Instant::now();
-        trainer.run(0..self.steps, |step| dealer.deal(step, self.prompts_per_step), sinks)?;
+        trainer.run(
+            0..self.steps,
+            |step| dealer.deal(step, self.prompts_per_step),
+            sinks,
+        )?;
         let seconds = start.elapsed().as_secs_f64();
         run.engine = trainer.engine;
         run.base.model = trainer.learner.into_model().valid();
@@ -146,8 +156,10 @@ impl FineTune {
         for step in 0..self.steps {
             let begun = Instant::now();
             let examples = dealer.deal(step, self.prompts_per_step)?;
-            let prompts: Vec<_> =
-                examples.iter().map(|e| Arc::new(recipe.template.render(e))).collect();
+            let prompts: Vec<_> = examples
+                .iter()
+                .map(|e| Arc::new(recipe.template.render(e)))
+                .collect();
             let inputs = encoder.encode_all(learner.model(), &prompts)?;
             let mut groups = Vec::with_capacity(examples.len());
             for (example, input) in examples.iter().zip(inputs) {
@@ -164,7 +176,10 @@ impl FineTune {
                 grad_norm: report.grad_norm,
                 learning_rate,
                 completion_length: lengths.sum::<usize>() as f64 / groups.len().max(1) as f64,
-                seconds: Seconds { learn: begun.elapsed().as_secs_f64(), ..Seconds::default() },
+                seconds: Seconds {
+                    learn: begun.elapsed().as_secs_f64(),
+                    ..Seconds::default()
+                },
                 ..StepMetrics::default()
             };
             lines.step(&metrics)?;
@@ -213,7 +228,10 @@ impl FineTune {
 /// A right answer as a group of one, for [`SupervisedLoss`].
 pub fn supervised(input: Arc<ModelInput>, target: Vec<u32>) -> LearnGroup {
     LearnGroup {
-        tokens: TokenGroup { input, completions: vec![target] },
+        tokens: TokenGroup {
+            input,
+            completions: vec![target],
+        },
         advantages: vec![1.0],
         truncated: vec![false],
     }
@@ -242,10 +260,17 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         // An output folder that cannot be written must show now, not after the training.
         let config = serde_json::json!({ "fine_tune": settings, "recipe": recipe });
         let path = settings.out.join("config.json");
-        let config = serde_json::to_vec_pretty(&config)
-            .map_err(|source| visrl_vlm::Error::Json { path: path.clone(), source })?;
+        let config =
+            serde_json::to_vec_pretty(&config).map_err(|source| visrl_vlm::Error::Json {
+                path: path.clone(),
+                source,
+            })?;
         visrl_vlm::write_file_atomically(&path, &config)?;
-        let capacity = if settings.learner.train_vision { 0 } else { FEATURES };
+        let capacity = if settings.learner.train_vision {
+            0
+        } else {
+            FEATURES
+        };
         let features = Arc::new(FeatureStore::new(capacity));
         let engine = NativeEngine::new(
             &base.model,
@@ -254,18 +279,34 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             EngineConfig::default(),
         );
         let evaluator = settings.evaluator(recipe, test)?;
-        Ok(Self { settings, recipe, base, features, engine, evaluator })
+        Ok(Self {
+            settings,
+            recipe,
+            base,
+            features,
+            engine,
+            evaluator,
+        })
     }
 
     fn evaluate(&mut self, sampling: &SamplingParams) -> Result<Evaluation, Error> {
-        self.evaluator.run(&mut self.engine, &self.base.encoder, &self.base.model, sampling)
+        self.evaluator.run(
+            &mut self.engine,
+            &self.base.encoder,
+            &self.base.model,
+            sampling,
+        )
     }
 
     /// Greedy and at temperature 1 with no filter.
     fn measure(&mut self) -> Result<Accuracy, Error> {
         let most = self.settings.sampling.max_new_tokens;
         let greedy = self.evaluate(&SamplingParams::greedy(most))?;
-        let t1 = SamplingParams { top_k: 0, max_new_tokens: most, ..SamplingParams::default() };
+        let t1 = SamplingParams {
+            top_k: 0,
+            max_new_tokens: most,
+            ..SamplingParams::default()
+        };
         let t1 = self.evaluate(&t1)?;
         Ok(Accuracy {
             greedy: greedy.accuracy,
@@ -277,7 +318,9 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
     fn finish(mut self, before: Accuracy, seconds: f64) -> Result<Summary, Error> {
         let after = self.measure()?;
         let out = &self.settings.out;
-        self.base.files.save(&self.base.model, out.join("model"), SaveDtype::F32)?;
+        self.base
+            .files
+            .save(&self.base.model, out.join("model"), SaveDtype::F32)?;
         let summary = Summary {
             recipe: self.recipe.name.clone(),
             matcher: self.evaluator.matcher.name().to_owned(),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_data::{Method, PromptTemplate, Wording};
-use visrl_reward::{RewardRule, RewardSet, rules::{ExactCompletion, StrictTagAccuracy}};
+use visrl_reward::{
+    RewardRule, RewardSet,
+    rules::{ExactCompletion, StrictTagAccuracy},
+};
 
 /// What a fine-tuning consists of beyond model, data and numbers: how examples are asked, what
 /// answers are worth, and what counts as right when the result is measured.
@@ -25,12 +28,21 @@ impl Recipe {
     fn new(name: &str, method: Method, rewards: RewardSet) -> Self {
         let template = PromptTemplate::paper(method, Wording::Train);
         let tagged = method != Method::NoThinking;
-        Self { name: name.to_owned(), template, rewards, tagged }
+        Self {
+            name: name.to_owned(),
+            template,
+            rewards,
+            tagged,
+        }
     }
 
     /// No-Thinking-RL: answer directly; 1 for a completion equal to the label.
     pub fn no_thinking_rl() -> Self {
-        Self::new("no_thinking_rl", Method::NoThinking, RewardSet::no_thinking())
+        Self::new(
+            "no_thinking_rl",
+            Method::NoThinking,
+            RewardSet::no_thinking(),
+        )
     }
 
     /// CLS-RL: think, then answer; accuracy and format.

@@ -44,8 +44,10 @@ impl Summary {
     /// [`visrl_vlm::Error::Io`] with the path.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), visrl_vlm::Error> {
         let path = path.as_ref();
-        let json = serde_json::to_vec_pretty(self)
-            .map_err(|source| visrl_vlm::Error::Json { path: path.to_owned(), source })?;
+        let json = serde_json::to_vec_pretty(self).map_err(|source| visrl_vlm::Error::Json {
+            path: path.to_owned(),
+            source,
+        })?;
         write_file_atomically(path, &json)
     }
 }

@@ -10,6 +10,7 @@ use image::{ColorType, ImageDecoder};
 use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
 
+use super::jpeg;
 use super::raster::{Mode, Raster};
 use crate::Error;
 
@@ -68,8 +69,9 @@ fn error(name: &str, message: impl Into<String>) -> Error {
 }
 
 impl Raster {
-    /// Reads and decodes an image. PNG keeps the mode of the file; JPEG gives grey or RGB (CMYK is
-    /// converted when it is decoded); EXIF orientation is ignored, as Pillow does.
+    /// Reads and decodes an image; equal to Pillow's in every byte. PNG keeps the mode of the file.
+    /// JPEG gives grey or RGB (CMYK, which Pillow keeps, is converted when it is decoded). EXIF
+    /// orientation is ignored, as Pillow does.
     ///
     /// # Errors
     /// [`Error::Image`] with the image's name: it cannot be read, is beyond the limits, is neither
@@ -237,7 +239,27 @@ fn high_bytes(data: &[u8]) -> Vec<u8> {
 }
 
 fn decode_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
-    if !jpeg_is_whole(bytes) {
+    let accept = |width, height| limits.check_pixels(name, width as u64, height as u64);
+    match jpeg::decode(bytes, accept) {
+        Ok(jpeg::Decoded {
+            width,
+            height,
+            channels,
+            data,
+        }) => {
+            let mode = if channels == 1 { Mode::L } else { Mode::Rgb };
+            finish(name, width, height, mode, data)
+        }
+        Err(jpeg::Failure::Damaged(message)) => Err(error(name, message)),
+        Err(jpeg::Failure::Refused(error)) => Err(error),
+        Err(jpeg::Failure::Unsupported) => decode_rare_jpeg(name, bytes, limits),
+    }
+}
+
+/// Decodes the kinds of JPEG that are rare in data sets, CMYK above all.
+fn decode_rare_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
+    // The decoder fills what is missing with grey, which must not go unnoticed.
+    if !bytes.array_windows().any(|pair| *pair == [0xff, 0xd9]) {
         return Err(error(name, "is cut: the JPEG data has no end marker"));
     }
     let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| error(name, e.to_string()))?;
@@ -255,35 +277,6 @@ fn decode_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Erro
         }
     };
     finish(name, width, height, mode, data)
-}
-
-/// Whether the compressed data of a JPEG file is followed by an end marker. The decoder fills what
-/// is missing with grey, which must not go unnoticed.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let mut rest = &bytes[2..];
-    loop {
-        let [0xff, marker, tail @ ..] = rest else {
-            return false;
-        };
-        match marker {
-            0xff => rest = &rest[1..],
-            // Markers without a length.
-            0x01 | 0xd0..=0xd8 => rest = tail,
-            0xd9 => return true,
-            _ => {
-                let [high, low, ..] = *tail else { return false };
-                let len = usize::from(high) << 8 | usize::from(low);
-                let Some(next) = tail.get(len..) else {
-                    return false;
-                };
-                // 0xda starts the compressed data, in which 0xff is never followed by 0xd9.
-                if *marker == 0xda {
-                    return next.array_windows().any(|pair| *pair == [0xff, 0xd9]);
-                }
-                rest = next;
-            }
-        }
-    }
 }
 
 type Pixels = (usize, usize, ColorType, Vec<u8>);

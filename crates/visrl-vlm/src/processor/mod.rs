@@ -1,7 +1,7 @@
 //! From images to what a vision tower reads: decoding, resizing, normalizing, cutting into patches.
 //!
-//! Every step is Pillow's and transformers', byte for byte (JPEG decoding within 2 levels). Which
-//! steps are made is a setting that a run can record: the paper's training resizes twice
+//! Every step is Pillow's and transformers', byte for byte, JPEG decoding included. Which steps are
+//! made is a setting that a run can record: the paper's training resizes twice
 //! ([`ImagePipeline::Paper`]), its evaluation three times ([`ImagePipeline::PaperEvaluation`]).
 //!
 //! ```
@@ -20,6 +20,7 @@
 
 mod config;
 mod decode;
+mod jpeg;
 mod patches;
 mod qwen2_vl;
 mod raster;

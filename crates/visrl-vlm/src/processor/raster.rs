@@ -113,10 +113,11 @@ impl Raster {
         let data = &self.data;
         let data = if self.picked || filter == Resample::Nearest {
             match self.mode {
-                Mode::L => resample::nearest::<1>(data, from, to),
-                Mode::La | Mode::I16 => resample::nearest::<2>(data, from, to),
-                Mode::Rgb => resample::nearest::<3>(data, from, to),
-                Mode::Rgba => resample::nearest::<4>(data, from, to),
+                Mode::L => resample::nearest::<1>(data, from, to, true),
+                Mode::La => resample::nearest::<2>(data, from, to, true),
+                Mode::I16 => resample::nearest::<2>(data, from, to, false),
+                Mode::Rgb => resample::nearest::<3>(data, from, to, true),
+                Mode::Rgba => resample::nearest::<4>(data, from, to, true),
             }
         } else {
             match self.mode {

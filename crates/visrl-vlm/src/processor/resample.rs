@@ -316,11 +316,13 @@ fn round16(sum: f64) -> u16 {
     sum.round() as u16
 }
 
-/// Picks samples of `C` bytes without mixing them.
-pub(super) fn nearest<const C: usize>(data: &[u8], from: Size, to: Size) -> Vec<u8> {
-    let columns = nearest_indices(from.0, to.0);
+/// Picks samples of `C` bytes without mixing them. Where the centre of a new sample falls on the
+/// border of two old ones, rounding decides: Pillow adds up positions, but computes each anew for
+/// 16-bit samples (`summed` false).
+pub(super) fn nearest<const C: usize>(data: &[u8], from: Size, to: Size, summed: bool) -> Vec<u8> {
+    let columns = nearest_indices(from.0, to.0, summed);
     let mut out = Vec::with_capacity(to.0 * to.1 * C);
-    for y in nearest_indices(from.1, to.1) {
+    for y in nearest_indices(from.1, to.1, summed) {
         let (row, _) = data[y * from.0 * C..(y + 1) * from.0 * C].as_chunks::<C>();
         for &x in &columns {
             out.extend_from_slice(&row[x]);
@@ -329,15 +331,14 @@ pub(super) fn nearest<const C: usize>(data: &[u8], from: Size, to: Size) -> Vec<
     out
 }
 
-/// Positions are accumulated by addition, as Pillow does, so that rounding falls the same way.
-fn nearest_indices(input: usize, output: usize) -> Vec<usize> {
+fn nearest_indices(input: usize, output: usize, summed: bool) -> Vec<usize> {
     let step = input as f64 / output as f64;
-    let mut position = step * 0.5;
+    let mut sum = step * 0.5;
     (0..output)
-        .map(|_| {
-            let index = (position as usize).min(input - 1);
-            position += step;
-            index
+        .map(|i| {
+            let position = if summed { sum } else { (i as f64 + 0.5) * step };
+            sum += step;
+            (position as usize).min(input - 1)
         })
         .collect()
 }
@@ -399,8 +400,13 @@ mod tests {
 
     #[test]
     fn nearest_takes_cell_centres() {
-        assert_eq!(nearest_indices(4, 2), [1, 3]);
-        assert_eq!(nearest_indices(2, 5), [0, 0, 1, 1, 1]);
-        assert_eq!(nearest::<2>(&[1, 2, 3, 4], (2, 1), (1, 2)), [3, 4, 3, 4]);
+        for summed in [false, true] {
+            assert_eq!(nearest_indices(4, 2, summed), [1, 3]);
+            assert_eq!(nearest_indices(2, 5, summed), [0, 0, 1, 1, 1]);
+            assert_eq!(
+                nearest::<2>(&[1, 2, 3, 4], (2, 1), (1, 2), summed),
+                [3, 4, 3, 4]
+            );
+        }
     }
 }

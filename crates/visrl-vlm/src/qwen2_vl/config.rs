@@ -129,7 +129,14 @@ impl Qwen2VlConfig {
             let message = format!("{eos:?} does not name tokens below {}", text.vocab_size);
             return Err(root.error("eos_token_id", message));
         }
-        Ok(Self { text, vision, image_token_id, video_token_id, eos_token_ids: eos, raw })
+        Ok(Self {
+            text,
+            vision,
+            image_token_id,
+            video_token_id,
+            eos_token_ids: eos,
+            raw,
+        })
     }
 
     fn text(
@@ -152,22 +159,34 @@ impl Qwen2VlConfig {
         if head_dim % 2 != 0 {
             return Err(fields.error("head_dim", format!("is {head_dim}, but must be even")));
         }
-        let rope_field =
-            ["rope_parameters", "rope_scaling"].into_iter().find(|f| value.get(*f).is_some());
+        let rope_field = ["rope_parameters", "rope_scaling"]
+            .into_iter()
+            .find(|f| value.get(*f).is_some());
         let rope_field = rope_field.ok_or_else(|| fields.error("rope_scaling", "is missing"))?;
         let rope = Fields::new(path, rope_field, &value[rope_field]);
         let mrope_section: [usize; 3] = rope.required("mrope_section")?;
-        if mrope_section.iter().try_fold(0usize, |sum, x| sum.checked_add(*x)) != Some(head_dim / 2)
+        if mrope_section
+            .iter()
+            .try_fold(0usize, |sum, x| sum.checked_add(*x))
+            != Some(head_dim / 2)
         {
-            let message = format!("{mrope_section:?} must sum to head_dim / 2 = {}", head_dim / 2);
+            let message = format!(
+                "{mrope_section:?} must sum to head_dim / 2 = {}",
+                head_dim / 2
+            );
             return Err(rope.error("mrope_section", message));
         }
         let kind = match rope.optional::<String>("rope_type")? {
             Some(kind) => kind,
-            None => rope.optional::<String>("type")?.unwrap_or_else(|| "default".into()),
+            None => rope
+                .optional::<String>("type")?
+                .unwrap_or_else(|| "default".into()),
         };
         if !matches!(kind.as_str(), "mrope" | "default") {
-            return Err(rope.error("type", format!("is `{kind}`, expected `mrope` or `default`")));
+            return Err(rope.error(
+                "type",
+                format!("is `{kind}`, expected `mrope` or `default`"),
+            ));
         }
         let rope_theta = match rope.optional("rope_theta")? {
             Some(theta) => theta,
@@ -179,11 +198,16 @@ impl Qwen2VlConfig {
                 return Err(fields.error(field, format!("is {number}, expected more than 0")));
             }
         }
-        let act = fields.optional::<String>("hidden_act")?.unwrap_or_else(|| "silu".into());
+        let act = fields
+            .optional::<String>("hidden_act")?
+            .unwrap_or_else(|| "silu".into());
         if act != "silu" {
             return Err(fields.error("hidden_act", format!("is `{act}`, expected `silu`")));
         }
-        if fields.optional::<bool>("use_sliding_window")?.unwrap_or(false) {
+        if fields
+            .optional::<bool>("use_sliding_window")?
+            .unwrap_or(false)
+        {
             return Err(fields.error("use_sliding_window", "is true, which is not supported"));
         }
         let tie_word_embeddings = match root.optional("tie_word_embeddings")? {
@@ -217,7 +241,9 @@ impl Qwen2VlConfig {
             let message = format!("is {out}, but the language model has {}", text.hidden_size);
             return Err(fields.error("hidden_size", message));
         }
-        let act = fields.optional::<String>("hidden_act")?.unwrap_or_else(|| "quick_gelu".into());
+        let act = fields
+            .optional::<String>("hidden_act")?
+            .unwrap_or_else(|| "quick_gelu".into());
         if act != "quick_gelu" {
             return Err(fields.error("hidden_act", format!("is `{act}`, expected `quick_gelu`")));
         }
@@ -249,6 +275,12 @@ impl VisionConfig {
     /// stride is its kernel.
     pub fn patch_shape(&self) -> [usize; 5] {
         let side = self.patch_size;
-        [self.embed_dim, self.channels, self.temporal_patch_size, side, side]
+        [
+            self.embed_dim,
+            self.channels,
+            self.temporal_patch_size,
+            side,
+            side,
+        ]
     }
 }

@@ -69,7 +69,13 @@ impl Qwen2Vl {
             image_token_id: config.image_token_id,
             unsampled_ids: vec![config.image_token_id, config.video_token_id],
         };
-        Ok(Self { visual, model, lm_head, config: Arc::new(config), info: Arc::new(info) })
+        Ok(Self {
+            visual,
+            model,
+            lm_head,
+            config: Arc::new(config),
+            info: Arc::new(info),
+        })
     }
 
     /// The model's shape.
@@ -121,7 +127,12 @@ impl VisionLanguageModel for Qwen2Vl {
     }
 
     fn positions(&self, ids: &[u32], grids: &[[usize; 3]]) -> Result<Positions, Error> {
-        positions::positions(ids, grids, self.config.image_token_id, self.config.vision.merge_size)
+        positions::positions(
+            ids,
+            grids,
+            self.config.image_token_id,
+            self.config.vision.merge_size,
+        )
     }
 
     fn forward(
@@ -139,7 +150,9 @@ impl VisionLanguageModel for Qwen2Vl {
             )));
         }
         let hidden = self.embed(batch.ids, batch.image_features)?;
-        Ok(self.model.forward(hidden, batch.positions, segments, output, &self.config.text))
+        Ok(self
+            .model
+            .forward(hidden, batch.positions, segments, output, &self.config.text))
     }
 
     fn head(&self) -> Tensor<2> {

@@ -24,7 +24,10 @@ pub(super) fn positions(
         })?;
         let (h, w) = (h / merge, w / merge);
         let count = t * h * w;
-        let found = ids[index..].iter().take_while(|&&id| id == image_token).count();
+        let found = ids[index..]
+            .iter()
+            .take_while(|&&id| id == image_token)
+            .count();
         if count == 0 || found < count {
             return Err(Error::Input(format!(
                 "an image of {count} visual tokens has {found} image tokens at token {index}"
@@ -42,7 +45,9 @@ pub(super) fn positions(
     }
     match grids.next() {
         None => Ok(Positions { ids: out, next }),
-        Some(_) => Err(Error::Input("there are more images than image tokens".into())),
+        Some(_) => Err(Error::Input(
+            "there are more images than image tokens".into(),
+        )),
     }
 }
 

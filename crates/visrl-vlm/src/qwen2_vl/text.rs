@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
-use burn::tensor::activation::silu;
 use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
 
 use super::TextConfig;
 use crate::attention::{Heads, attend};
@@ -48,7 +48,11 @@ impl TextModel {
             .map(|index| DecoderLayer::new(build, &format!("model.layers.{index}"), config))
             .collect::<Result<_, _>>()?;
         let norm = build.rms_norm("model.norm", config.hidden_size, config.rms_norm_eps)?;
-        Ok(Self { embed_tokens, layers, norm })
+        Ok(Self {
+            embed_tokens,
+            layers,
+            norm,
+        })
     }
 
     pub(super) fn embed(
@@ -60,7 +64,9 @@ impl TextModel {
         let table = self.embed_tokens.weight.val();
         let [vocab, width] = table.dims();
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-            return Err(Error::Input(format!("token id {id} is beyond the vocabulary of {vocab}")));
+            return Err(Error::Input(format!(
+                "token id {id} is beyond the vocabulary of {vocab}"
+            )));
         }
         let device = table.device();
         let images = ids.iter().filter(|&&id| id == image_token).count();
@@ -75,11 +81,18 @@ impl TextModel {
             return Ok(table.select(0, index));
         };
         // Text rows, then image rows, then both brought into order.
-        let text: Vec<i64> =
-            ids.iter().filter(|&&id| id != image_token).map(|&id| i64::from(id)).collect();
+        let text: Vec<i64> = ids
+            .iter()
+            .filter(|&&id| id != image_token)
+            .map(|&id| i64::from(id))
+            .collect();
         let (mut next_text, mut next_image) = (0, text.len() as i64);
         let order = ids.iter().map(|&id| {
-            let next = if id == image_token { &mut next_image } else { &mut next_text };
+            let next = if id == image_token {
+                &mut next_image
+            } else {
+                &mut next_text
+            };
             *next += 1;
             *next - 1
         });
@@ -101,7 +114,11 @@ impl TextModel {
     ) -> Option<Tensor<2>> {
         let device = hidden.device();
         let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta, &device);
-        let heads = Heads { query: config.heads, kv: config.kv_heads, dim: config.head_dim };
+        let heads = Heads {
+            query: config.heads,
+            kv: config.kv_heads,
+            dim: config.head_dim,
+        };
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             let cache_only = index == last && output == Output::Cache;
@@ -117,9 +134,8 @@ impl DecoderLayer {
         let query = config.heads * config.head_dim;
         let kv = config.kv_heads * config.head_dim;
         let eps = config.rms_norm_eps;
-        let mut linear = |part: &str, shape, bias| {
-            build.linear(&format!("{name}.{part}"), shape, bias, None)
-        };
+        let mut linear =
+            |part: &str, shape, bias| build.linear(&format!("{name}.{part}"), shape, bias, None);
         let self_attn = Attention {
             q_proj: linear("self_attn.q_proj", [hidden, query], true)?,
             k_proj: linear("self_attn.k_proj", [hidden, kv], true)?,
@@ -184,7 +200,13 @@ fn attend_segments(
         let len = segment.tokens();
         let cut = |tensor: &Tensor<2>| tensor.clone().narrow(0, start, len);
         let queries = queries.as_ref().map(cut);
-        parts.extend(attend(heads, segment, layer, queries, [cut(&keys), cut(&values)]));
+        parts.extend(attend(
+            heads,
+            segment,
+            layer,
+            queries,
+            [cut(&keys), cut(&values)],
+        ));
         start += len;
     }
     (!parts.is_empty()).then(|| Tensor::cat(parts, 0))

@@ -87,7 +87,11 @@ impl VisionTower {
                 build.linear("visual.merger.mlp.2", [merged, out], true, None)?,
             ),
         };
-        Ok(Self { patch_embed: PatchEmbed { proj }, blocks, merger })
+        Ok(Self {
+            patch_embed: PatchEmbed { proj },
+            blocks,
+            merger,
+        })
     }
 
     /// The states before and after the merger.
@@ -129,7 +133,10 @@ impl VisionTower {
         let device = self.patch_embed.proj.weight.val().device();
         let patches = positions.len();
         let values = TensorData::new(values, [patches, config.patch_dim()]);
-        let mut hidden = self.patch_embed.proj.forward(Tensor::from_data(values, &device));
+        let mut hidden = self
+            .patch_embed
+            .proj
+            .forward(Tensor::from_data(values, &device));
         let head_dim = config.embed_dim / config.heads;
         let rotary = Rotary::plane(&positions, head_dim, &device);
         for block in &self.blocks {
@@ -204,7 +211,10 @@ impl Merger {
     fn forward(&self, hidden: Tensor<2>, config: &VisionConfig) -> Tensor<2> {
         let [patches, width] = hidden.dims();
         let side = config.merge_size * config.merge_size;
-        let normed = self.ln_q.forward(hidden).reshape([patches / side, width * side]);
+        let normed = self
+            .ln_q
+            .forward(hidden)
+            .reshape([patches / side, width * side]);
         let (first, gelu, second) = &self.mlp;
         second.forward(gelu.forward(first.forward(normed)))
     }

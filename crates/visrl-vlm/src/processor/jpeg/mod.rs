@@ -1,0 +1,163 @@
+//! JPEG decoding with the arithmetic of libjpeg, which Pillow uses.
+//!
+//! Decoders may differ in how they invert the cosine transform, enlarge the chroma planes and
+//! convert colours, and common ones do, by some levels. Here all three are libjpeg's defaults (the
+//! accurate integer transform, triangle-filtered chroma, 16-bit fixed-point colour), so that a
+//! decoded image equals Pillow's in every byte. Damage in the compressed data is an error; nothing
+//! is filled in.
+
+mod bits;
+mod header;
+mod scan;
+mod transform;
+mod upsample;
+
+use header::{Frame, Tables};
+
+/// A decoded image: width, height, and interleaved grey (1) or RGB (3) samples.
+pub(super) struct Decoded {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) channels: usize,
+    pub(super) data: Vec<u8>,
+}
+
+/// Why an image was not decoded.
+#[derive(Debug)]
+pub(super) enum Failure<E> {
+    /// The file is of a kind that is not handled here (arithmetic coding, CMYK, 12 bits).
+    Unsupported,
+    /// The file is damaged.
+    Damaged(&'static str),
+    /// The caller does not want an image of this size.
+    Refused(E),
+}
+
+impl<E> From<&'static str> for Failure<E> {
+    fn from(message: &'static str) -> Self {
+        Self::Damaged(message)
+    }
+}
+
+/// Scans of one image: real files have about ten.
+const MAX_SCANS: usize = 500;
+
+/// Decodes a JPEG file; `accept` is asked about width and height before memory is taken.
+pub(super) fn decode<E>(
+    bytes: &[u8],
+    accept: impl FnOnce(usize, usize) -> Result<(), E>,
+) -> Result<Decoded, Failure<E>> {
+    let mut tables = Tables::default();
+    let mut accept = Some(accept);
+    let mut frame: Option<Frame> = None;
+    let mut scans = 0;
+    let mut rest = bytes
+        .strip_prefix(&[0xff, 0xd8])
+        .ok_or("has no JPEG start marker")?;
+    loop {
+        let (marker, tail) = header::next_marker(rest)?;
+        if marker == 0xd9 {
+            break;
+        }
+        let (segment, tail) = header::segment(tail)?;
+        rest = tail;
+        match marker {
+            0xc4 => tables.read_huffman(segment)?,
+            0xdb => tables.read_quantization(segment)?,
+            0xdd => tables.read_restart_interval(segment)?,
+            0xe0 => tables.read_jfif(segment),
+            0xee => tables.read_adobe(segment),
+            0xc0..=0xc2 => {
+                if frame.is_some() {
+                    return Err("has two frames".into());
+                }
+                let mut read = Frame::read(segment, marker == 0xc2)?.ok_or(Failure::Unsupported)?;
+                if let Some(accept) = accept.take() {
+                    accept(read.width, read.height).map_err(Failure::Refused)?;
+                }
+                read.allocate();
+                frame = Some(read);
+            }
+            // Other frames: lossless, hierarchical, arithmetic; and the conditioning of the last.
+            0xc3 | 0xc5..=0xcf => return Err(Failure::Unsupported),
+            0xda => {
+                let frame = frame.as_mut().ok_or("has a scan before its frame")?;
+                scans += 1;
+                if scans > MAX_SCANS {
+                    return Err("has more than 500 scans".into());
+                }
+                rest = scan::decode(segment, rest, frame, &tables)?;
+            }
+            _ => {}
+        }
+    }
+    let frame = frame.ok_or("has no frame")?;
+    if frame
+        .components
+        .iter()
+        .any(|component| component.quantization.is_none())
+    {
+        return Err("has a component without a scan".into());
+    }
+    let planes: Vec<Vec<u8>> = frame.components.iter().map(transform::plane).collect();
+    let data = upsample::interleave(&frame, &planes, tables.is_rgb(&frame))?;
+    let (width, height) = (frame.width, frame.height);
+    Ok(Decoded {
+        width,
+        height,
+        channels: planes.len(),
+        data,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::ExtendedColorType;
+    use image::codecs::jpeg::JpegEncoder;
+
+    use super::*;
+
+    fn encode(width: u32, height: u32, color: ExtendedColorType, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, 100)
+            .encode(data, width, height, color)
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_was_encoded_comes_back_nearly() {
+        let smooth = |x: u32, y: u32, c: u32| ((x * 3 + y * 5 + c * 40) % 256 / 2 + 60) as u8;
+        let (width, height) = (37, 21);
+        for (color, channels) in [(ExtendedColorType::L8, 1), (ExtendedColorType::Rgb8, 3)] {
+            let mut data = Vec::new();
+            for y in 0..height {
+                for x in 0..width {
+                    data.extend((0..channels).map(|c| smooth(x, y, c) & 0xf0));
+                }
+            }
+            let bytes = encode(width, height, color, &data);
+            let decoded = decode::<()>(&bytes, |_, _| Ok(())).ok().unwrap();
+            assert_eq!((decoded.width, decoded.height), (37, 21));
+            assert_eq!(decoded.channels, channels as usize);
+            let off: u32 = decoded
+                .data
+                .iter()
+                .zip(&data)
+                .map(|(a, b)| u32::from(a.abs_diff(*b)))
+                .sum();
+            assert!(off < 2 * data.len() as u32, "{channels}: {off}");
+        }
+    }
+
+    #[test]
+    fn size_is_asked_for_and_cuts_are_errors() {
+        let bytes = encode(16, 8, ExtendedColorType::L8, &[9; 128]);
+        let refused = decode(&bytes, |width, height| Err((width, height)));
+        assert!(matches!(refused, Err(Failure::Refused((16, 8)))));
+        for len in 0..bytes.len() - 1 {
+            let cut = decode::<()>(&bytes[..len], |_, _| Ok(()));
+            assert!(matches!(cut, Err(Failure::Damaged(_))), "{len}");
+        }
+    }
+}

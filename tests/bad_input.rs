@@ -1,0 +1,154 @@
+//! Bad input gives a clear error and exit code 1, never a panic.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// An example's binary, which `cargo test` builds beside the tests.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().unwrap().parent().unwrap().join("examples");
+    let binary = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(binary.exists(), "{} is not built", binary.display());
+    Command::new(binary)
+}
+
+fn fails(output: &Output, parts: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+/// A copy of the embedded model that a test may damage.
+fn model() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(root().join("assets/base")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+fn picture(dir: &Path) -> PathBuf {
+    let path = dir.join("picture.png");
+    image::GrayImage::from_pixel(28, 28, image::Luma([90]))
+        .save(&path)
+        .unwrap();
+    path
+}
+
+fn classify(model: &Path, image: &Path) -> Output {
+    let mut command = example("classify");
+    command
+        .arg("--model")
+        .arg(model)
+        .arg("--image")
+        .arg(image)
+        .args(["--choices", "Bag,Coat"]);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_good_folder_works() {
+    let model = model();
+    let output = classify(model.path(), &picture(model.path()));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("answer: ") && text.contains('%'), "{text}");
+}
+
+#[test]
+fn a_model_folder_without_config_json() {
+    let model = model();
+    fs::remove_file(model.path().join("config.json")).unwrap();
+    fails(
+        &classify(model.path(), &picture(model.path())),
+        &["config.json", "No such file"],
+    );
+}
+
+#[test]
+fn a_truncated_safetensors_file() {
+    let model = model();
+    let path = model.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for keep in [0, 5, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&path, &bytes[..keep]).unwrap();
+        fails(
+            &classify(model.path(), &picture(model.path())),
+            &["model.safetensors"],
+        );
+    }
+}
+
+#[test]
+fn a_wrong_tensor_shape() {
+    let model = model();
+    let path = model.path().join("config.json");
+    let config = fs::read_to_string(&path).unwrap();
+    let wrong = config.replace("\"intermediate_size\": 256", "\"intermediate_size\": 128");
+    assert_ne!(config, wrong);
+    fs::write(&path, wrong).unwrap();
+    let parts = [
+        "mlp.gate_proj.weight",
+        "[256, 96]",
+        "[128, 96]",
+        "model.safetensors",
+    ];
+    fails(&classify(model.path(), &picture(model.path())), &parts);
+}
+
+#[test]
+fn a_tokenizer_without_image_pad() {
+    let model = model();
+    let path = model.path().join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("<|image_pad|>", "<|picture|>")).unwrap();
+    fails(
+        &classify(model.path(), &picture(model.path())),
+        &["tokenizer.json", "<|image_pad|>"],
+    );
+}
+
+#[test]
+fn an_image_file_that_is_text() {
+    let model = model();
+    let path = model.path().join("notes.png");
+    fs::write(&path, "this is not an image").unwrap();
+    fails(&classify(model.path(), &path), &["notes.png"]);
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_without_its_feature() {
+    let output = example("no_thinking_rl")
+        .args(["--device", "cuda:0"])
+        .output()
+        .unwrap();
+    fails(&output, &["cuda:0", "--features cuda"]);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let out = file.join("run");
+    let output = example("no_thinking_rl")
+        .args(["--steps", "1", "--out"])
+        .arg(&out)
+        .output();
+    fails(&output.unwrap(), &["file/run"]);
+}
