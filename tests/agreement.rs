@@ -1,6 +1,8 @@
 //! Sampler and learner are one model: with nothing learnt, the learner's log-probabilities are the
 //! sampler's; and a group does not depend on the groups beside it.
 
+#![allow(clippy::print_stdout)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -306,10 +306,17 @@ impl Rows {
             let u = request.stream.uniform(counter);
             let completion = &mut self.completions[sample];
             let (prompt, tokens) = (&request.input.ids, &completion.tokens);
-            let context = Context { banned, prompt, completion: tokens };
+            let context = Context {
+                banned,
+                prompt,
+                completion: tokens,
+            };
             let Sampled { token, logprob, .. } = sampler
                 .sample(logits, &request.sampling, context, u)
-                .ok_or_else(|| Error::NotFinite { id: request.prompt.id.clone(), position })?;
+                .ok_or_else(|| Error::NotFinite {
+                    id: request.prompt.id.clone(),
+                    position,
+                })?;
             completion.tokens.push(token);
             completion.logprobs.push(logprob);
             if is_eos(token) {

@@ -24,18 +24,20 @@ fn params() -> impl Strategy<Value = SamplingParams> {
         prop_oneof![Just(0.0), 0.0..=1.0],
         one(0.001..=0.999),
     )
-        .prop_map(|(repetition_penalty, temperature, top_k, top_p, min_p, typical_p)| {
-            let max_new_tokens = 1;
-            SamplingParams {
-                repetition_penalty,
-                temperature,
-                top_k,
-                top_p,
-                min_p,
-                typical_p,
-                max_new_tokens,
-            }
-        })
+        .prop_map(
+            |(repetition_penalty, temperature, top_k, top_p, min_p, typical_p)| {
+                let max_new_tokens = 1;
+                SamplingParams {
+                    repetition_penalty,
+                    temperature,
+                    top_k,
+                    top_p,
+                    min_p,
+                    typical_p,
+                    max_new_tokens,
+                }
+            },
+        )
 }
 
 /// The logits after penalty, bans and temperature, computed one by one.
@@ -48,9 +50,17 @@ fn processed(logits: &[f32], params: &SamplingParams, context: Context<'_>) -> V
         }
         if is_in(context.prompt) || is_in(context.completion) {
             let penalty = params.repetition_penalty;
-            score = if score < 0.0 { score * penalty } else { score / penalty };
+            score = if score < 0.0 {
+                score * penalty
+            } else {
+                score / penalty
+            };
         }
-        if params.temperature > 0.0 { score / params.temperature } else { score }
+        if params.temperature > 0.0 {
+            score / params.temperature
+        } else {
+            score
+        }
     };
     logits.iter().enumerate().map(one).collect()
 }

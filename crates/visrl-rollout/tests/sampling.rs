@@ -25,13 +25,24 @@ fn rows(file: &SafeTensors<'_>, name: &str) -> Option<Vec<Vec<f64>>> {
     let view = file.tensor(name).ok()?;
     let data = view.data();
     let values: Vec<f64> = match view.dtype() {
-        Dtype::F32 => {
-            data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
-        }
-        Dtype::F64 => data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(),
-        Dtype::I64 => {
-            data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f64).collect()
-        }
+        Dtype::F32 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+            .collect(),
+        Dtype::F64 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f64::from_le_bytes(*bytes))
+            .collect(),
+        Dtype::I64 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| i64::from_le_bytes(*bytes) as f64)
+            .collect(),
         other => panic!("{name} is {other:?}"),
     };
     let width = *view.shape().last().unwrap();
@@ -53,7 +64,10 @@ fn params(settings: &Value) -> SamplingParams {
 
 /// The first of the largest.
 fn arg_max(values: &[f64]) -> usize {
-    (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap()
+    (0..values.len())
+        .rev()
+        .max_by(|&a, &b| values[a].total_cmp(&values[b]))
+        .unwrap()
 }
 
 fn close(found: f64, expected: f64, tolerance: f64) -> bool {
@@ -76,7 +90,9 @@ fn every_case_equals_transformers() {
     let mut sampler = Sampler::default();
     for case in index["cases"].as_array().unwrap() {
         count("cases", 1);
-        let id = case["id"].as_str().map_or_else(|| case["id"].to_string(), str::to_owned);
+        let id = case["id"]
+            .as_str()
+            .map_or_else(|| case["id"].to_string(), str::to_owned);
         let params = params(&case["settings"]);
         let scores = get(&format!("{id}.scores"));
         let probs = get(&format!("{id}.probs")).unwrap();
@@ -92,7 +108,10 @@ fn every_case_equals_transformers() {
                 .filter(|id| **id >= 0.0)
                 .map(|id| *id as u32)
                 .collect();
-            let context = Context { prompt: &prompt, ..Context::default() };
+            let context = Context {
+                prompt: &prompt,
+                ..Context::default()
+            };
             let kept = sampler.distribution(&logits, &params, context).unwrap();
             let mut found = vec![0.0; logits.len()];
             let mut found_scores = vec![f64::NEG_INFINITY; logits.len()];
@@ -109,17 +128,18 @@ fn every_case_equals_transformers() {
                 let kept_there = |id: usize| scores[id] > f64::NEG_INFINITY;
                 let kept_here = |id: usize| found_scores[id] > f64::NEG_INFINITY;
                 let ids = 0..logits.len();
-                let differ: Vec<usize> =
-                    ids.clone().filter(|&id| kept_there(id) != kept_here(id)).collect();
+                let differ: Vec<usize> = ids
+                    .clone()
+                    .filter(|&id| kept_there(id) != kept_here(id))
+                    .collect();
                 for &id in &differ {
                     let score = scores[id].max(found_scores[id]);
                     let same: Vec<usize> = ids
                         .clone()
                         .filter(|&id| scores[id] == score || found_scores[id] == score)
                         .collect();
-                    let number = |kept: &dyn Fn(usize) -> bool| {
-                        same.iter().filter(|id| kept(**id)).count()
-                    };
+                    let number =
+                        |kept: &dyn Fn(usize) -> bool| same.iter().filter(|id| kept(**id)).count();
                     assert!(
                         cuts_ties && number(&kept_there) == number(&kept_here),
                         "{place}: token {id} kept here: {}, there: {}",
@@ -140,7 +160,11 @@ fn every_case_equals_transformers() {
                 }
             }
             if let Some(expected) = case["kept"][row].as_u64() {
-                assert_eq!(kept.ids().len() as u64, expected, "{place}: number of tokens kept");
+                assert_eq!(
+                    kept.ids().len() as u64,
+                    expected,
+                    "{place}: number of tokens kept"
+                );
                 count("kept numbers", 1);
             }
             for id in (0..logits.len()).filter(|&id| !tied[id]) {
@@ -162,7 +186,11 @@ fn every_case_equals_transformers() {
             {
                 for (&u, &expected) in us.iter().zip(&tokens[row]) {
                     let drawn = sampler.sample(&logits, &params, context, u).unwrap();
-                    assert_eq!(f64::from(drawn.token), expected, "{place}: token for u = {u}");
+                    assert_eq!(
+                        f64::from(drawn.token),
+                        expected,
+                        "{place}: token for u = {u}"
+                    );
                     count("draws", 1);
                 }
             }
@@ -170,7 +198,10 @@ fn every_case_equals_transformers() {
     }
     println!("sampling fixtures: {counts:?}");
     for what in ["cases", "kept sets", "probabilities", "argmax", "draws"] {
-        assert!(counts.get(what).is_some_and(|&count| count > 0), "no case checked {what}");
+        assert!(
+            counts.get(what).is_some_and(|&count| count > 0),
+            "no case checked {what}"
+        );
     }
 }
 
@@ -201,14 +232,25 @@ fn log_softmax_and_entropy_equal_the_reference() {
     let bytes = fs::read(root.join("filters.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let logits = rows(&file, "logits").unwrap();
-    let all = SamplingParams { top_k: 0, ..SamplingParams::default() };
+    let all = SamplingParams {
+        top_k: 0,
+        ..SamplingParams::default()
+    };
     let (mut tensors, mut values, mut entropies) = (0, 0, 0);
     for name in file.names() {
-        let Some(rest) = name.strip_prefix("log_softmax") else { continue };
+        let Some(rest) = name.strip_prefix("log_softmax") else {
+            continue;
+        };
         let temperature = rest.strip_prefix("_temp").map(|rest| {
-            rest.trim_end_matches("_f64").trim_end_matches("_f32").parse::<f64>().unwrap()
+            rest.trim_end_matches("_f64")
+                .trim_end_matches("_f32")
+                .parse::<f64>()
+                .unwrap()
         });
-        let params = SamplingParams { temperature: temperature.unwrap_or(1.0), ..all.clone() };
+        let params = SamplingParams {
+            temperature: temperature.unwrap_or(1.0),
+            ..all.clone()
+        };
         let expected = rows(&file, name).unwrap();
         tensors += 1;
         for (row, logits) in logits.iter().enumerate() {
@@ -233,14 +275,22 @@ fn log_softmax_and_entropy_equal_the_reference() {
     }
     let mut sampler = Sampler::default();
     for name in ["entropy_f64", "entropy_f32", "entropy"] {
-        let Some(expected) = rows(&file, name) else { continue };
+        let Some(expected) = rows(&file, name) else {
+            continue;
+        };
         for (logits, expected) in logits.iter().zip(expected.concat()) {
             let logits: Vec<f32> = logits.iter().map(|&x| x as f32).collect();
             let found = sampler.distribution(&logits, &all, &[]).unwrap().entropy();
-            assert!(close(found, expected, 1e-5), "{name}: {found}, expected {expected}");
+            assert!(
+                close(found, expected, 1e-5),
+                "{name}: {found}, expected {expected}"
+            );
             entropies += 1;
         }
     }
     println!("log-softmax fixtures: {tensors} tensors, {values} values, {entropies} entropies");
-    assert!(tensors > 0 && values > 0 && entropies > 0, "nothing checked");
+    assert!(
+        tensors > 0 && values > 0 && entropies > 0,
+        "nothing checked"
+    );
 }

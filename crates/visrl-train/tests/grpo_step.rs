@@ -1,6 +1,8 @@
 //! One GRPO step against PyTorch's numbers, for every model of the fixtures folder: log-probs,
 //! loss, gradients, and the state after one and two AdamW steps.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Qwen2-VL against transformers' numbers, for every case of the fixtures folder.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,10 @@ pub(super) fn max(values: &[f32]) -> f32 {
             *lane = if value > *lane { value } else { *lane };
         }
     }
-    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max)
+    lanes
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// The sum of `map` of all values, in f64.
@@ -24,12 +27,32 @@ fn sum_of(values: &[f32], map: impl Fn(f32) -> f32) -> f64 {
             *lane += f64::from(value);
         }
     }
-    lanes.into_iter().chain(rest.iter().map(|&value| f64::from(map(value)))).sum()
+    lanes
+        .into_iter()
+        .chain(rest.iter().map(|&value| f64::from(map(value))))
+        .sum()
 }
 
 /// The sum in f64.
 pub(super) fn sum(values: &[f32]) -> f64 {
     sum_of(values, |value| value)
+}
+
+/// The sum in f64 of the weights of values that are at most this.
+pub(super) fn sum_up_to(most: f32, values: &[f32], weights: &[f32]) -> f64 {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let (weight_blocks, weight_rest) = weights.as_chunks::<LANES>();
+    let one = |(&value, &weight): (&f32, &f32)| f64::from(if value <= most { weight } else { 0.0 });
+    let mut lanes = [0.0f64; LANES];
+    for block in blocks.iter().zip(weight_blocks) {
+        for (lane, pair) in lanes.iter_mut().zip(block.0.iter().zip(block.1)) {
+            *lane += one(pair);
+        }
+    }
+    lanes
+        .into_iter()
+        .chain(rest.iter().zip(weight_rest).map(one))
+        .sum()
 }
 
 /// The parts of a log-softmax: `log p(x) = (x - max) - log_sum`.
@@ -44,7 +67,10 @@ impl LogNorm {
     pub(super) fn of(values: &[f32]) -> Option<Self> {
         let max = max(values);
         let sum = sum_of(values, |value| exp(value - max));
-        (max.is_finite() && !sum.is_nan()).then(|| Self { max, log_sum: sum.ln() as f32 })
+        (max.is_finite() && !sum.is_nan()).then(|| Self {
+            max,
+            log_sum: sum.ln() as f32,
+        })
     }
 
     /// Of logits, with their probabilities.
@@ -58,7 +84,10 @@ impl LogNorm {
         }
         let divisor = sum as f32;
         out.iter_mut().for_each(|weight| *weight /= divisor);
-        Some(Self { max, log_sum: sum.ln() as f32 })
+        Some(Self {
+            max,
+            log_sum: sum.ln() as f32,
+        })
     }
 
     /// The log-probability of a logit.
@@ -71,7 +100,9 @@ impl LogNorm {
 pub(super) fn entropy(norm: LogNorm, logits: &[f32], probabilities: &[f32]) -> f64 {
     // What has no probability adds nothing, however far off its logit is.
     let terms = logits.iter().zip(probabilities).filter(|(_, p)| **p > 0.0);
-    -terms.map(|(&logit, &p)| f64::from(p) * f64::from(norm.logprob(logit))).sum::<f64>()
+    -terms
+        .map(|(&logit, &p)| f64::from(p) * f64::from(norm.logprob(logit)))
+        .sum::<f64>()
 }
 
 /// e to the power of `x <= 0` within 2 units in the last place; 0 below -87.7, where f32 ends.
@@ -85,13 +116,22 @@ fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first short enough that its product with n is exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
-    const INVERSE_FACTORIALS: [f32; 7] =
-        [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    const INVERSE_FACTORIALS: [f32; 7] = [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ];
     let x = if x < -100.0 { -100.0 } else { x }; // NaN stays.
     let shifted = x * std::f32::consts::LOG2_E + SHIFT;
     let n = shifted - SHIFT;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let series = INVERSE_FACTORIALS.iter().fold(1.0 / 5040.0, |sum, term| sum * r + term);
+    let series = INVERSE_FACTORIALS
+        .iter()
+        .fold(1.0 / 5040.0, |sum, term| sum * r + term);
     let n = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
     // An exponent of 0 or less makes the power 0.
     let power = f32::from_bits((n.wrapping_add(127).max(0) as u32) << 23);
@@ -121,7 +161,18 @@ mod tests {
             let values: Vec<f32> = (0..len).map(|i| ((i * 37) % 71) as f32 - 80.0).collect();
             let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(max(&values), largest);
-            assert_eq!(sum(&values), values.iter().map(|&x| f64::from(x)).sum::<f64>());
+            for most in [-90.0, -40.0, 0.0] {
+                let expected: f64 = values
+                    .iter()
+                    .filter(|x| **x <= most)
+                    .map(|&x| f64::from(x))
+                    .sum();
+                assert_eq!(sum_up_to(most, &values, &values), expected);
+            }
+            assert_eq!(
+                sum(&values),
+                values.iter().map(|&x| f64::from(x)).sum::<f64>()
+            );
         }
     }
 

@@ -26,7 +26,10 @@ pub struct Context<'a> {
 
 impl<'a> From<&'a [u32]> for Context<'a> {
     fn from(banned: &'a [u32]) -> Self {
-        Self { banned, ..Self::default() }
+        Self {
+            banned,
+            ..Self::default()
+        }
     }
 }
 
@@ -131,7 +134,7 @@ pub struct Sampler {
     /// The probabilities of the ids kept.
     probabilities: Vec<f32>,
     /// Room to look for cuts.
-    largest: Vec<f32>,
+    room: Vec<f32>,
     keys: Vec<u64>,
 }
 
@@ -189,8 +192,18 @@ impl Sampler {
             self.keep_typical(params.typical_p);
         }
         let norm = LogNorm::with_probabilities(&self.scores, &mut self.probabilities)?;
-        let Self { ids, scores, probabilities, .. } = self;
-        Some(Distribution { ids, scores, probabilities, norm })
+        let Self {
+            ids,
+            scores,
+            probabilities,
+            ..
+        } = self;
+        Some(Distribution {
+            ids,
+            scores,
+            probabilities,
+            norm,
+        })
     }
 
     /// Repetition penalty, bans and temperature.
@@ -207,7 +220,11 @@ impl Sampler {
                 else {
                     continue;
                 };
-                *score = if logit < 0.0 { logit * penalty } else { logit / penalty };
+                *score = if logit < 0.0 {
+                    logit * penalty
+                } else {
+                    logit / penalty
+                };
             }
         }
         for &id in context.banned {
@@ -231,7 +248,7 @@ impl Sampler {
 
     /// Keeps the k largest scores and what ties with the least of them.
     fn keep_top_k(&mut self, k: usize) {
-        let least = select::kth_largest(&self.processed, k, &mut self.largest);
+        let least = select::kth_largest(&self.processed, k, &mut self.room);
         select::gather(&self.processed, least, &mut self.ids, &mut self.scores);
     }
 
@@ -242,21 +259,16 @@ impl Sampler {
             return;
         }
         let limit = (1.0 - top_p) as f32;
-        // Tokens so unlikely that all of them together stay below the limit need no sorting.
-        let negligible = limit / (2.0 * self.scores.len() as f32);
-        let mut dropped = 0.0;
-        let mut len = 0;
-        self.keys.resize(self.scores.len(), 0);
-        for (place, (&score, &p)) in self.scores.iter().zip(&self.probabilities).enumerate() {
-            // No branch: which way it went could not be foreseen.
-            self.keys[len] = select::key(score, place);
-            len += usize::from(p > negligible);
-            dropped += f64::from(if p > negligible { 0.0 } else { p });
-        }
-        self.keys.truncate(len);
         let crossed = |sum| sum > limit;
-        let cut = select::first_crossing(&mut self.keys, &self.probabilities, dropped, crossed);
-        if let Some(cut) = cut.or_else(|| self.keys.iter().max().copied()) {
+        let max = math::max(&self.scores);
+        let range = (max - self.reach(limit), max);
+        let Self {
+            scores,
+            probabilities,
+            keys,
+            ..
+        } = self;
+        if let Some(cut) = select::first_crossing(scores, probabilities, range, keys, crossed) {
             self.retain(|place, score, _| select::key(score, place) >= cut);
         }
     }
@@ -280,17 +292,28 @@ impl Sampler {
         };
         let entropy = math::entropy(norm, &self.scores, &self.probabilities) as f32;
         let distance = |score: f32| (-norm.logprob(score) - entropy).abs();
-        self.keys.clear();
-        let keys = self.scores.iter().enumerate();
-        self.keys.extend(keys.map(|(place, &score)| select::key(distance(score), place)));
-        let mass = mass as f32;
+        let (missing, mass) = ((1.0 - mass) as f32, mass as f32);
         let crossed = |sum| sum >= mass;
-        if let Some(cut) =
-            select::first_crossing(&mut self.keys, &self.probabilities, 0.0, crossed)
-        {
+        let range = (-1.0, self.reach(missing).max(entropy));
+        let Self {
+            scores,
+            probabilities,
+            keys,
+            room,
+            ..
+        } = self;
+        room.clear();
+        room.extend(scores.iter().map(|&score| distance(score)));
+        if let Some(cut) = select::first_crossing(room, probabilities, range, keys, crossed) {
             let furthest = select::rank(cut);
             self.retain(|_, score, _| select::rank(select::key(distance(score), 0)) <= furthest);
         }
+    }
+
+    /// How far below the largest logit tokens are so unlikely that all of them together have less
+    /// than half of this probability.
+    fn reach(&self, probability: f32) -> f32 {
+        (2.0 * self.scores.len() as f32 / probability).ln()
     }
 
     /// Computes the probabilities of the tokens kept so far; false when they have none.
@@ -326,16 +349,63 @@ mod tests {
 
     #[test]
     fn filters_keep_what_they_say() {
-        let all = SamplingParams { top_k: 0, ..Default::default() };
+        let all = SamplingParams {
+            top_k: 0,
+            ..Default::default()
+        };
         assert_eq!(kept(&all), [0, 1, 2, 3, 4]);
-        assert_eq!(kept(&SamplingParams { top_k: 1, ..all.clone() }), [1, 3], "ties stay");
-        assert_eq!(kept(&SamplingParams { top_k: 3, ..all.clone() }), [1, 2, 3]);
-        assert_eq!(kept(&SamplingParams { top_p: 0.75, ..all.clone() }), [1, 3]);
-        assert_eq!(kept(&SamplingParams { top_p: 1e-9, ..all.clone() }), [1], "one stays");
-        assert_eq!(kept(&SamplingParams { min_p: 0.3, ..all.clone() }), [1, 2, 3]);
+        assert_eq!(
+            kept(&SamplingParams {
+                top_k: 1,
+                ..all.clone()
+            }),
+            [1, 3],
+            "ties stay"
+        );
+        assert_eq!(
+            kept(&SamplingParams {
+                top_k: 3,
+                ..all.clone()
+            }),
+            [1, 2, 3]
+        );
+        assert_eq!(
+            kept(&SamplingParams {
+                top_p: 0.75,
+                ..all.clone()
+            }),
+            [1, 3]
+        );
+        assert_eq!(
+            kept(&SamplingParams {
+                top_p: 1e-9,
+                ..all.clone()
+            }),
+            [1],
+            "one stays"
+        );
+        assert_eq!(
+            kept(&SamplingParams {
+                min_p: 0.3,
+                ..all.clone()
+            }),
+            [1, 2, 3]
+        );
         // Probabilities .06, .40, .15, .40, .01 and entropy 1.2: surprise .9 is nearest.
-        assert_eq!(kept(&SamplingParams { typical_p: 0.5, ..all.clone() }), [1, 3]);
-        assert_eq!(kept(&SamplingParams { typical_p: 0.9, ..all }), [1, 2, 3]);
+        assert_eq!(
+            kept(&SamplingParams {
+                typical_p: 0.5,
+                ..all.clone()
+            }),
+            [1, 3]
+        );
+        assert_eq!(
+            kept(&SamplingParams {
+                typical_p: 0.9,
+                ..all
+            }),
+            [1, 2, 3]
+        );
     }
 
     #[test]
@@ -344,25 +414,53 @@ mod tests {
         let mut sampler = Sampler::default();
         let drawn = sampler.sample(&LOGITS, &greedy, &[], 0.5).unwrap();
         assert_eq!((drawn.token, drawn.truncated_logprob), (1, 0.0));
-        assert_eq!(sampler.sample(&LOGITS, &greedy, &[1], 0.5).unwrap().token, 3);
-        assert_eq!(sampler.sample(&LOGITS, &greedy, &[0, 1, 2, 3, 4], 0.5), None);
+        assert_eq!(
+            sampler.sample(&LOGITS, &greedy, &[1], 0.5).unwrap().token,
+            3
+        );
+        assert_eq!(
+            sampler.sample(&LOGITS, &greedy, &[0, 1, 2, 3, 4], 0.5),
+            None
+        );
     }
 
     #[test]
     fn repetition_is_penalised_once_per_token_and_when_greedy_too() {
-        let params = SamplingParams { repetition_penalty: 2.0, ..SamplingParams::greedy(1) };
-        let context = Context { prompt: &[1, 1, 9], completion: &[3, 4], ..Context::default() };
+        let params = SamplingParams {
+            repetition_penalty: 2.0,
+            ..SamplingParams::greedy(1)
+        };
+        let context = Context {
+            prompt: &[1, 1, 9],
+            completion: &[3, 4],
+            ..Context::default()
+        };
         let mut sampler = Sampler::default();
-        assert_eq!(sampler.sample(&LOGITS, &params, context, 0.5).unwrap().token, 2);
-        let params = SamplingParams { temperature: 1.0, ..params };
+        assert_eq!(
+            sampler
+                .sample(&LOGITS, &params, context, 0.5)
+                .unwrap()
+                .token,
+            2
+        );
+        let params = SamplingParams {
+            temperature: 1.0,
+            ..params
+        };
         let penalised = sampler.distribution(&LOGITS, &params, context).unwrap();
         assert_eq!(penalised.scores(), [1.0, 1.5, 2.0, 1.5, -2.0]);
     }
 
     #[test]
     fn log_probabilities_are_the_full_and_the_truncated_softmax_s() {
-        let params = SamplingParams { temperature: 0.5, top_k: 3, ..Default::default() };
-        let drawn = Sampler::default().sample(&LOGITS, &params, &[3], 0.0).unwrap();
+        let params = SamplingParams {
+            temperature: 0.5,
+            top_k: 3,
+            ..Default::default()
+        };
+        let drawn = Sampler::default()
+            .sample(&LOGITS, &params, &[3], 0.0)
+            .unwrap();
         assert_eq!(drawn.token, 0);
         let sum: f32 = LOGITS.iter().map(|x| x.exp()).sum();
         assert!((drawn.logprob - (1.0 - sum.ln())).abs() < 1e-6);
@@ -372,9 +470,16 @@ mod tests {
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let params = SamplingParams { top_k: 0, ..Default::default() };
+        let params = SamplingParams {
+            top_k: 0,
+            ..Default::default()
+        };
         let mut sampler = Sampler::default();
-        let expected = sampler.distribution(&LOGITS, &params, &[]).unwrap().probabilities().to_vec();
+        let expected = sampler
+            .distribution(&LOGITS, &params, &[])
+            .unwrap()
+            .probabilities()
+            .to_vec();
         let mut counts = [0usize; 5];
         let n = 10_000;
         for i in 0..n {
@@ -388,16 +493,30 @@ mod tests {
 
     #[test]
     fn draws_find_their_block() {
-        let params = SamplingParams { top_k: 0, ..Default::default() };
+        let params = SamplingParams {
+            top_k: 0,
+            ..Default::default()
+        };
         let mut sampler = Sampler::default();
         let logits = vec![0.25; 5000];
         for token in (0..5000u32).step_by(97).chain([1023, 1024, 4999]) {
             let u = (f64::from(token) + 0.5) / 5000.0;
-            assert_eq!(sampler.sample(&logits, &params, &[], u).unwrap().token, token);
+            assert_eq!(
+                sampler.sample(&logits, &params, &[], u).unwrap().token,
+                token
+            );
         }
-        let edges = [(0.0, 0), (1.0 - f64::EPSILON / 2.0, 4999), (2.0, 4999), (-1.0, 0)];
+        let edges = [
+            (0.0, 0),
+            (1.0 - f64::EPSILON / 2.0, 4999),
+            (2.0, 4999),
+            (-1.0, 0),
+        ];
         for (u, token) in edges {
-            assert_eq!(sampler.sample(&logits, &params, &[], u).unwrap().token, token);
+            assert_eq!(
+                sampler.sample(&logits, &params, &[], u).unwrap().token,
+                token
+            );
         }
     }
 
@@ -406,25 +525,43 @@ mod tests {
         let params = SamplingParams::default();
         let mut sampler = Sampler::default();
         assert_eq!(sampler.sample(&[0.0, f32::NAN], &params, &[], 0.5), None);
-        assert_eq!(sampler.sample(&[f32::INFINITY, 0.0], &params, &[], 0.5), None);
-        assert_eq!(sampler.sample(&[f32::NEG_INFINITY; 2], &params, &[], 0.5), None);
+        assert_eq!(
+            sampler.sample(&[f32::INFINITY, 0.0], &params, &[], 0.5),
+            None
+        );
+        assert_eq!(
+            sampler.sample(&[f32::NEG_INFINITY; 2], &params, &[], 0.5),
+            None
+        );
         assert_eq!(sampler.sample(&[], &params, &[], 0.5), None);
         assert_eq!(sampler.sample(&[1.0, 2.0], &params, &[0, 1], 0.5), None);
     }
 
     #[test]
     fn working_memory_is_kept() {
-        let params = SamplingParams { top_p: 0.9, typical_p: 0.9, ..Default::default() };
-        let logits: Vec<f32> = (0..5000).map(|i| (i as f32 * 12.9898).sin() * 8.0).collect();
+        let params = SamplingParams {
+            top_p: 0.9,
+            typical_p: 0.9,
+            ..Default::default()
+        };
+        let logits: Vec<f32> = (0..5000)
+            .map(|i| (i as f32 * 12.9898).sin() * 8.0)
+            .collect();
         let mut sampler = Sampler::default();
         let sizes = |s: &Sampler| {
-            let floats = [&s.processed, &s.scores, &s.probabilities, &s.largest];
-            (floats.map(Vec::capacity), s.ids.capacity(), s.keys.capacity())
+            let floats = [&s.processed, &s.scores, &s.probabilities, &s.room];
+            (
+                floats.map(Vec::capacity),
+                s.ids.capacity(),
+                s.keys.capacity(),
+            )
         };
         sampler.sample(&logits, &params, &[], 0.5).unwrap();
         let warm = sizes(&sampler);
         for i in 0..20 {
-            sampler.sample(&logits, &params, &[], f64::from(i) / 20.0).unwrap();
+            sampler
+                .sample(&logits, &params, &[], f64::from(i) / 20.0)
+                .unwrap();
         }
         assert_eq!(sizes(&sampler), warm);
     }

@@ -50,7 +50,12 @@ impl Default for SamplingParams {
 impl SamplingParams {
     /// The most likely token at each position.
     pub fn greedy(max_new_tokens: usize) -> Self {
-        Self { temperature: 0.0, top_k: 0, max_new_tokens, ..Self::default() }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            max_new_tokens,
+            ..Self::default()
+        }
     }
 
     /// Checks that every parameter is in its range.
@@ -65,7 +70,8 @@ impl SamplingParams {
         // Logits are f32: what is 0 or infinite there cannot divide them.
         let usable = |value: f64| value > 0.0 && (value as f32).is_normal();
         let (penalty, t) = (self.repetition_penalty, self.temperature);
-        let message = format!("is {penalty}, expected a positive number in f32's range, 1 for none");
+        let message =
+            format!("is {penalty}, expected a positive number in f32's range, 1 for none");
         check("repetition_penalty", usable(penalty), message)?;
         let message = format!("is {t}, expected 0 or a positive number in f32's range");
         check("temperature", t == 0.0 || usable(t), message)?;
@@ -74,9 +80,17 @@ impl SamplingParams {
             check(field, p > 0.0 && p <= 1.0, message)?;
         }
         let m = self.min_p;
-        check("min_p", (0.0..=1.0).contains(&m), format!("is {m}, expected 0 to 1"))?;
+        check(
+            "min_p",
+            (0.0..=1.0).contains(&m),
+            format!("is {m}, expected 0 to 1"),
+        )?;
         let positive = self.max_new_tokens > 0;
-        check("max_new_tokens", positive, "is 0, expected at least 1".to_owned())
+        check(
+            "max_new_tokens",
+            positive,
+            "is 0, expected at least 1".to_owned(),
+        )
     }
 }
 
@@ -90,16 +104,76 @@ mod tests {
         assert!(good.validate().is_ok());
         assert!(SamplingParams::greedy(1).validate().is_ok());
         let faults = [
-            ("repetition_penalty", SamplingParams { repetition_penalty: 0.0, ..good.clone() }),
-            ("repetition_penalty", SamplingParams { repetition_penalty: f64::NAN, ..good.clone() }),
-            ("temperature", SamplingParams { temperature: -1.0, ..good.clone() }),
-            ("temperature", SamplingParams { temperature: 1e-60, ..good.clone() }),
-            ("temperature", SamplingParams { temperature: 1e60, ..good.clone() }),
-            ("top_p", SamplingParams { top_p: 0.0, ..good.clone() }),
-            ("top_p", SamplingParams { top_p: f64::NAN, ..good.clone() }),
-            ("typical_p", SamplingParams { typical_p: 1.5, ..good.clone() }),
-            ("min_p", SamplingParams { min_p: -0.1, ..good.clone() }),
-            ("max_new_tokens", SamplingParams { max_new_tokens: 0, ..good }),
+            (
+                "repetition_penalty",
+                SamplingParams {
+                    repetition_penalty: 0.0,
+                    ..good.clone()
+                },
+            ),
+            (
+                "repetition_penalty",
+                SamplingParams {
+                    repetition_penalty: f64::NAN,
+                    ..good.clone()
+                },
+            ),
+            (
+                "temperature",
+                SamplingParams {
+                    temperature: -1.0,
+                    ..good.clone()
+                },
+            ),
+            (
+                "temperature",
+                SamplingParams {
+                    temperature: 1e-60,
+                    ..good.clone()
+                },
+            ),
+            (
+                "temperature",
+                SamplingParams {
+                    temperature: 1e60,
+                    ..good.clone()
+                },
+            ),
+            (
+                "top_p",
+                SamplingParams {
+                    top_p: 0.0,
+                    ..good.clone()
+                },
+            ),
+            (
+                "top_p",
+                SamplingParams {
+                    top_p: f64::NAN,
+                    ..good.clone()
+                },
+            ),
+            (
+                "typical_p",
+                SamplingParams {
+                    typical_p: 1.5,
+                    ..good.clone()
+                },
+            ),
+            (
+                "min_p",
+                SamplingParams {
+                    min_p: -0.1,
+                    ..good.clone()
+                },
+            ),
+            (
+                "max_new_tokens",
+                SamplingParams {
+                    max_new_tokens: 0,
+                    ..good
+                },
+            ),
         ];
         for (expected, params) in faults {
             match params.validate() {

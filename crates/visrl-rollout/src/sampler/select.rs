@@ -28,7 +28,11 @@ pub(super) fn kth_largest(values: &[f32], k: usize, buffer: &mut Vec<f32>) -> f3
             }
         }
     }
-    if buffer.len() < k { f32::NEG_INFINITY } else { cut_back(buffer, k) }
+    if buffer.len() < k {
+        f32::NEG_INFINITY
+    } else {
+        cut_back(buffer, k)
+    }
 }
 
 /// Leaves the k largest, with the least of them last, and returns it.
@@ -65,7 +69,11 @@ pub(super) fn gather(values: &[f32], least: f32, ids: &mut Vec<u32>, out: &mut V
 /// A number that sorts as the value does and, among equal values, later places first.
 pub(super) fn key(value: f32, place: usize) -> u64 {
     let bits = (value + 0.0).to_bits(); // Adding 0 makes one zero of two.
-    let order = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    let order = if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
     u64::from(order) << 32 | u64::from(!(place as u32))
 }
 
@@ -79,28 +87,47 @@ pub(super) fn rank(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-/// The first key, in ascending order, at which the sum of `start` and the weights so far has
-/// `crossed`; nothing when it never does.
+/// The first key, in ascending order, at which the sum of the weights so far has `crossed`, for
+/// values of which those up to `above` do not cross and those up to `most` do; nothing when they
+/// do not.
 ///
-/// Halves the keys around their median and follows the half where it happens, so that only a few
-/// are ever sorted. Sums are f64, judged as f32.
+/// Sums over the whole are vector code, so they come first: they halve the range a few times. What
+/// is left in it is halved around its median, always following the half where it happens, so that
+/// only a few keys are ever sorted. Sums are f64, judged as f32.
 pub(super) fn first_crossing(
-    keys: &mut [u64],
+    values: &[f32],
     weights: &[f32],
-    start: f64,
+    (mut above, mut most): (f32, f32),
+    keys: &mut Vec<u64>,
     crossed: impl Fn(f32) -> bool,
 ) -> Option<u64> {
+    const FEW: usize = 1024;
+    const HALVINGS: usize = 6;
+    let mut sum = math::sum_up_to(above, values, weights);
+    for _ in 0..if values.len() > FEW { HALVINGS } else { 0 } {
+        let middle = above + (most - above) / 2.0;
+        let with_middle = math::sum_up_to(middle, values, weights);
+        if crossed(with_middle as f32) {
+            most = middle;
+        } else {
+            (above, sum) = (middle, with_middle);
+        }
+    }
+    keys.clear();
+    let in_range = |(_, value): &(usize, &f32)| **value > above && **value <= most;
+    let range = values.iter().enumerate().filter(in_range);
+    keys.extend(range.map(|(place, &value)| key(value, place)));
+
     let weight = |key: &u64| f64::from(weights[place(*key)]);
-    let mut keys = keys;
-    let mut sum = start;
-    let mut next = None;
+    let mut keys = keys.as_mut_slice();
+    let mut last = keys.iter().max().copied();
     while keys.len() > 32 {
         let half = keys.len() / 2;
         keys.select_nth_unstable(half);
         let (low, high) = keys.split_at_mut(half);
         let with_low = sum + low.iter().map(weight).sum::<f64>();
         if crossed(with_low as f32) {
-            next = high.first().copied();
+            last = high.first().copied();
             keys = low;
         } else {
             sum = with_low;
@@ -114,8 +141,8 @@ pub(super) fn first_crossing(
             return Some(*key);
         }
     }
-    // Added in another order, the weights can fall short of the sum of their half.
-    next
+    // Added in another order, weights can fall short of a sum that crossed.
+    last
 }
 
 #[cfg(test)]
@@ -124,17 +151,26 @@ mod tests {
 
     fn noise(n: usize, levels: u64) -> Vec<f32> {
         let hash = |i: u64| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) % levels;
-        (0..n as u64).map(|i| hash(i) as f32 - levels as f32 / 2.0).collect()
+        (0..n as u64)
+            .map(|i| hash(i) as f32 - levels as f32 / 2.0)
+            .collect()
     }
 
     #[test]
     fn the_kth_largest_is_the_sorted_one_s() {
         let mut buffer = Vec::new();
         let rising: Vec<f32> = (0..1000).map(|i| i as f32).collect();
-        for values in [noise(1000, 1 << 20), noise(1000, 10), rising, vec![3.0; 300]] {
+        for values in [
+            noise(1000, 1 << 20),
+            noise(1000, 10),
+            rising,
+            vec![3.0; 300],
+        ] {
             let mut sorted = values.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
-            for k in [1, 2, 50, 128, 299, 300, 999, 1000].into_iter().filter(|k| *k <= values.len())
+            for k in [1, 2, 50, 128, 299, 300, 999, 1000]
+                .into_iter()
+                .filter(|k| *k <= values.len())
             {
                 assert_eq!(kth_largest(&values, k, &mut buffer), sorted[k - 1]);
             }
@@ -155,7 +191,11 @@ mod tests {
             let keep = |x: f32| x >= least && x > f32::NEG_INFINITY;
             let expected: Vec<u32> = (0..1000).filter(|&i| keep(values[i as usize])).collect();
             assert_eq!(ids, expected);
-            assert!(ids.iter().zip(&out).all(|(&id, &x)| values[id as usize] == x));
+            assert!(
+                ids.iter()
+                    .zip(&out)
+                    .all(|(&id, &x)| values[id as usize] == x)
+            );
         }
     }
 
@@ -175,19 +215,20 @@ mod tests {
     fn crossing_is_where_the_sorted_sum_crosses() {
         for (n, levels) in [(1, 5), (31, 4), (500, 7), (5000, 1 << 20)] {
             let values = noise(n, levels);
-            let weights: Vec<f32> = (0..n).map(|i| ((i * 7) % 13) as f32 / 16.0).collect();
+            let weights: Vec<f32> = (0..n).map(|i| ((i * 7) % 13 + 1) as f32 / 16.0).collect();
             let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
-            let keys: Vec<u64> = values.iter().enumerate().map(|(i, &v)| key(v, i)).collect();
-            let mut sorted = keys.clone();
+            let mut sorted: Vec<u64> = values.iter().enumerate().map(|(i, &v)| key(v, i)).collect();
             sorted.sort_unstable();
-            for share in [0.0, 0.1, 0.5, 0.93, 0.999, 1.1] {
+            let all = (-(levels as f32), levels as f32);
+            for share in [0.0, 0.1, 0.5, 0.93, 0.999] {
                 let limit = (total * share) as f32;
                 let mut sum = 0.0;
                 let expected = sorted.iter().copied().find(|&key| {
                     sum += f64::from(weights[place(key)]);
                     sum as f32 > limit
                 });
-                let found = first_crossing(&mut keys.clone(), &weights, 0.0, |sum| sum > limit);
+                let crossed = |sum| sum > limit;
+                let found = first_crossing(&values, &weights, all, &mut Vec::new(), crossed);
                 assert_eq!(found, expected, "{n} {share}");
             }
         }
