@@ -53,10 +53,10 @@ impl Default for FineTune {
     fn default() -> Self {
         Self {
             seed: 100,
-            steps: 150,
+            steps: 300,
             learning_rate: 3e-4,
             prompts_per_step: 8,
-            num_generations: 8,
+            num_generations: 16,
             sampling: SamplingParams {
                 max_new_tokens: 8,
                 ..SamplingParams::default()

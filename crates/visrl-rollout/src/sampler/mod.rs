@@ -3,10 +3,12 @@
 //! A vocabulary of 152,000 ids is gone over a few times in plain loops, and never sorted: top-k
 //! keeps the k largest in a small buffer, top-p and typical-p halve the candidates around the cut.
 
+mod distribution;
 mod math;
 mod params;
 mod select;
 
+pub use distribution::Distribution;
 use math::LogNorm;
 pub use params::SamplingParams;
 
@@ -55,72 +57,6 @@ pub struct Sampled {
     /// Its log-probability under the distribution it was drawn from, after temperature and
     /// filters, in nats; 0 when greedy.
     pub truncated_logprob: f32,
-}
-
-/// The tokens that can be drawn, in the order of their ids.
-#[derive(Clone, Copy, Debug)]
-pub struct Distribution<'a> {
-    ids: &'a [u32],
-    scores: &'a [f32],
-    probabilities: &'a [f32],
-    norm: LogNorm,
-}
-
-impl<'a> Distribution<'a> {
-    /// The ids of the tokens kept, ascending.
-    pub fn ids(&self) -> &'a [u32] {
-        self.ids
-    }
-
-    /// Their logits after repetition penalty and temperature, as many as ids.
-    pub fn scores(&self) -> &'a [f32] {
-        self.scores
-    }
-
-    /// Their probabilities, which sum to 1, as many as ids. One can be 0 where f32 ends.
-    pub fn probabilities(&self) -> &'a [f32] {
-        self.probabilities
-    }
-
-    /// Their log-probabilities in nats, as many as ids.
-    pub fn logprobs(&self) -> impl ExactSizeIterator<Item = f32> + 'a {
-        let norm = self.norm;
-        self.scores.iter().map(move |&score| norm.logprob(score))
-    }
-
-    /// The entropy in nats.
-    pub fn entropy(&self) -> f64 {
-        math::entropy(self.norm, self.scores, self.probabilities)
-    }
-
-    /// The place among the ids of the first whose cumulative probability exceeds `u` in `[0, 1)`.
-    /// A token without probability is never drawn.
-    pub fn draw(&self, u: f64) -> usize {
-        const BLOCK: usize = 1024;
-        let blocks = || self.probabilities.chunks(BLOCK);
-        let total: f64 = blocks().map(math::sum).sum();
-        let target = u.max(0.0) * total;
-        let mut sum = 0.0;
-        let mut last = 0;
-        for (number, block) in blocks().enumerate() {
-            let after = sum + math::sum(block);
-            if after <= target && number * BLOCK + block.len() < self.probabilities.len() {
-                sum = after;
-                continue;
-            }
-            for (place, &probability) in block.iter().enumerate() {
-                sum += f64::from(probability);
-                if probability > 0.0 {
-                    last = number * BLOCK + place;
-                }
-                if sum > target {
-                    break;
-                }
-            }
-            break;
-        }
-        last
-    }
 }
 
 /// Draws tokens from rows of logits; holds the working memory, which it keeps from row to row.
@@ -488,35 +424,6 @@ mod tests {
         }
         for (count, p) in counts.iter().zip(expected) {
             assert!((*count as f32 / n as f32 - p).abs() < 2e-4);
-        }
-    }
-
-    #[test]
-    fn draws_find_their_block() {
-        let params = SamplingParams {
-            top_k: 0,
-            ..Default::default()
-        };
-        let mut sampler = Sampler::default();
-        let logits = vec![0.25; 5000];
-        for token in (0..5000u32).step_by(97).chain([1023, 1024, 4999]) {
-            let u = (f64::from(token) + 0.5) / 5000.0;
-            assert_eq!(
-                sampler.sample(&logits, &params, &[], u).unwrap().token,
-                token
-            );
-        }
-        let edges = [
-            (0.0, 0),
-            (1.0 - f64::EPSILON / 2.0, 4999),
-            (2.0, 4999),
-            (-1.0, 0),
-        ];
-        for (u, token) in edges {
-            assert_eq!(
-                sampler.sample(&logits, &params, &[], u).unwrap().token,
-                token
-            );
         }
     }
 
