@@ -65,13 +65,13 @@ struct Cli {
     #[arg(long, default_value_t = 0.30)]
     drawn: f64,
     /// Share of tasks that describe a thing in words and ask for its name.
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.3)]
     worded: f64,
     /// Share of these whose description leaves several names possible.
     #[arg(long, default_value_t = 0.4)]
     vague: f64,
     /// Share of tasks that name an image of Fashion-MNIST.
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = 0.015)]
     naming: f64,
     /// Where the checkpoint goes.
     #[arg(long, default_value = "runs/base")]
