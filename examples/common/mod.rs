@@ -58,6 +58,7 @@ impl Flags {
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             test_per_class: self.test_per_class.unwrap_or(defaults.test_per_class),
             out: self.out.clone(),
+            progress: true,
             ..defaults
         }
     }

@@ -23,8 +23,7 @@ pub struct Seconds {
 pub struct StepMetrics {
     /// The step, counted from 0.
     pub step: usize,
-    /// Mean reward over completions, all rules added up; in supervised training the share of
-    /// target tokens that are the most likely is not known and this is 0.
+    /// Mean reward over completions, all rules added up; 0 in supervised training.
     pub reward: f64,
     /// Mean score of each rule, by name.
     pub rewards: Vec<(String, f64)>,
@@ -129,6 +128,11 @@ impl Progress {
         Self {
             bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
         }
+    }
+
+    /// A bar that is not drawn.
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
     }
 }
 

@@ -47,6 +47,9 @@ pub struct FineTune {
     pub test_per_class: usize,
     /// Where metrics, summary and checkpoint go.
     pub out: PathBuf,
+    /// Whether a progress bar is drawn on standard error when that is a terminal.
+    #[serde(skip)]
+    pub progress: bool,
 }
 
 impl Default for FineTune {
@@ -69,6 +72,7 @@ impl Default for FineTune {
             choices: ChoiceRule::All,
             test_per_class: 50,
             out: PathBuf::from("runs/latest"),
+            progress: false,
         }
     }
 }
@@ -112,7 +116,7 @@ impl FineTune {
             },
         };
         let mut lines = JsonLines::create(self.out.join("metrics.jsonl"))?;
-        let mut progress = Progress::new(self.steps);
+        let mut progress = self.bar();
         let sinks: &mut [&mut dyn MetricSink] = &mut [&mut lines, &mut progress];
         let start = Instant::now();
         trainer.run(
@@ -149,7 +153,7 @@ impl FineTune {
         );
         let schedule = Schedule::linear(self.learning_rate, self.steps);
         let mut lines = JsonLines::create(self.out.join("metrics.jsonl"))?;
-        let mut progress = Progress::new(self.steps);
+        let mut progress = self.bar();
         let start = Instant::now();
         let encoder = Arc::clone(&run.base.encoder);
         let eos = learner.model().info().eos_token_ids.first().copied();
@@ -190,6 +194,10 @@ impl FineTune {
         run.engine.set_policy(learner.model())?;
         run.base.model = learner.into_model().valid();
         run.finish(before, seconds)
+    }
+
+    fn bar(&self) -> Progress {
+        if self.progress { Progress::new(self.steps) } else { Progress::hidden() }
     }
 
     fn dealer<'a>(
