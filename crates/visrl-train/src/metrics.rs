@@ -132,7 +132,9 @@ impl Progress {
 
     /// A bar that is not drawn.
     pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden() }
+        Self {
+            bar: ProgressBar::hidden(),
+        }
     }
 }
 

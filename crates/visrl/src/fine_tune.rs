@@ -197,7 +197,11 @@ impl FineTune {
     }
 
     fn bar(&self) -> Progress {
-        if self.progress { Progress::new(self.steps) } else { Progress::hidden() }
+        if self.progress {
+            Progress::new(self.steps)
+        } else {
+            Progress::hidden()
+        }
     }
 
     fn dealer<'a>(
