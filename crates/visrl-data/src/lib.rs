@@ -74,6 +74,8 @@ mod idx_write;
 mod image_folder;
 mod imagenet;
 mod json_lines;
+mod labels;
+mod lines;
 mod memory;
 mod method;
 mod names;
