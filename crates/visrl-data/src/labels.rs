@@ -51,6 +51,16 @@ impl<'a> LabelIndex<'a> {
         })
     }
 
+    /// For rows that give numbers: the names may repeat, and no row is looked up by name.
+    pub(crate) fn numbered(path: &'a Path, classes: &[String]) -> Self {
+        Self {
+            path,
+            names: classes.iter().map(|name| Arc::from(&name[..])).collect(),
+            places: HashMap::new(),
+            given: true,
+        }
+    }
+
     /// The number of a label.
     pub(crate) fn place(
         &mut self,
