@@ -24,6 +24,12 @@ fn limits() -> ParquetLimits {
     }
 }
 
+/// Writes a new file: to cut an old one off would wait for the disk.
+fn replace(path: &Path, bytes: &[u8]) {
+    let _ = std::fs::remove_file(path);
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// The errors that a damaged file may give; each names the file.
 fn check_error(error: &Error, file: &Path) {
     let message = error.to_string();
@@ -47,7 +53,7 @@ fn damaged(whole: &[u8], seed: u64) -> Vec<Vec<u8>> {
     let mut rng = SeedStream::new(seed, visrl_core::Domain::Data).rng();
     let mut all: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
     for place in 0..whole.len() {
-        for change in [1 << rng.below(8), 0xff, rng.below(255) as u8 + 1] {
+        for change in [1 << rng.below(8), rng.below(255) as u8 + 1] {
             let mut bytes = whole.to_vec();
             bytes[place] ^= change;
             all.push(bytes);
@@ -76,12 +82,12 @@ fn a_damaged_parquet_file_is_read_right_or_refused() {
     // One form of each compression and of each version.
     for form in Form::all().iter().step_by(4) {
         let path = folder.path().join("train.parquet");
-        write(&path, HUB, &hub(6, &["pear", "<answer>fig</answer>"]), form);
-        for bytes in damaged(&std::fs::read(&path).unwrap(), 1) {
-            std::fs::write(&path, bytes).unwrap();
+        write(&path, HUB, &hub(3, &["pear", "<answer>fig</answer>"]), form);
+        for bytes in &damaged(&std::fs::read(&path).unwrap(), 1) {
+            replace(&path, bytes);
             cases += 1;
             match config.open(&path) {
-                Ok(dataset) => assert_eq!(dataset.records(Split::Train).unwrap().len(), 6),
+                Ok(dataset) => assert_eq!(dataset.records(Split::Train).unwrap().len(), 3),
                 Err(error) => {
                     check_error(&error, &path);
                     refused += 1;
@@ -139,7 +145,7 @@ fn a_damaged_table_of_cv_bench_is_read_right_or_refused() {
     let all = damaged(&std::fs::read(&path).unwrap(), 2);
     let mut refused = 0;
     for bytes in &all {
-        std::fs::write(&path, bytes).unwrap();
+        replace(&path, bytes);
         match config.open(&path) {
             Ok(bench) => assert_eq!(bench.records(Split::Test).unwrap().len(), 4),
             Err(error) => {
@@ -225,7 +231,7 @@ fn arbitrary_lines_are_rows_or_faults() {
         }
     };
     for bytes in &all {
-        std::fs::write(&path, bytes).unwrap();
+        replace(&path, bytes);
         note(JsonLinesConfig::default().open(&path));
         note(SatConfig::default().open(&path));
         let bench = CvBenchConfig::default().open(&path);
