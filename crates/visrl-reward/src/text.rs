@@ -19,6 +19,69 @@ pub(crate) fn strip_start(text: &str) -> &str {
     text.trim_start_matches(is_blank)
 }
 
+/// The words of `text` between blanks: Python's `str.split()`.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut blanks = Blanks::new(text);
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let end = blanks.next();
+            let word = &text[start..end.map_or(text.len(), |(end, _)| end)];
+            start = end.map_or(text.len(), |(_, after)| after);
+            if !word.is_empty() || end.is_none() {
+                return Some(word).filter(|word| !word.is_empty());
+            }
+        }
+    })
+}
+
+/// Where each blank of a text starts and ends.
+pub(crate) struct Blanks<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Blanks<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+}
+
+impl Iterator for Blanks<'_> {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let bytes = self.text.as_bytes();
+        loop {
+            let skipped = bytes[self.at..]
+                .iter()
+                .position(|byte| STARTS_BLANK[usize::from(*byte)])?;
+            let start = self.at + skipped;
+            if bytes[start].is_ascii() {
+                self.at = start + 1;
+                return Some((start, self.at));
+            }
+            let c = self.text[start..].chars().next()?;
+            self.at = start + c.len_utf8();
+            if is_blank(c) {
+                return Some((start, self.at));
+            }
+        }
+    }
+}
+
+/// Whether a blank may start with this byte: ASCII blanks, and what U+0085, U+00A0, U+1680,
+/// U+2000 to U+205F and U+3000 start with.
+const STARTS_BLANK: [bool; 256] = {
+    let mut starts = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        starts[byte] = matches!(byte, 0x09..=0x0d | 0x1c..=0x20 | 0xc2 | 0xe1..=0xe3);
+        byte += 1;
+    }
+    starts
+};
+
 /// Equality of the full Unicode lower-case forms, Python's `a.lower() == b.lower()`. It is not
 /// case folding: `ß` and `SS` differ.
 pub fn equal_lower(a: &str, b: &str) -> bool {
@@ -47,6 +110,20 @@ mod tests {
         assert!(!is_blank('\u{200b}') && !is_blank('\u{feff}') && !is_blank('\u{180e}'));
         assert_eq!(strip("\u{1f}\u{3000} x y\u{85}"), "x y");
         assert_eq!(strip("\u{200b}x"), "\u{200b}x");
+    }
+
+    #[test]
+    fn words_and_blanks_are_found_by_bytes() {
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let mut buffer = [0; 4];
+            let text = &*c.encode_utf8(&mut buffer);
+            let found = Blanks::new(text).next();
+            assert_eq!(found, is_blank(c).then_some((0, c.len_utf8())), "{c:?}");
+        }
+        let text = "\u{3000} é\u{2014}b\u{85}\n中国\u{a0}c\u{1f}";
+        assert_eq!(Vec::from_iter(words(text)), ["é\u{2014}b", "中国", "c"]);
+        assert_eq!(words(" ").chain(words("")).next(), None);
+        assert_eq!(Vec::from_iter(words("a")), ["a"]);
     }
 
     #[test]

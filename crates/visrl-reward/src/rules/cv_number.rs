@@ -1,14 +1,33 @@
 //! Numbers in running text, as the CV-Bench parse sees them.
 
-use crate::text::is_blank;
+use memchr::memchr_iter;
+
+use crate::text::{Blanks, is_blank};
 
 use super::cv_search::bold;
 
 const CURRENCIES: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
-/// Whether a number may follow this sign as it may follow a blank.
-pub(super) fn is_anchor_sign(c: char) -> bool {
-    c == '='
+/// The blanks and equals signs, in order, after which a number may stand; after the others none
+/// does.
+pub(super) fn number_anchors(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let mut signs = memchr_iter(b'=', bytes).peekable();
+    let mut blanks = Blanks::new(text).peekable();
+    let anchors = std::iter::from_fn(move || match (blanks.peek(), signs.peek()) {
+        (Some((blank, _)), Some(sign)) if blank < sign => blanks.next(),
+        (_, Some(_)) => signs.next().map(|sign| (sign, sign + 1)),
+        _ => blanks.next(),
+    });
+    anchors.filter_map(|(at, after)| starts_number(*bytes.get(after)?).then_some(at))
+}
+
+/// Whether bold marks, a currency sign or a number may start with this byte.
+fn starts_number(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'*' | b'$' | b'-' | b'.' | b'0'..=b'9' | 0xc2 | 0xe0 | 0xe2
+    )
 }
 
 /// A number after the start of the text, a blank or an equals sign at `at`, then bold marks and a
@@ -34,7 +53,7 @@ pub(super) fn anchored_number(text: &str, at: usize) -> Option<(usize, String)> 
     let c = text[at..]
         .chars()
         .next()
-        .filter(|c| is_blank(*c) || is_anchor_sign(*c))?;
+        .filter(|c| is_blank(*c) || *c == '=')?;
     after(at + c.len_utf8())
 }
 
@@ -144,5 +163,18 @@ mod tests {
         for text in ["", "x3", "-", ".", "(3)", "- 3"] {
             assert_eq!(anchored_number(text, 0), None, "{text}");
         }
+    }
+
+    #[test]
+    fn anchors_pass_over_nothing() {
+        for c in CURRENCIES.chars().chain("*-.0123456789".chars()) {
+            let mut buffer = [0; 4];
+            assert!(
+                starts_number(c.encode_utf8(&mut buffer).as_bytes()[0]),
+                "{c}"
+            );
+        }
+        let text = "1 a= 2 =3\u{a0}€4 = x=";
+        assert_eq!(Vec::from_iter(number_anchors(text)), [4, 7, 9]);
     }
 }
