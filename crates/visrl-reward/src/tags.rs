@@ -4,6 +4,8 @@
 //! twice, at a fixed cost for each, so that megabytes of nested, unclosed or almost-tags cost what
 //! megabytes of prose cost. Tags are the paper's, in lower case and without attributes.
 
+use std::ops::Range;
+
 use memchr::memchr;
 use memchr::memmem::find;
 
@@ -65,50 +67,81 @@ pub fn training_answer(text: &str) -> &str {
 /// the prompt is fine before the answer; after it, it shows that the answer was part of the
 /// thought.
 pub fn only_answer(text: &str) -> Option<&str> {
-    let mut block = None;
-    let mut start = None;
-    let mut answer = None;
-    for tag in Tags::new(text) {
-        match (tag.kind, tag.opens) {
-            (Kind::Answer, true) => {
-                if block.is_some() || start.is_some() {
-                    return None;
-                }
-                start = Some(tag.end);
-            }
-            (Kind::Answer, false) => {
-                if answer.is_some() {
-                    return None;
-                }
-                answer = Some(&text[start?..tag.start]);
-            }
-            _ if start.is_some() && answer.is_none() => return None,
-            (kind, true) => block = Some(kind),
-            (kind, false) => {
-                if block.take() != Some(kind) && answer.is_some() {
-                    return None;
-                }
-            }
-        }
-    }
-    answer.map(strip)
+    let mut answer = OnlyAnswer::default();
+    Tags::new(text).try_for_each(|tag| answer.take(&tag))?;
+    answer.text(text)
 }
 
 /// The stripped text of the completion's only `<think>…</think>`, or `None` if there is none or
 /// more than one.
 pub fn only_thought(text: &str) -> Option<&str> {
-    let mut start = None;
-    let mut thought = None;
-    for tag in Tags::new(text).filter(|tag| tag.kind == Kind::Think) {
-        if tag.opens {
-            if start.replace(tag.end).is_some() {
-                return None;
+    let mut thought = OnlyThought::default();
+    Tags::new(text).try_for_each(|tag| thought.take(&tag))?;
+    thought.text(text)
+}
+
+/// [`only_thought`] and [`only_answer`] in one walk.
+pub(crate) fn only_thought_and_answer(text: &str) -> Option<(&str, &str)> {
+    let mut thought = OnlyThought::default();
+    let mut answer = OnlyAnswer::default();
+    Tags::new(text).try_for_each(|tag| thought.take(&tag).and_then(|()| answer.take(&tag)))?;
+    Some((thought.text(text)?, answer.text(text)?))
+}
+
+/// What is known of a completion's only answer after some of its tags.
+#[derive(Default)]
+struct OnlyAnswer {
+    /// The open block around this place.
+    block: Option<Kind>,
+    start: Option<usize>,
+    range: Option<Range<usize>>,
+}
+
+impl OnlyAnswer {
+    /// Goes on with the next tag; `None` if it shows that there is no such answer.
+    fn take(&mut self, tag: &Tag) -> Option<()> {
+        let may_go_on = match (tag.kind, tag.opens) {
+            (Kind::Answer, true) => {
+                let first = self.start.replace(tag.end).is_none();
+                first && self.block.is_none()
             }
-        } else if thought.replace(&text[start?..tag.start]).is_some() {
-            return None;
-        }
+            (Kind::Answer, false) => self.range.replace(self.start?..tag.start).is_none(),
+            _ if self.start.is_some() && self.range.is_none() => false,
+            (kind, true) => {
+                self.block = Some(kind);
+                true
+            }
+            (kind, false) => self.block.take() == Some(kind) || self.range.is_none(),
+        };
+        may_go_on.then_some(())
     }
-    thought.map(strip)
+
+    fn text(self, text: &str) -> Option<&str> {
+        self.range.map(|range| strip(&text[range]))
+    }
+}
+
+/// What is known of a completion's only thought after some of its tags.
+#[derive(Default)]
+struct OnlyThought {
+    start: Option<usize>,
+    range: Option<Range<usize>>,
+}
+
+impl OnlyThought {
+    /// Goes on with the next tag; `None` if it shows that there is no such thought.
+    fn take(&mut self, tag: &Tag) -> Option<()> {
+        let may_go_on = match (tag.kind, tag.opens) {
+            (Kind::Think, true) => self.start.replace(tag.end).is_none(),
+            (Kind::Think, false) => self.range.replace(self.start?..tag.start).is_none(),
+            _ => true,
+        };
+        may_go_on.then_some(())
+    }
+
+    fn text(self, text: &str) -> Option<&str> {
+        self.range.map(|range| strip(&text[range]))
+    }
 }
 
 /// Whether the whole text matches `<think>.*?</think>\s*<answer>.*?</answer>` with DOTALL.

@@ -21,53 +21,48 @@ pub(crate) fn strip_start(text: &str) -> &str {
 
 /// The words of `text` between blanks: Python's `str.split()`.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let mut blanks = Blanks::new(text);
+    let mut blanks = blanks(text);
     let mut start = 0;
     std::iter::from_fn(move || {
         loop {
-            let end = blanks.next();
-            let word = &text[start..end.map_or(text.len(), |(end, _)| end)];
-            start = end.map_or(text.len(), |(_, after)| after);
-            if !word.is_empty() || end.is_none() {
-                return Some(word).filter(|word| !word.is_empty());
+            let blank = blanks.next();
+            let word = &text[start..blank.map_or(text.len(), |(at, _)| at)];
+            start = blank.map_or(text.len(), |(_, after)| after);
+            if !word.is_empty() {
+                return Some(word);
             }
+            blank?;
         }
     })
 }
 
-/// Where each blank of a text starts and ends.
-pub(crate) struct Blanks<'a> {
-    text: &'a str,
-    at: usize,
+/// Where each blank of `text` starts and ends.
+fn blanks(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    blanks_and(b' ', text)
 }
 
-impl<'a> Blanks<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
-    }
-}
-
-impl Iterator for Blanks<'_> {
-    type Item = (usize, usize);
-
-    fn next(&mut self) -> Option<(usize, usize)> {
-        let bytes = self.text.as_bytes();
+/// Where each blank of `text`, and each ASCII character `sign`, starts and ends.
+pub(crate) fn blanks_and(sign: u8, text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
         loop {
-            let skipped = bytes[self.at..]
+            // Few bytes start a blank, so that most text is passed over without decoding it.
+            let skipped = bytes[at..]
                 .iter()
-                .position(|byte| STARTS_BLANK[usize::from(*byte)])?;
-            let start = self.at + skipped;
+                .position(|byte| STARTS_BLANK[usize::from(*byte)] || *byte == sign)?;
+            let start = at + skipped;
             if bytes[start].is_ascii() {
-                self.at = start + 1;
-                return Some((start, self.at));
+                at = start + 1;
+                return Some((start, at));
             }
-            let c = self.text[start..].chars().next()?;
-            self.at = start + c.len_utf8();
+            let c = text[start..].chars().next()?;
+            at = start + c.len_utf8();
             if is_blank(c) {
-                return Some((start, self.at));
+                return Some((start, at));
             }
         }
-    }
+    })
 }
 
 /// Whether a blank may start with this byte: ASCII blanks, and what U+0085, U+00A0, U+1680,
@@ -117,13 +112,15 @@ mod tests {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let mut buffer = [0; 4];
             let text = &*c.encode_utf8(&mut buffer);
-            let found = Blanks::new(text).next();
+            let found = blanks(text).next();
             assert_eq!(found, is_blank(c).then_some((0, c.len_utf8())), "{c:?}");
         }
         let text = "\u{3000} é\u{2014}b\u{85}\n中国\u{a0}c\u{1f}";
         assert_eq!(Vec::from_iter(words(text)), ["é\u{2014}b", "中国", "c"]);
         assert_eq!(words(" ").chain(words("")).next(), None);
         assert_eq!(Vec::from_iter(words("a")), ["a"]);
+        let signs = blanks_and(b'=', "1 =é\u{a0}=\u{a1}");
+        assert_eq!(Vec::from_iter(signs), [(1, 2), (2, 3), (5, 7), (7, 8)]);
     }
 
     #[test]

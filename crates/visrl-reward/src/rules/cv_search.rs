@@ -4,13 +4,15 @@
 //! starts at the leftmost place and matches do not overlap, of which the last one counts. A place
 //! where nothing can match is passed over by its first bytes.
 
+use std::cell::OnceCell;
+
 use memchr::memchr_iter;
 
-use crate::text::{Blanks, is_blank};
+use crate::text::{blanks_and, is_blank};
 
 use super::CvBenchOption;
 use super::cv_latex::dollars_at;
-use super::cv_number::{anchored_number, number_anchors};
+use super::cv_number::{anchored_number, starts_number};
 use super::cv_words::{Answers, Reach, is_words, last_in_reach};
 
 /// A match of a pattern: where it starts and ends, and what it names.
@@ -68,11 +70,12 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A text, and the words of it that an option may follow.
+/// A text, and the words, blanks and signs of it that an option may follow.
 pub(super) struct Text<'t, 'k> {
     text: &'t str,
     keys: &'k Keys<'t>,
     answers: Answers<'t>,
+    anchors: OnceCell<Vec<usize>>,
 }
 
 impl<'t, 'k> Text<'t, 'k> {
@@ -81,6 +84,7 @@ impl<'t, 'k> Text<'t, 'k> {
             text,
             keys,
             answers: Answers::new(text),
+            anchors: OnceCell::new(),
         }
     }
 
@@ -121,12 +125,18 @@ impl<'t, 'k> Text<'t, 'k> {
         self.key_with_suffix(at, at + blank.len_utf8())
     }
 
-    /// The blanks that a key or a bold mark may follow.
-    fn key_anchors(&self) -> impl Iterator<Item = usize> {
-        Blanks::new(self.text).filter_map(|(at, after)| {
-            let next = *self.text.as_bytes().get(after)?;
-            (next == b'*' || self.keys.any_starts_with(next)).then_some(at)
-        })
+    /// The blanks and equals signs, in order, after which a key or a number may stand: behind all
+    /// others, the next byte shows that there is none.
+    fn anchors(&self) -> impl Iterator<Item = usize> {
+        let anchors = self.anchors.get_or_init(|| {
+            let bytes = self.text.as_bytes();
+            let may_start = |byte| starts_number(byte) || self.keys.any_starts_with(byte);
+            blanks_and(b'=', self.text)
+                .filter(|(_, after)| bytes.get(*after).is_some_and(|byte| may_start(*byte)))
+                .map(|(at, _)| at)
+                .collect()
+        });
+        anchors.iter().copied()
     }
 
     fn anchored_number(&self, at: usize) -> Option<Found<'t>> {
@@ -145,28 +155,23 @@ impl<'t, 'k> Text<'t, 'k> {
 
     /// The last key alone, after the start of the text or a blank.
     pub(super) fn last_key(&self) -> Option<Found<'t>> {
-        last(self.at_start(), self.key_anchors(), |at| {
-            self.anchored_key(at)
-        })
+        last(self.at_start(), self.anchors(), |at| self.anchored_key(at))
     }
 
     /// The last number alone.
     pub(super) fn last_number(&self) -> Option<Found<'t>> {
         let first = self.anchored_number(0);
-        last(first, number_anchors(self.text), |at| {
-            self.anchored_number(at)
-        })
+        last(first, self.anchors(), |at| self.anchored_number(at))
     }
 
     /// The last key after the word "answer" (and a colon) and at most 50 characters of its line.
     pub(super) fn key_after_answer(&self, colon: bool) -> Option<Found<'t>> {
-        self.after_answer(colon, true, self.key_anchors(), |at| self.anchored_key(at))
+        self.after_answer(colon, true, self.anchors(), |at| self.anchored_key(at))
     }
 
     /// The same for a number.
     pub(super) fn number_after_answer(&self, colon: bool) -> Option<Found<'t>> {
-        let places = number_anchors(self.text);
-        self.after_answer(colon, true, places, |at| self.anchored_number(at))
+        self.after_answer(colon, true, self.anchors(), |at| self.anchored_number(at))
     }
 
     /// The same for text between dollar signs, which may stand on a later line.
@@ -182,8 +187,9 @@ impl<'t, 'k> Text<'t, 'k> {
         places: impl Iterator<Item = usize>,
         find: impl Fn(usize) -> Option<Found<'t>>,
     ) -> Option<Found<'t>> {
+        let mut places = places.map(|at| (at, at)).peekable();
+        places.peek()?;
         let words = self.answers.words(colon);
-        let places = places.map(|at| (at, at));
         last_in_reach(self.text, words, Reach { chars: 50, line }, places, find)
     }
 

@@ -1,5 +1,7 @@
 //! What stands within reach of the words "answer" and "final answer", for the CV-Bench parse.
 
+use std::cell::OnceCell;
+
 use memchr::{memchr, memchr2_iter};
 
 use crate::text::is_blank;
@@ -9,24 +11,35 @@ use super::cv_search::Found;
 /// Where a word starts and ends.
 pub(super) type Word = (usize, usize);
 
-/// Where the word "answer" occurs in a text, whatever its case.
+/// Where the words "answer" and "final answer" occur in a text, whatever their case.
 pub(super) struct Answers<'t> {
     text: &'t str,
-    starts: Vec<usize>,
+    answers: OnceCell<Vec<usize>>,
+    finals: Vec<usize>,
 }
 
 impl<'t> Answers<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let starts = memchr2_iter(b'w', b'W', text.as_bytes())
-            .filter_map(|at| at.checked_sub("ans".len()))
-            .filter(|start| is_at(text, *start, "answer"))
+        let finals = memchr2_iter(b'f', b'F', text.as_bytes())
+            .filter(|start| is_at(text, *start, "final answer"))
             .collect();
-        Self { text, starts }
+        Self {
+            text,
+            answers: OnceCell::new(),
+            finals,
+        }
     }
 
     /// "answer", or "answer:".
     pub(super) fn words(&self, colon: bool) -> impl Iterator<Item = Word> {
-        self.starts.iter().filter_map(move |start| {
+        let answers = self.answers.get_or_init(|| {
+            // Of its letters, "w" is the rarest.
+            memchr2_iter(b'w', b'W', self.text.as_bytes())
+                .filter_map(|at| at.checked_sub("ans".len()))
+                .filter(|start| is_at(self.text, *start, "answer"))
+                .collect()
+        });
+        answers.iter().filter_map(move |start| {
             let end = start + "answer".len();
             let suits = !colon || is_at(self.text, end, ":");
             suits.then_some((*start, end + usize::from(colon)))
@@ -35,14 +48,12 @@ impl<'t> Answers<'t> {
 
     /// "final answer", or "final answer is".
     pub(super) fn finals(&self, is: bool) -> impl Iterator<Item = Word> {
-        self.starts.iter().filter_map(move |answer| {
-            let start = answer.checked_sub("final ".len())?;
-            let word = if is {
-                "final answer is"
-            } else {
-                "final answer"
-            };
-            is_at(self.text, start, word).then_some((start, start + word.len()))
+        self.finals.iter().filter_map(move |start| {
+            let end = start + "final answer".len();
+            match is {
+                true => is_at(self.text, end, " is").then_some((*start, end + " is".len())),
+                false => Some((*start, end)),
+            }
         })
     }
 }
