@@ -21,7 +21,7 @@ pub(crate) fn strip_start(text: &str) -> &str {
 
 /// The words of `text` between blanks: Python's `str.split()`.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let mut blanks = blanks(text);
+    let mut blanks = blanks_and(b' ', text);
     let mut start = 0;
     std::iter::from_fn(move || {
         loop {
@@ -36,46 +36,47 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where each blank of `text` starts and ends.
-fn blanks(text: &str) -> impl Iterator<Item = (usize, usize)> {
-    blanks_and(b' ', text)
-}
-
 /// Where each blank of `text`, and each ASCII character `sign`, starts and ends.
 pub(crate) fn blanks_and(sign: u8, text: &str) -> impl Iterator<Item = (usize, usize)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
-            // Few bytes start a blank, so that most text is passed over without decoding it.
-            let skipped = bytes[at..]
-                .iter()
-                .position(|byte| STARTS_BLANK[usize::from(*byte)] || *byte == sign)?;
-            let start = at + skipped;
-            if bytes[start].is_ascii() {
-                at = start + 1;
-                return Some((start, at));
-            }
-            let c = text[start..].chars().next()?;
-            at = start + c.len_utf8();
-            if is_blank(c) {
-                return Some((start, at));
+            at += plain_bytes(&bytes[at..], sign);
+            let start = at;
+            let byte = *bytes.get(start)?;
+            if byte.is_ascii() {
+                at += 1;
+                if byte == sign || is_blank(char::from(byte)) {
+                    return Some((start, at));
+                }
+            } else {
+                let c = text[start..].chars().next()?;
+                at += c.len_utf8();
+                if is_blank(c) {
+                    return Some((start, at));
+                }
             }
         }
     })
 }
 
-/// Whether a blank may start with this byte: ASCII blanks, and what U+0085, U+00A0, U+1680,
-/// U+2000 to U+205F and U+3000 start with.
-const STARTS_BLANK: [bool; 256] = {
-    let mut starts = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        starts[byte] = matches!(byte, 0x09..=0x0d | 0x1c..=0x20 | 0xc2 | 0xe1..=0xe3);
-        byte += 1;
+/// How many bytes at the start of `bytes` begin neither a blank nor `sign`.
+fn plain_bytes(bytes: &[u8], sign: u8) -> usize {
+    // ASCII blanks are the least characters, and U+0085, the first of the others, begins with
+    // 0xc2.
+    let may_start = |byte: &u8| *byte <= b' ' || *byte >= 0xc2 || *byte == sign;
+    let (near, far) = bytes.split_at(bytes.len().min(8));
+    if let Some(plain) = near.iter().position(may_start) {
+        return plain;
     }
-    starts
-};
+    // After the length of a word, sixteen bytes are compared at once.
+    let any = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | may_start(byte));
+    let chunks = far.as_chunks().0.iter();
+    let plain = 16 * chunks.take_while(|chunk| !any(chunk)).count();
+    let rest = &far[plain..];
+    near.len() + plain + rest.iter().position(may_start).unwrap_or(rest.len())
+}
 
 /// Equality of the full Unicode lower-case forms, Python's `a.lower() == b.lower()`. It is not
 /// case folding: `ß` and `SS` differ.
@@ -112,7 +113,7 @@ mod tests {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let mut buffer = [0; 4];
             let text = &*c.encode_utf8(&mut buffer);
-            let found = blanks(text).next();
+            let found = blanks_and(b' ', text).next();
             assert_eq!(found, is_blank(c).then_some((0, c.len_utf8())), "{c:?}");
         }
         let text = "\u{3000} é\u{2014}b\u{85}\n中国\u{a0}c\u{1f}";

@@ -98,10 +98,12 @@ fn number_words(text: &str) -> (Vec<u32>, usize) {
 
 /// A word of at most seven bytes and its length, as a number.
 fn packed(word: &[u8]) -> Option<u64> {
-    let mut key = [0; 8];
-    key[..7].get_mut(..word.len())?.copy_from_slice(word);
-    key[7] = word.len() as u8;
-    Some(u64::from_le_bytes(key))
+    let length = word.len() as u64;
+    let key = |word: &[u8]| {
+        word.iter()
+            .fold(length, |key, byte| key << 8 | u64::from(*byte))
+    };
+    (length < 8).then(|| key(word))
 }
 
 /// How many different n-grams there are of `words`, numbers below `distinct`; there are at least
@@ -163,13 +165,15 @@ impl<T> Default for Numbers<T> {
 impl<T: Eq + Hash> Numbers<T> {
     /// The number of `thing`: the next one, which `used` then counts, if it has none yet.
     fn number(&mut self, thing: T, used: &mut usize) -> u32 {
-        *self.0.entry(thing).or_insert_with(|| {
-            // Only a text of more than eight gigabytes has so many words; the last number is
-            // shared then.
-            let number = u32::try_from(*used).unwrap_or(u32::MAX);
-            *used += 1;
-            number
-        })
+        if let Some(number) = self.0.get(&thing) {
+            return *number;
+        }
+        // Only a text of more than eight gigabytes has so many words; the last number is shared
+        // then.
+        let number = u32::try_from(*used).unwrap_or(u32::MAX);
+        *used += 1;
+        self.0.insert(thing, number);
+        number
     }
 }
 
