@@ -1,24 +1,47 @@
 //! Finding tags in a completion, by hand and in linear time.
 //!
-//! No regular expression engine is involved: each function walks the text a fixed number of
-//! times, so that megabytes of nested or unclosed tags cost what megabytes of prose cost. Tags are
-//! the paper's, in lower case and without attributes.
+//! No regular expression engine is involved: each function walks the bytes of the text once or
+//! twice, at a fixed cost for each, so that megabytes of nested, unclosed or almost-tags cost what
+//! megabytes of prose cost. Tags are the paper's, in lower case and without attributes.
+
+use std::ops::Range;
+
+use memchr::memchr;
+use memchr::memmem::find;
 
 use crate::text::{is_blank, strip, strip_start};
-
-const ANSWER: (&str, &str) = ("<answer>", "</answer>");
 
 /// The text of the first `<answer>…</answer>`, over any number of lines and not stripped; the
 /// regular expression `<answer>(.*?)</answer>` with DOTALL, which the paper's evaluation uses.
 pub fn first_answer(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once(ANSWER.0)?;
-    Some(rest.split_once(ANSWER.1)?.0)
+    let start = find(text.as_bytes(), b"<answer>")? + "<answer>".len();
+    let length = find(&text.as_bytes()[start..], b"</answer>")?;
+    Some(&text[start..start + length])
 }
 
 /// The text of the first `<answer>…</answer>` that stands on one line, not stripped; the regular
 /// expression `<answer>(.*?)</answer>` without DOTALL, which the paper's training code uses.
 pub fn first_answer_in_line(text: &str) -> Option<&str> {
-    text.split('\n').find_map(first_answer)
+    let mut start: Option<usize> = None;
+    // Up to here there is no line break after `start`.
+    let mut checked = 0;
+    for tag in Tags::new(text).filter(|tag| tag.kind == Kind::Answer) {
+        if start.is_some() {
+            if memchr(b'\n', &text.as_bytes()[checked..tag.start]).is_some() {
+                start = None;
+            }
+            checked = tag.end;
+        }
+        match start {
+            Some(start) if !tag.opens => return Some(&text[start..tag.start]),
+            None if tag.opens => {
+                start = Some(tag.end);
+                checked = tag.end;
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The answer as the paper's evaluation takes it: the stripped text of [`first_answer`], or the
@@ -44,92 +67,122 @@ pub fn training_answer(text: &str) -> &str {
 /// the prompt is fine before the answer; after it, it shows that the answer was part of the
 /// thought.
 pub fn only_answer(text: &str) -> Option<&str> {
-    let mut block = None;
-    let mut start = None;
-    let mut answer = None;
-    for tag in Tags::new(text) {
-        match (tag.kind, tag.opens) {
-            (Kind::Answer, true) => {
-                if block.is_some() || start.is_some() {
-                    return None;
-                }
-                start = Some(tag.end);
-            }
-            (Kind::Answer, false) => {
-                if answer.is_some() {
-                    return None;
-                }
-                answer = Some(&text[start?..tag.start]);
-            }
-            _ if start.is_some() && answer.is_none() => return None,
-            (kind, true) => block = Some(kind),
-            (kind, false) => {
-                if block.take() != Some(kind) && answer.is_some() {
-                    return None;
-                }
-            }
-        }
-    }
-    answer.map(strip)
+    let mut answer = OnlyAnswer::default();
+    Tags::new(text).try_for_each(|tag| answer.take(&tag))?;
+    answer.text(text)
 }
 
 /// The stripped text of the completion's only `<think>…</think>`, or `None` if there is none or
 /// more than one.
 pub fn only_thought(text: &str) -> Option<&str> {
-    let mut start = None;
-    let mut thought = None;
-    for tag in Tags::new(text).filter(|tag| tag.kind == Kind::Think) {
-        if tag.opens {
-            if start.replace(tag.end).is_some() {
-                return None;
+    let mut thought = OnlyThought::default();
+    Tags::new(text).try_for_each(|tag| thought.take(&tag))?;
+    thought.text(text)
+}
+
+/// [`only_thought`] and [`only_answer`] in one walk.
+pub(crate) fn only_thought_and_answer(text: &str) -> Option<(&str, &str)> {
+    let mut thought = OnlyThought::default();
+    let mut answer = OnlyAnswer::default();
+    Tags::new(text).try_for_each(|tag| thought.take(&tag).and_then(|()| answer.take(&tag)))?;
+    Some((thought.text(text)?, answer.text(text)?))
+}
+
+/// What is known of a completion's only answer after some of its tags.
+#[derive(Default)]
+struct OnlyAnswer {
+    /// The open block around this place.
+    block: Option<Kind>,
+    start: Option<usize>,
+    range: Option<Range<usize>>,
+}
+
+impl OnlyAnswer {
+    /// Goes on with the next tag; `None` if it shows that there is no such answer.
+    fn take(&mut self, tag: &Tag) -> Option<()> {
+        let may_go_on = match (tag.kind, tag.opens) {
+            (Kind::Answer, true) => {
+                let first = self.start.replace(tag.end).is_none();
+                first && self.block.is_none()
             }
-        } else if thought.replace(&text[start?..tag.start]).is_some() {
-            return None;
-        }
+            (Kind::Answer, false) => self.range.replace(self.start?..tag.start).is_none(),
+            _ if self.start.is_some() && self.range.is_none() => false,
+            (kind, true) => {
+                self.block = Some(kind);
+                true
+            }
+            (kind, false) => self.block.take() == Some(kind) || self.range.is_none(),
+        };
+        may_go_on.then_some(())
     }
-    thought.map(strip)
+
+    fn text(self, text: &str) -> Option<&str> {
+        self.range.map(|range| strip(&text[range]))
+    }
+}
+
+/// What is known of a completion's only thought after some of its tags.
+#[derive(Default)]
+struct OnlyThought {
+    start: Option<usize>,
+    range: Option<Range<usize>>,
+}
+
+impl OnlyThought {
+    /// Goes on with the next tag; `None` if it shows that there is no such thought.
+    fn take(&mut self, tag: &Tag) -> Option<()> {
+        let may_go_on = match (tag.kind, tag.opens) {
+            (Kind::Think, true) => self.start.replace(tag.end).is_none(),
+            (Kind::Think, false) => self.range.replace(self.start?..tag.start).is_none(),
+            _ => true,
+        };
+        may_go_on.then_some(())
+    }
+
+    fn text(self, text: &str) -> Option<&str> {
+        self.range.map(|range| strip(&text[range]))
+    }
 }
 
 /// Whether the whole text matches `<think>.*?</think>\s*<answer>.*?</answer>` with DOTALL.
 pub(crate) fn is_think_answer(text: &str) -> bool {
-    is_sequence(text, ("<think>", "</think>"), ANSWER)
+    inside(text, "<think>", "</answer>").is_some_and(|text| turns(text, Kind::Think, "<answer>"))
 }
 
 /// Whether the whole text matches `<answer>.*?</answer>\s*<reason>.*?</reason>` with DOTALL.
 pub(crate) fn is_answer_reason(text: &str) -> bool {
-    is_sequence(text, ANSWER, ("<reason>", "</reason>"))
+    inside(text, "<answer>", "</reason>").is_some_and(|text| turns(text, Kind::Answer, "<reason>"))
 }
 
 /// Whether the whole text matches `<answer>.*?</answer>` with DOTALL.
 pub(crate) fn is_answer(text: &str) -> bool {
-    inside(text, ANSWER).is_some()
+    inside(text, "<answer>", "</answer>").is_some()
 }
 
-/// How often each tag occurs, as `[opening, closing]` of think, answer and reason.
-pub(crate) fn tag_counts(text: &str) -> [[usize; 2]; 3] {
-    let mut counts = [[0; 2]; 3];
+/// Whether each tag occurs as often as `counts` says, `[opening, closing]` of think, answer and
+/// reason.
+pub(crate) fn has_tags(text: &str, counts: [[usize; 2]; 3]) -> bool {
+    let mut left = counts;
     for tag in Tags::new(text) {
-        counts[tag.kind as usize][usize::from(!tag.opens)] += 1;
+        let left = &mut left[tag.kind as usize][usize::from(!tag.opens)];
+        match left.checked_sub(1) {
+            Some(less) => *left = less,
+            None => return false,
+        }
     }
-    counts
+    left == [[0; 2]; 3]
 }
 
-fn inside<'a>(text: &'a str, (open, close): (&str, &str)) -> Option<&'a str> {
+fn inside<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     text.strip_prefix(open)?.strip_suffix(close)
 }
 
-fn is_sequence(text: &str, first: (&str, &str), second: (&str, &str)) -> bool {
-    let Some(mut rest) = inside(text, (first.0, second.1)) else {
-        return false;
-    };
+/// Whether, somewhere, the closing tag of `first` is followed by blanks or nothing and `second`.
+fn turns(text: &str, first: Kind, second: &str) -> bool {
     // Runs of blanks after two closing tags do not overlap, so this stays linear.
-    while let Some((_, after)) = rest.split_once(first.1) {
-        if strip_start(after).starts_with(second.0) {
-            return true;
-        }
-        rest = after;
-    }
-    false
+    Tags::new(text)
+        .filter(|tag| tag.kind == first && !tag.opens)
+        .any(|tag| strip_start(&text[tag.end..]).starts_with(second))
 }
 
 /// The answer as the paper's CV-Bench evaluation takes it: the regular expression
@@ -144,29 +197,35 @@ pub fn cv_bench_answer(text: &str) -> &str {
 }
 
 fn cv_bench_match(text: &str) -> Option<&str> {
-    let mut base = 0;
-    while let Some(length) = text[base..].find(ANSWER.1) {
-        let segment = &text[base..base + length];
-        // Every opening tag of this segment meets the same closing tag. The first one wins whose
-        // text, without the blanks at its ends, holds no line break.
-        let body_end = segment.trim_end_matches(is_blank).len();
-        let last_break = segment[..body_end].rfind('\n');
-        let mut from = 0;
-        while let Some(at) = segment[from..].find(ANSWER.0) {
-            let open_end = from + at + ANSWER.0.len();
-            let body = strip_start(&segment[open_end..]);
-            let start = segment.len() - body.len();
-            if start >= body_end {
-                return Some("");
-            }
-            if last_break.is_none_or(|position| position < start) {
-                return Some(&segment[start..body_end]);
-            }
-            from = open_end;
+    // Every opening tag since the last closing one meets the next closing one.
+    let mut first_open = None;
+    for tag in Tags::new(text).filter(|tag| tag.kind == Kind::Answer) {
+        if tag.opens {
+            first_open = first_open.or(Some(tag.end));
+        } else if let Some(open) = first_open.take()
+            && let Some(answer) = line_before(&text[open..tag.start])
+        {
+            return Some(answer);
         }
-        base += length + ANSWER.1.len();
     }
     None
+}
+
+/// The answer of the first opening tag whose text, without the blanks at its ends, holds no line
+/// break. `segment` begins after an opening tag and ends before a closing one; more opening tags
+/// may stand in it.
+fn line_before(segment: &str) -> Option<&str> {
+    let body = segment.trim_end_matches(is_blank);
+    let Some(at) = body.rfind('\n') else {
+        return Some(strip_start(body));
+    };
+    // A tag before the last line break counts only if blanks alone lie between the two.
+    let before = body[..at].trim_end_matches(is_blank);
+    if before.is_empty() || before.ends_with("<answer>") {
+        return Some(strip_start(&body[at..]));
+    }
+    let start = find(&body.as_bytes()[at..], b"<answer>")? + "<answer>".len();
+    Some(strip_start(&body[at + start..]))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,13 +244,16 @@ struct Tag {
 
 /// The tags of a text in order.
 struct Tags<'a> {
-    text: &'a str,
-    from: usize,
+    bytes: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Tags<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, from: 0 }
+        Self {
+            bytes: text.as_bytes(),
+            at: 0,
+        }
     }
 }
 
@@ -199,22 +261,27 @@ impl Iterator for Tags<'_> {
     type Item = Tag;
 
     fn next(&mut self) -> Option<Tag> {
-        const KINDS: [(Kind, &str); 3] = [
-            (Kind::Think, "think>"),
-            (Kind::Answer, "answer>"),
-            (Kind::Reason, "reason>"),
-        ];
-        while let Some(at) = self.text[self.from..].find('<') {
-            let start = self.from + at;
-            let rest = &self.text[start + 1..];
-            let (opens, name) = match rest.strip_prefix('/') {
-                Some(name) => (false, name),
-                None => (true, rest),
+        // Byte by byte: a search for the next `<` that starts anew at each costs several times as
+        // much on a flood of them.
+        let bytes = self.bytes;
+        let mut at = self.at;
+        while let Some(byte) = bytes.get(at) {
+            let start = at;
+            at += 1;
+            if *byte != b'<' {
+                continue;
+            }
+            let opens = bytes.get(at) != Some(&b'/');
+            let name = at + usize::from(!opens);
+            let (kind, tag): (Kind, &[u8]) = match bytes.get(name) {
+                Some(b't') => (Kind::Think, b"think>"),
+                Some(b'a') => (Kind::Answer, b"answer>"),
+                Some(b'r') => (Kind::Reason, b"reason>"),
+                _ => continue,
             };
-            self.from = start + 1;
-            if let Some((kind, tag)) = KINDS.into_iter().find(|(_, tag)| name.starts_with(tag)) {
-                let end = self.text.len() - name.len() + tag.len();
-                self.from = end;
+            if bytes[name..].starts_with(tag) {
+                let end = name + tag.len();
+                self.at = end;
                 return Some(Tag {
                     kind,
                     opens,
@@ -223,6 +290,7 @@ impl Iterator for Tags<'_> {
                 });
             }
         }
+        self.at = at;
         None
     }
 }
@@ -335,9 +403,9 @@ mod tests {
         assert!(is_answer_reason("<answer>a</answer> <reason>b</reason>"));
         assert!(!is_answer_reason("<reason>b</reason><answer>a</answer>"));
         assert!(is_answer("<answer></answer>") && !is_answer("<answer>"));
-        assert_eq!(
-            tag_counts("<think><think></answer><reason>"),
-            [[2, 0], [0, 1], [1, 0]]
-        );
+        let counts = [[2, 0], [0, 1], [1, 0]];
+        assert!(has_tags("<think><think></answer><reason>", counts));
+        assert!(!has_tags("<think><think></answer>", counts));
+        assert!(!has_tags("<think><think><think></answer><reason>", counts));
     }
 }

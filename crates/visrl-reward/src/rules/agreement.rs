@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use visrl_core::Example;
 
 use crate::rule::{RewardRule, verdict};
-use crate::tags::{only_answer, only_thought};
+use crate::tags::only_thought_and_answer;
 use crate::text::strip;
 
 /// 1 if the thought ends up at the answer that is given, 0 if it ends up elsewhere.
@@ -25,8 +25,8 @@ impl RewardRule for ThinkAnswerAgreement {
     }
 
     fn score(&self, completion: &str, example: &Example) -> Option<f32> {
-        let answer = only_answer(completion)?.to_lowercase();
-        let thought = only_thought(completion)?.to_lowercase();
+        let (thought, answer) = only_thought_and_answer(completion)?;
+        let (thought, answer) = (thought.to_lowercase(), answer.to_lowercase());
         if answer.is_empty() {
             return None;
         }

@@ -33,18 +33,15 @@ impl CvBench {
         let keys = Keys::new(choices);
         let text = Text::new(answer, &keys);
         let after = |colon| {
-            let dollars = text.dollars_after_answer(colon);
-            let number = text.after_answer(colon, &Text::anchored_number);
-            let key = text.after_answer(colon, &Text::anchored_key);
-            rightmost([dollars, number, key])
+            rightmost([
+                text.dollars_after_answer(colon),
+                text.number_after_answer(colon),
+                text.key_after_answer(colon),
+            ])
         };
-        let is = |hope| [text.final_number_is(hope), text.final_answer_is(hope)];
-        let alone = || {
-            let number = text.last(&Text::anchored_number);
-            rightmost([dollars(answer), number, text.last(&Text::anchored_key)])
-        };
-        let found = rightmost(is(true))
-            .or_else(|| rightmost([boxed(answer)].into_iter().chain(is(false))))
+        let alone = || rightmost([dollars(answer), text.last_number(), text.last_key()]);
+        let found = rightmost([text.final_number_in_hope(), text.final_key_in_hope()])
+            .or_else(|| rightmost([boxed(answer), text.final_number(), text.final_key()]))
             .or_else(|| after(true))
             .or_else(|| after(false))
             .or_else(|| text.at_start())

@@ -6,9 +6,13 @@ use super::cv_search::bold;
 
 const CURRENCIES: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
-/// Whether a number may follow this sign as it may follow a blank.
-pub(super) fn is_anchor_sign(c: char) -> bool {
-    c == '='
+/// Whether bold marks, a currency sign or a number may start with this byte; nothing that [`anchored_number`] finds
+/// starts with another.
+pub(super) fn starts_number(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'*' | b'$' | b'-' | b'.' | b'0'..=b'9' | 0xc2 | 0xe0 | 0xe2
+    )
 }
 
 /// A number after the start of the text, a blank or an equals sign at `at`, then bold marks and a
@@ -34,7 +38,7 @@ pub(super) fn anchored_number(text: &str, at: usize) -> Option<(usize, String)> 
     let c = text[at..]
         .chars()
         .next()
-        .filter(|c| is_blank(*c) || is_anchor_sign(*c))?;
+        .filter(|c| is_blank(*c) || *c == '=')?;
     after(at + c.len_utf8())
 }
 
@@ -143,6 +147,17 @@ mod tests {
         }
         for text in ["", "x3", "-", ".", "(3)", "- 3"] {
             assert_eq!(anchored_number(text, 0), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn first_bytes_tell_numbers() {
+        for c in CURRENCIES.chars().chain("*-.0123456789".chars()) {
+            let mut buffer = [0; 4];
+            assert!(
+                starts_number(c.encode_utf8(&mut buffer).as_bytes()[0]),
+                "{c}"
+            );
         }
     }
 }

@@ -1,13 +1,19 @@
 //! Searching an answer for options and numbers, as the CV-Bench parse does.
 //!
 //! Each function here is one regular expression of the reference's parser, walked by hand. A match
-//! starts at the leftmost place and matches do not overlap, of which the last one counts.
+//! starts at the leftmost place and matches do not overlap, of which the last one counts. A place
+//! where nothing can match is passed over by its first bytes.
 
-use crate::text::is_blank;
+use std::cell::OnceCell;
+
+use memchr::memchr_iter;
+
+use crate::text::{blanks_and, is_blank};
 
 use super::CvBenchOption;
 use super::cv_latex::dollars_at;
-use super::cv_number::{anchored_number, is_anchor_sign};
+use super::cv_number::{anchored_number, starts_number};
+use super::cv_words::{Answers, Reach, is_words, last_in_reach};
 
 /// A match of a pattern: where it starts and ends, and what it names.
 pub(super) struct Found<'a> {
@@ -23,9 +29,10 @@ const LETTERS: [&str; 24] = [
 
 /// The option strings, in the order in which they are tried.
 pub(super) struct Keys<'a> {
+    /// Sorted by their first byte, and in that order among those that share it.
     keys: Vec<&'a str>,
-    /// Whether any starts with this byte.
-    starts: [bool; 256],
+    /// How many keys start with a lesser byte than this.
+    before: [usize; 257],
 }
 
 impl<'a> Keys<'a> {
@@ -34,36 +41,51 @@ impl<'a> Keys<'a> {
             .iter()
             .map(String::as_str)
             .filter(|choice| !choice.is_empty());
-        let keys: Vec<&str> = LETTERS.into_iter().chain(choices).collect();
-        let mut starts = [false; 256];
+        let mut keys: Vec<&str> = LETTERS.into_iter().chain(choices).collect();
+        keys.sort_by_key(|key| key.as_bytes()[0]);
+        let mut before = [0; 257];
         for key in &keys {
-            starts[usize::from(key.as_bytes()[0])] = true;
+            before[usize::from(key.as_bytes()[0]) + 1] += 1;
         }
-        Self { keys, starts }
+        for byte in 0..256 {
+            before[byte + 1] += before[byte];
+        }
+        Self { keys, before }
+    }
+
+    fn starting_with(&self, byte: u8) -> &[&'a str] {
+        let byte = usize::from(byte);
+        &self.keys[self.before[byte]..self.before[byte + 1]]
+    }
+
+    fn any_starts_with(&self, byte: u8) -> bool {
+        !self.starting_with(byte).is_empty()
     }
 
     /// The first key at the start of `text` whose rest suits.
     fn find<T>(&self, text: &str, suits: impl Fn(&str) -> Option<T>) -> Option<(usize, T)> {
-        let first = *text.as_bytes().first()?;
-        if !self.starts[usize::from(first)] {
-            return None;
-        }
-        self.keys
+        self.starting_with(*text.as_bytes().first()?)
             .iter()
             .find_map(|key| Some((key.len(), suits(text.strip_prefix(key)?)?)))
     }
 }
 
+/// A text, and the words, blanks and signs of it that an option may follow.
 pub(super) struct Text<'t, 'k> {
     text: &'t str,
     keys: &'k Keys<'t>,
+    answers: Answers<'t>,
+    anchors: OnceCell<Vec<usize>>,
 }
-
-type Anchored<'t, 'k> = dyn Fn(&Text<'t, 'k>, usize) -> Option<Found<'t>> + 'k;
 
 impl<'t, 'k> Text<'t, 'k> {
     pub(super) fn new(text: &'t str, keys: &'k Keys<'t>) -> Self {
-        Self { text, keys }
+        Self {
+            text,
+            keys,
+            answers: Answers::new(text),
+            anchors: OnceCell::new(),
+        }
     }
 
     fn option(&self, start: usize, length: usize) -> CvBenchOption<'t> {
@@ -97,20 +119,27 @@ impl<'t, 'k> Text<'t, 'k> {
         None
     }
 
-    /// A key after the start of the text or a blank at `at`.
-    pub(super) fn anchored_key(&self, at: usize) -> Option<Found<'t>> {
-        let at_start = if at == 0 {
-            self.key_with_suffix(at, at)
-        } else {
-            None
-        };
-        at_start.or_else(|| {
-            let blank = self.text[at..].chars().next().filter(|c| is_blank(*c))?;
-            self.key_with_suffix(at, at + blank.len_utf8())
-        })
+    /// A key after the blank at `at`.
+    fn anchored_key(&self, at: usize) -> Option<Found<'t>> {
+        let blank = self.text[at..].chars().next().filter(|c| is_blank(*c))?;
+        self.key_with_suffix(at, at + blank.len_utf8())
     }
 
-    pub(super) fn anchored_number(&self, at: usize) -> Option<Found<'t>> {
+    /// The blanks and equals signs, in order, after which a key or a number may stand: behind all
+    /// others, the next byte shows that there is none.
+    fn anchors(&self) -> impl Iterator<Item = usize> {
+        let anchors = self.anchors.get_or_init(|| {
+            let bytes = self.text.as_bytes();
+            let may_start = |byte| starts_number(byte) || self.keys.any_starts_with(byte);
+            blanks_and(b'=', self.text)
+                .filter(|(_, after)| bytes.get(*after).is_some_and(|byte| may_start(*byte)))
+                .map(|(at, _)| at)
+                .collect()
+        });
+        anchors.iter().copied()
+    }
+
+    fn anchored_number(&self, at: usize) -> Option<Found<'t>> {
         let (end, number) = anchored_number(self.text, at)?;
         Some(Found {
             start: at,
@@ -119,157 +148,140 @@ impl<'t, 'k> Text<'t, 'k> {
         })
     }
 
+    /// A key at the start of the text.
     pub(super) fn at_start(&self) -> Option<Found<'t>> {
         self.key_with_suffix(0, 0)
     }
 
-    /// The last of the matches found from left to right, none of which overlap.
-    pub(super) fn last(&self, anchored: &Anchored<'t, 'k>) -> Option<Found<'t>> {
-        let mut last = None;
-        let mut at = 0;
-        while let Some(c) = self.text[at..].chars().next() {
-            let found = if at == 0 || is_blank(c) || is_anchor_sign(c) {
-                anchored(self, at)
-            } else {
-                None
-            };
-            at = match found {
-                Some(found) => {
-                    let end = found.end;
-                    last = Some(found);
-                    end
-                }
-                None => at + c.len_utf8(),
-            };
-        }
-        last
+    /// The last key alone, after the start of the text or a blank.
+    pub(super) fn last_key(&self) -> Option<Found<'t>> {
+        last(self.at_start(), self.anchors(), |at| self.anchored_key(at))
     }
 
-    /// The last match after the word "answer" (and a colon) and at most 50 characters of its line.
-    pub(super) fn after_answer(
-        &self,
-        colon: bool,
-        anchored: &Anchored<'t, 'k>,
-    ) -> Option<Found<'t>> {
-        self.after_word(colon, |after| reach(self.text, after, 50), anchored)
+    /// The last number alone.
+    pub(super) fn last_number(&self) -> Option<Found<'t>> {
+        let first = self.anchored_number(0);
+        last(first, self.anchors(), |at| self.anchored_number(at))
+    }
+
+    /// The last key after the word "answer" (and a colon) and at most 50 characters of its line.
+    pub(super) fn key_after_answer(&self, colon: bool) -> Option<Found<'t>> {
+        self.after_answer(colon, true, self.anchors(), |at| self.anchored_key(at))
+    }
+
+    /// The same for a number.
+    pub(super) fn number_after_answer(&self, colon: bool) -> Option<Found<'t>> {
+        self.after_answer(colon, true, self.anchors(), |at| self.anchored_number(at))
     }
 
     /// The same for text between dollar signs, which may stand on a later line.
     pub(super) fn dollars_after_answer(&self, colon: bool) -> Option<Found<'t>> {
-        let reach = |after: usize| {
-            self.text[after..]
-                .char_indices()
-                .take(51)
-                .map(move |(at, _)| after + at)
-        };
-        self.after_word(colon, reach, &|text, at| dollars_at(text.text, at))
+        let places = memchr_iter(b'$', self.text.as_bytes());
+        self.after_answer(colon, false, places, |at| dollars_at(self.text, at))
     }
 
-    fn after_word<I: Iterator<Item = usize>>(
+    fn after_answer(
         &self,
         colon: bool,
-        reach: impl Fn(usize) -> I,
-        anchored: &Anchored<'t, 'k>,
+        line: bool,
+        places: impl Iterator<Item = usize>,
+        find: impl Fn(usize) -> Option<Found<'t>>,
     ) -> Option<Found<'t>> {
+        let mut places = places.map(|at| (at, at)).peekable();
+        places.peek()?;
+        let words = self.answers.words(colon);
+        last_in_reach(self.text, words, Reach { chars: 50, line }, places, find)
+    }
+
+    /// `final answer is KEY I hope`.
+    pub(super) fn final_key_in_hope(&self) -> Option<Found<'t>> {
+        let hopes = |rest: &str| hopes(rest).then_some(());
+        self.in_hope(|after| self.key_after_colon(after, hopes))
+    }
+
+    /// The same for a number instead of a key.
+    pub(super) fn final_number_in_hope(&self) -> Option<Found<'t>> {
+        self.in_hope(|after| {
+            let after = after + usize::from(self.text[after..].starts_with(':'));
+            let rest = self.text[after..].trim_start_matches(is_blank);
+            // Of the blanks before the number, the last is its anchor.
+            let blanks = &self.text[after..self.text.len() - rest.len()];
+            let anchor = blanks.chars().next_back().map_or(0, char::len_utf8);
+            self.anchored_number(after + blanks.len() - anchor)
+                .filter(|found| hopes(&self.text[found.end..]))
+        })
+    }
+
+    fn in_hope(&self, find: impl Fn(usize) -> Option<Found<'t>>) -> Option<Found<'t>> {
         let mut last: Option<Found<'t>> = None;
-        // Windows overlap; what is in vain for one is so for the next.
-        let mut tried = 0;
-        let word = if colon { "answer:" } else { "answer" };
-        for (start, after) in Words::new(self.text, word) {
-            if last.as_ref().is_some_and(|last| start < last.end) {
-                continue;
-            }
-            let found = reach(after).find_map(|at| {
-                if at < tried {
-                    return None;
-                }
-                tried = at + 1;
-                anchored(self, at)
-            });
-            if let Some(found) = found {
+        for (start, after) in self.answers.finals(true) {
+            if last.as_ref().is_none_or(|last| start >= last.end)
+                && let Some(found) = find(after)
+            {
                 last = Some(Found { start, ..found });
             }
         }
         last
     }
 
-    /// `final answer is KEY I hope` or, less strictly, `final answer … is KEY`.
-    pub(super) fn final_answer_is(&self, hope: bool) -> Option<Found<'t>> {
-        let mut last: Option<Found<'t>> = None;
-        let word = if hope {
-            "final answer is"
-        } else {
-            "final answer"
-        };
-        for (start, after) in Words::new(self.text, word) {
-            if last.as_ref().is_some_and(|last| start < last.end) {
-                continue;
-            }
-            let found = if hope {
-                self.key_after_colon(after, &|rest| hopes(rest).then_some(()))
-            } else {
-                reach(self.text, after, 100)
-                    .find_map(|at| self.key_after_colon(after_is(self.text, at)?, &|_| Some(())))
-            };
-            if let Some((at, length)) = found {
-                let option = self.option(at, length);
-                last = Some(Found {
-                    start,
-                    end: at + length,
-                    option,
-                });
-            }
-        }
-        last
+    /// `final answer … is KEY`, with at most 100 characters of the line between.
+    pub(super) fn final_key(&self) -> Option<Found<'t>> {
+        self.final_is(|after| self.key_after_colon(after, |_| Some(())))
     }
 
+    /// The same for a number.
+    pub(super) fn final_number(&self) -> Option<Found<'t>> {
+        self.final_is(|after| {
+            self.anchored_number(after + usize::from(self.text[after..].starts_with(':')))
+        })
+    }
+
+    fn final_is(&self, find: impl Fn(usize) -> Option<Found<'t>>) -> Option<Found<'t>> {
+        let reach = Reach {
+            chars: 100,
+            line: true,
+        };
+        let words = self.answers.finals(false);
+        last_in_reach(self.text, words, reach, is_words(self.text), find)
+    }
+
+    /// A key at `after`, behind a colon or none and blanks or none.
     fn key_after_colon(
         &self,
         after: usize,
-        suits: &dyn Fn(&str) -> Option<()>,
-    ) -> Option<(usize, usize)> {
+        suits: impl Fn(&str) -> Option<()>,
+    ) -> Option<Found<'t>> {
         let rest = &self.text[after..];
         let rest = rest
             .strip_prefix(':')
             .unwrap_or(rest)
             .trim_start_matches(is_blank);
         let (length, ()) = self.keys.find(rest, suits)?;
-        Some((self.text.len() - rest.len(), length))
+        let at = self.text.len() - rest.len();
+        Some(Found {
+            start: after,
+            end: at + length,
+            option: self.option(at, length),
+        })
     }
+}
 
-    /// The same for a number instead of a key.
-    pub(super) fn final_number_is(&self, hope: bool) -> Option<Found<'t>> {
-        let mut last: Option<Found<'t>> = None;
-        let word = if hope {
-            "final answer is"
-        } else {
-            "final answer"
-        };
-        for (start, after) in Words::new(self.text, word) {
-            if last.as_ref().is_some_and(|last| start < last.end) {
-                continue;
-            }
-            let found = if hope {
-                let after = after + usize::from(self.text[after..].starts_with(':'));
-                let rest = self.text[after..].trim_start_matches(is_blank);
-                // Of the blanks before the number, the last is its anchor.
-                let blanks = &self.text[after..self.text.len() - rest.len()];
-                let anchor = blanks.chars().next_back().map_or(0, char::len_utf8);
-                self.anchored_number(after + blanks.len() - anchor)
-                    .filter(|found| hopes(&self.text[found.end..]))
-            } else {
-                reach(self.text, after, 100).find_map(|at| {
-                    let after = after_is(self.text, at)?;
-                    let after = after + usize::from(self.text[after..].starts_with(':'));
-                    self.anchored_number(after)
-                })
-            };
-            if let Some(found) = found {
-                last = Some(Found { start, ..found });
-            }
+/// The last of the matches found from left to right, none of which overlap; the first of them, at
+/// the start of the text, is known.
+fn last<'t>(
+    first: Option<Found<'t>>,
+    places: impl Iterator<Item = usize>,
+    find: impl Fn(usize) -> Option<Found<'t>>,
+) -> Option<Found<'t>> {
+    let mut last = first;
+    for at in places {
+        if last.as_ref().is_none_or(|last| at >= last.end)
+            && let Some(found) = find(at)
+        {
+            last = Some(found);
         }
-        last
     }
+    last
 }
 
 /// Whether `rest` goes on with a full stop or not, a blank or not, and "I hope", as the answers to
@@ -284,54 +296,4 @@ fn hopes(rest: &str) -> bool {
 pub(super) fn bold(text: &str, at: usize) -> impl Iterator<Item = usize> + use<> {
     let marks = text[at..].starts_with("**").then_some(at + 2);
     marks.into_iter().chain([at])
-}
-
-/// `at` and the places up to `count` characters further, within its line.
-fn reach(text: &str, at: usize, count: usize) -> impl Iterator<Item = usize> + '_ {
-    let steps = text[at..].chars().take(count).take_while(|c| *c != '\n');
-    std::iter::once(at).chain(steps.scan(at, |place, c| {
-        *place += c.len_utf8();
-        Some(*place)
-    }))
-}
-
-/// The place after blanks and the word "is", if these are at `at`. Within a run of blanks only the
-/// first place is tried, as the others lead to the same word.
-fn after_is(text: &str, at: usize) -> Option<usize> {
-    if text[..at].ends_with(is_blank) {
-        return None;
-    }
-    let rest = &text[at..];
-    let word = rest.trim_start_matches(is_blank);
-    let is = word.len() < rest.len() && word.as_bytes().get(..2)?.eq_ignore_ascii_case(b"is");
-    is.then(|| text.len() - word.len() + 2)
-}
-
-/// Where an ASCII word occurs, whatever its case: (start, end).
-struct Words<'a> {
-    bytes: &'a [u8],
-    word: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Words<'a> {
-    fn new(text: &'a str, word: &'a str) -> Self {
-        Self {
-            bytes: text.as_bytes(),
-            word: word.as_bytes(),
-            at: 0,
-        }
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = (usize, usize);
-
-    fn next(&mut self) -> Option<(usize, usize)> {
-        let rest = &self.bytes[self.at..];
-        let mut windows = rest.windows(self.word.len());
-        let start = self.at + windows.position(|window| window.eq_ignore_ascii_case(self.word))?;
-        self.at = start + 1;
-        Some((start, start + self.word.len()))
-    }
 }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use visrl_core::Example;
 
 use crate::rule::{RewardRule, verdict};
-use crate::tags::{is_answer, is_answer_reason, is_think_answer, tag_counts};
+use crate::tags::{has_tags, is_answer, is_answer_reason, is_think_answer};
 
 /// How often tags may occur in a completion of the right format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ const ANSWER: [[usize; 2]; 3] = [[0, 0], [1, 1], [0, 0]];
 
 impl TagUse {
     fn allows(self, completion: &str, counts: [[usize; 2]; 3]) -> bool {
-        self == Self::Any || tag_counts(completion) == counts
+        self == Self::Any || has_tags(completion, counts)
     }
 }
 

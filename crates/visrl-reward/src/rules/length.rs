@@ -3,7 +3,7 @@ use visrl_core::Example;
 
 use crate::Error;
 use crate::rule::RewardRule;
-use crate::text::is_blank;
+use crate::text::words;
 
 /// What a completion's length is counted in.
 ///
@@ -26,7 +26,7 @@ impl LengthUnit {
     pub fn length(self, text: &str) -> usize {
         match self {
             Self::Chars => text.chars().count(),
-            Self::Words => text.split(is_blank).filter(|word| !word.is_empty()).count(),
+            Self::Words => words(text).count(),
             Self::Bytes => text.len(),
         }
     }

@@ -6,6 +6,7 @@ mod cv_bench;
 mod cv_latex;
 mod cv_number;
 mod cv_search;
+mod cv_words;
 mod format;
 mod length;
 mod lenient;
