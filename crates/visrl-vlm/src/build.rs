@@ -32,11 +32,11 @@ impl Builder<'_> {
         file_shape: Option<&[usize]>,
     ) -> Result<Linear, Error> {
         let shape = [d_out, d_in];
-        let values = self.source.read(
+        let values = self.source.read_transposed(
             &format!("{name}.weight"),
             file_shape.unwrap_or(shape.as_slice()),
         )?;
-        let weight = self.param(transpose(&values, d_out, d_in), [d_in, d_out]);
+        let weight = self.param(values, [d_in, d_out]);
         let bias = if bias {
             Some(self.vector(&format!("{name}.bias"), d_out)?)
         } else {

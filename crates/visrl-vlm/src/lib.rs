@@ -59,6 +59,9 @@ pub use prefill::{ModelInput, SharedPrompt, prefill};
 pub use pretrained::{CheckpointFiles, Pretrained, PromptEncoder};
 pub use processor::{ProcessedImage, Processor};
 pub use qwen2_vl::{Qwen2Vl, Qwen2VlConfig};
-pub use save::{SaveDtype, save_weights, write_dir_atomically, write_file_atomically};
+pub use save::{
+    SaveDtype, SaveOptions, TensorToSave, save_weights, write_dir_atomically,
+    write_file_atomically, write_tensors,
+};
 pub use tokenizer::Tokenizer;
-pub use weights::{RandomWeights, SafetensorsDir, WeightSource};
+pub use weights::{ParamDtype, RandomWeights, SafetensorsDir, WeightSource};
