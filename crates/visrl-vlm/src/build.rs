@@ -3,10 +3,9 @@
 use burn::module::Param;
 use burn::nn::{Embedding, LayerNorm, RmsNorm};
 use burn::nn::{LayerNormConfig, RmsNormConfig};
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::{Dense, Error, WeightSource};
+use crate::{Dense, Error, ParamDtype, WeightSource};
 
 /// Builds layers by their Hugging Face names.
 pub(crate) struct Builder<'a> {
@@ -15,31 +14,14 @@ pub(crate) struct Builder<'a> {
     pub(crate) dtype: ParamDtype,
 }
 
-/// The number format of parameters, and with it of all computation on them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ParamDtype {
-    /// 32-bit floats: the choice on a CPU.
-    #[default]
-    F32,
-    /// bfloat16: half the memory, for devices that compute fast in it. On flex it is a storage
-    /// format alone: every product converts its weight.
-    Bf16,
-}
-
 impl Builder<'_> {
-    fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        let data = TensorData::new(values, shape);
-        match self.dtype {
-            ParamDtype::F32 => Param::from_data(data, self.device),
-            ParamDtype::Bf16 => {
-                Param::from_tensor(Tensor::from_data(data, (self.device, DType::BF16)))
-            }
-        }
+    fn param<const D: usize>(&self, data: TensorData, shape: [usize; D]) -> Param<Tensor<D>> {
+        let tensor = Tensor::<1>::from_data(data, (self.device, self.dtype.into()));
+        Param::from_tensor(tensor.reshape(shape))
     }
 
     fn vector(&mut self, name: &str, size: usize) -> Result<Param<Tensor<1>>, Error> {
-        let values = self.source.read(name, &[size])?;
+        let values = self.source.read_as(name, &[size], self.dtype)?;
         Ok(self.param(values, [size]))
     }
 
@@ -52,11 +34,12 @@ impl Builder<'_> {
         file_shape: Option<&[usize]>,
     ) -> Result<Dense, Error> {
         let shape = [d_out, d_in];
-        let values = self.source.read(
+        let values = self.source.read_transposed_as(
             &format!("{name}.weight"),
             file_shape.unwrap_or(shape.as_slice()),
+            self.dtype,
         )?;
-        let weight = self.param(transpose(&values, d_out, d_in), [d_in, d_out]);
+        let weight = self.param(values, [d_in, d_out]);
         let bias = if bias {
             Some(self.vector(&format!("{name}.bias"), d_out)?)
         } else {
@@ -73,7 +56,7 @@ impl Builder<'_> {
     ) -> Result<Embedding, Error> {
         let values = self
             .source
-            .read(&format!("{name}.weight"), &[rows, width])?;
+            .read_as(&format!("{name}.weight"), &[rows, width], self.dtype)?;
         Ok(Embedding {
             weight: self.param(values, [rows, width]),
         })

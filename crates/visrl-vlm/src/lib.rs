@@ -53,7 +53,6 @@ pub mod tokenizer;
 mod trainable;
 mod weights;
 
-pub use build::ParamDtype;
 pub use cache::KvCache;
 pub use chat::ChatTemplate;
 pub use config::read_json;
@@ -69,7 +68,10 @@ pub use prefill::{ModelInput, SharedPrompt, prefill};
 pub use pretrained::{CheckpointFiles, Pretrained, PromptEncoder};
 pub use processor::{ProcessedImage, Processor};
 pub use qwen_vl::{QwenVl, QwenVlConfig};
-pub use save::{SaveDtype, save_weights, write_dir_atomically, write_file_atomically};
+pub use save::{
+    SaveDtype, SaveOptions, TensorToSave, save_weights, write_dir_atomically,
+    write_file_atomically, write_tensors,
+};
 pub use tokenizer::Tokenizer;
 pub use trainable::{Part, Trainable, trains_vision};
-pub use weights::{RandomWeights, SafetensorsDir, WeightSource};
+pub use weights::{ParamDtype, RandomWeights, SafetensorsDir, WeightSource};

@@ -10,9 +10,10 @@ use visrl_core::{ImageSource, Prompt};
 
 use crate::chat::ChatTemplate;
 use crate::processor::{Processor, Qwen2VlProcessor};
+use crate::save::config_with_dtype;
 use crate::{
-    Error, ModelInput, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir, SaveDtype,
-    Tokenizer, VisionLanguageModel, WeightSource, save_weights, write_dir_atomically,
+    Error, ModelInput, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir,
+    SaveOptions, Tokenizer, VisionLanguageModel, WeightSource, save_weights, write_dir_atomically,
 };
 
 /// A model with all that stands beside its weights.
@@ -125,6 +126,7 @@ impl CheckpointFiles {
     }
 
     /// Saves a model with these files as a checkpoint in Hugging Face layout, whole or not at all.
+    /// `config.json` tells the number format of the weights.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Weights`] with the path; a checkpoint that was there before
@@ -133,14 +135,22 @@ impl CheckpointFiles {
         &self,
         model: &M,
         dir: impl AsRef<Path>,
-        dtype: SaveDtype,
+        options: impl Into<SaveOptions>,
     ) -> Result<(), Error> {
+        let options = options.into();
         write_dir_atomically(dir.as_ref(), |new| {
             for (name, bytes) in self.files.iter() {
                 let path = new.join(name);
+                let bytes = match *name {
+                    "config.json" => {
+                        let config = config_with_dtype(bytes, options.dtype);
+                        config.map_err(|message| Error::field(&path, "torch_dtype", message))?
+                    }
+                    _ => bytes.clone(),
+                };
                 fs::write(&path, bytes).map_err(|source| Error::io(&path, source))?;
             }
-            save_weights(model, new, dtype)
+            save_weights(model, new, options)
         })
     }
 }

@@ -37,9 +37,14 @@ const TEMPLATE_FILE: &str = "chat_template.jinja";
 const JSON_FILE: &str = "chat_template.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_BYTES: u64 = 16 << 20;
+/// Instructions of the template engine: a long conversation takes some thousands.
+const MAX_STEPS: u64 = 10_000_000;
 
 /// A chat template, rendered with the settings of transformers (`trim_blocks`, `lstrip_blocks`,
 /// `raise_exception`, Python's string methods).
+///
+/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that it
+/// builds are not: take templates from where you would take code.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
@@ -168,6 +173,7 @@ fn environment() -> Environment<'static> {
         environment.set_syntax(syntax);
     }
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(MAX_STEPS));
     environment.set_unknown_method_callback(python::call);
     environment.add_function(
         "raise_exception",

@@ -26,6 +26,7 @@ mod qwen2_vl;
 mod raster;
 mod resample;
 mod smart_resize;
+mod wide;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

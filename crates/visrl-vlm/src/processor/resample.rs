@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wide::wide;
+
 /// Fractional bits of a fixed-point weight: 32 less 8 for the sample and 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
@@ -227,44 +229,86 @@ pub(super) fn resize_u8<const C: usize>(
     }
 }
 
+/// Rows that are resized together, so that one weight meets many samples.
+const ROWS: usize = 16;
+
+/// Adds weighted samples to sums.
+#[inline(always)]
+fn accumulate(sums: &mut [i32], samples: &[u8], weight: i32) {
+    for (sum, &sample) in sums.iter_mut().zip(samples) {
+        *sum += i32::from(sample) * weight;
+    }
+}
+
 fn horizontal<const C: usize>(data: &[u8], from: usize, to: usize, taps: &Taps<i32>) -> Vec<u8> {
     let height = data.len() / (from * C);
     let mut out = vec![0; height * to * C];
-    let rows = data
-        .chunks_exact(from * C)
-        .zip(out.chunks_exact_mut(to * C));
-    for (row, out) in rows {
-        let (pixels, _) = row.as_chunks::<C>();
-        for (i, out) in out.as_chunks_mut::<C>().0.iter_mut().enumerate() {
-            let (first, weights) = taps.at(i);
-            let mut sums = [1 << (PRECISION_BITS - 1); C];
-            for (pixel, &weight) in pixels[first..].iter().zip(weights) {
-                for (sum, &sample) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(sample) * weight;
-                }
+    // Column by column, the pixels of several rows.
+    let mut columns = vec![[[0; C]; ROWS]; from];
+    let rows = data.chunks(ROWS * from * C);
+    for (rows, out) in rows.zip(out.chunks_mut(ROWS * to * C)) {
+        for (r, row) in rows.chunks_exact(from * C).enumerate() {
+            for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
+                column[r] = *pixel;
             }
-            *out = sums.map(clip8);
         }
+        combine_columns(&columns, out, to, taps);
     }
     out
 }
 
-fn vertical(data: &[u8], row: usize, offset: usize, to: usize, taps: &Taps<i32>) -> Vec<u8> {
-    let mut out = vec![0; to * row];
-    let mut sums = vec![0; row];
-    for (i, out) in out.chunks_exact_mut(row).enumerate() {
-        let (first, weights) = taps.at(i);
-        sums.fill(1 << (PRECISION_BITS - 1));
-        let rows = data[(first - offset) * row..].chunks_exact(row);
-        for (samples, &weight) in rows.zip(weights) {
-            for (sum, &sample) in sums.iter_mut().zip(samples) {
-                *sum += i32::from(sample) * weight;
+wide! {
+    /// Resizes the rows whose pixels stand side by side in `columns`.
+    fn combine_columns<const C: usize>(
+        columns: &[[[u8; C]; ROWS]],
+        out: &mut [u8],
+        to: usize,
+        taps: &Taps<i32>,
+    ) {
+        let (out, _) = out.as_chunks_mut::<C>();
+        for i in 0..to {
+            let (first, weights) = taps.at(i);
+            let mut sums = [[1 << (PRECISION_BITS - 1); C]; ROWS];
+            for (column, &weight) in columns[first..].iter().zip(weights) {
+                accumulate(sums.as_flattened_mut(), column.as_flattened(), weight);
+            }
+            let pixels = out[i..].iter_mut().step_by(to);
+            for (pixel, sums) in pixels.zip(sums) {
+                *pixel = sums.map(clip8);
             }
         }
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = clip8(sum);
+    }
+
+    /// Combines rows of `row` samples; `data` begins with row `offset`.
+    fn combine_rows(data: &[u8], row: usize, offset: usize, out: &mut [u8], taps: &Taps<i32>) {
+        const WIDTH: usize = 64;
+        for (i, out) in out.chunks_exact_mut(row).enumerate() {
+            let (first, weights) = taps.at(i);
+            let data = &data[(first - offset) * row..];
+            let (chunks, rest) = out.as_chunks_mut::<WIDTH>();
+            for (chunk, out) in chunks.iter_mut().enumerate() {
+                let mut sums = [1 << (PRECISION_BITS - 1); WIDTH];
+                let rows = data[chunk * WIDTH..].chunks(row);
+                for (samples, &weight) in rows.zip(weights) {
+                    if let Some(samples) = samples.first_chunk::<WIDTH>() {
+                        accumulate(&mut sums, samples, weight);
+                    }
+                }
+                *out = sums.map(clip8);
+            }
+            let done = row - rest.len();
+            for (x, out) in rest.iter_mut().enumerate() {
+                let samples = data[done + x..].iter().step_by(row).zip(weights);
+                let products = samples.map(|(&sample, &weight)| i32::from(sample) * weight);
+                *out = clip8(products.sum::<i32>() + (1 << (PRECISION_BITS - 1)));
+            }
         }
     }
+}
+
+fn vertical(data: &[u8], row: usize, offset: usize, to: usize, taps: &Taps<i32>) -> Vec<u8> {
+    let mut out = vec![0; to * row];
+    combine_rows(data, row, offset, &mut out, taps);
     out
 }
 

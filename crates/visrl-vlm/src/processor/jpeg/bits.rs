@@ -71,7 +71,22 @@ impl<'a> Bits<'a> {
     }
 
     /// Fills the window up to the next marker. Beyond it there are zeros, which cannot be consumed.
+    #[inline]
     fn fill(&mut self) {
+        // Eight bytes at once where none of them is special.
+        if let Some(next) = self.bytes.first_chunk::<8>() {
+            let next = u64::from_be_bytes(*next);
+            let has_ff = next & !next.wrapping_add(0x0101_0101_0101_0101) & 0x8080_8080_8080_8080;
+            if has_ff == 0 {
+                let count = (64 - self.available) / 8;
+                self.window |= next >> self.available;
+                self.available += 8 * count;
+                self.bytes = &self.bytes[count as usize..];
+                // Bits beyond the whole bytes are read again.
+                self.window &= u64::MAX << (64 - self.available);
+                return;
+            }
+        }
         while self.available <= 56 {
             let (byte, rest) = match *self.bytes {
                 [0xff, 0x00, ref rest @ ..] => (0xff, rest),
@@ -94,6 +109,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next `count` bits, at most 16, as a number.
+    #[inline]
     pub(super) fn take(&mut self, count: u32) -> Result<i32, Damaged> {
         if count == 0 {
             return Ok(0);
@@ -107,6 +123,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next `count` bits as a signed number: the lower half of the values is negative.
+    #[inline]
     pub(super) fn take_signed(&mut self, count: u32) -> Result<i32, Damaged> {
         let value = self.take(count)?;
         let half = 1 << count >> 1;
@@ -118,6 +135,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next symbol.
+    #[inline]
     pub(super) fn symbol(&mut self, codes: &Huffman) -> Result<u8, Damaged> {
         if self.available < 16 {
             self.fill();

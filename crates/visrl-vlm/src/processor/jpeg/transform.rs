@@ -5,6 +5,7 @@ use std::num::Wrapping;
 
 use super::header::Component;
 use super::scan::natural;
+use crate::processor::wide::wide;
 
 type Int = Wrapping<i32>;
 
@@ -26,53 +27,74 @@ pub(super) fn plane(component: &Component) -> Vec<u8> {
         table[natural(k)] = i32::from(step);
     }
     let mut out = vec![0; stride * down * 8];
-    for (blocks, rows) in component
-        .coefficients
-        .chunks_exact(across)
-        .zip(out.chunks_exact_mut(stride * 8))
-    {
-        for (x, block) in blocks.iter().enumerate() {
-            inverse(block, &table, &mut rows[x * 8..], stride);
+    inverse_all(&component.coefficients, &table, &mut out, across);
+    out
+}
+
+wide! {
+    /// Transforms all blocks; `out` has rows of `8 * across` samples.
+    fn inverse_all(blocks: &[[i16; 64]], table: &[i32; 64], out: &mut [u8], across: usize) {
+        let stride = across * 8;
+        let rows = blocks.chunks_exact(across).zip(out.chunks_exact_mut(stride * 8));
+        for (blocks, rows) in rows {
+            for (x, block) in blocks.iter().enumerate() {
+                inverse(block, table, &mut rows[x * 8..], stride);
+            }
+        }
+    }
+}
+
+/// Transforms one block; `out` has rows of `stride` samples.
+#[inline(always)]
+fn inverse(block: &[i16; 64], table: &[i32; 64], out: &mut [u8], stride: usize) {
+    if block[1..].iter().all(|&value| value == 0) {
+        // A block of one value, which most of a smooth image's blocks are.
+        let value = Wrapping(i32::from(block[0])) * Wrapping(table[0]);
+        let sample = sample((value + Wrapping(4)) >> 3);
+        out.chunks_mut(stride)
+            .take(8)
+            .for_each(|row| row[..8].fill(sample));
+        return;
+    }
+    let mut values = [Wrapping(0); 64];
+    for (value, (&coefficient, &step)) in values.iter_mut().zip(block.iter().zip(table)) {
+        *value = Wrapping(i32::from(coefficient)) * Wrapping(step);
+    }
+    let between = transpose(&columns(&values, BITS - BETWEEN));
+    // A factor of 8 belongs to the transform of two dimensions.
+    let values = transpose(&columns(&between, BITS + BETWEEN + 3));
+    for (values, out) in values.as_chunks::<8>().0.iter().zip(out.chunks_mut(stride)) {
+        if let Some(out) = out.first_chunk_mut::<8>() {
+            *out = values.map(sample);
+        }
+    }
+}
+
+#[inline(always)]
+fn sample(value: Int) -> u8 {
+    value.0.saturating_add(128).clamp(0, 255) as u8
+}
+
+#[inline(always)]
+fn transpose(values: &[Int; 64]) -> [Int; 64] {
+    std::array::from_fn(|i| values[i % 8 * 8 + i / 8])
+}
+
+/// Transforms the eight columns of a block.
+#[inline(always)]
+fn columns(values: &[Int; 64], shift: usize) -> [Int; 64] {
+    let mut out = [Wrapping(0); 64];
+    for x in 0..8 {
+        let column = std::array::from_fn(|y| values[y * 8 + x]);
+        for (y, value) in one_dimension(column, shift).into_iter().enumerate() {
+            out[y * 8 + x] = value;
         }
     }
     out
 }
 
-/// Transforms one block; `out` has rows of `stride` samples.
-fn inverse(block: &[i16; 64], table: &[i32; 64], out: &mut [u8], stride: usize) {
-    let mut between = [Wrapping(0); 64];
-    for x in 0..8 {
-        let column: [Int; 8] = std::array::from_fn(|y| {
-            Wrapping(i32::from(block[y * 8 + x])) * Wrapping(table[y * 8 + x])
-        });
-        if column[1..].iter().all(|value| value.0 == 0) {
-            for y in 0..8 {
-                between[y * 8 + x] = column[0] << BETWEEN;
-            }
-            continue;
-        }
-        for (y, value) in one_dimension(column, BITS - BETWEEN)
-            .into_iter()
-            .enumerate()
-        {
-            between[y * 8 + x] = value;
-        }
-    }
-    for (row, out) in between
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .zip(out.chunks_mut(stride))
-    {
-        // A factor of 8 belongs to the transform of two dimensions.
-        let values = one_dimension(*row, BITS + BETWEEN + 3);
-        for (out, value) in out.iter_mut().zip(values) {
-            *out = (value.0.saturating_add(128)).clamp(0, 255) as u8;
-        }
-    }
-}
-
 /// Transforms 8 values and takes `shift` bits off, rounding.
+#[inline(always)]
 fn one_dimension(v: [Int; 8], shift: usize) -> [Int; 8] {
     // Even part.
     let turn = (v[2] + v[6]) * fixed(0.541196100);

@@ -2,6 +2,7 @@
 //! filters of libjpeg, and YCbCr becomes RGB in 16-bit fixed point.
 
 use super::header::{Component, Frame};
+use crate::processor::wide::wide;
 
 /// Joins the planes of a frame.
 pub(super) fn interleave(
@@ -22,15 +23,15 @@ pub(super) fn interleave(
             }
         }
         [a, b, c] => {
-            let convert = Convert::new();
             for (y, out) in out.chunks_exact_mut(width * 3).enumerate() {
-                let samples = a.row(y).iter().zip(b.row(y)).zip(c.row(y));
-                for (out, ((&a, &b), &c)) in out.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
-                    *out = if is_rgb {
-                        [a, b, c]
-                    } else {
-                        convert.rgb(a, b, c)
-                    };
+                let out = out.as_chunks_mut::<3>().0;
+                let [a, b, c] = [a.row(y), b.row(y), c.row(y)];
+                if is_rgb {
+                    for (out, ((&a, &b), &c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
+                        *out = [a, b, c];
+                    }
+                } else {
+                    convert_row(a, b, c, out);
                 }
             }
         }
@@ -110,9 +111,7 @@ impl<'a> Rows<'a> {
                 y / 2 + 1
             };
             let far = self.source(far);
-            self.sums.clear();
-            let weighted = |(&near, &far): (&u8, &u8)| 3 * i32::from(near) + i32::from(far);
-            self.sums.extend(near.iter().zip(far).map(weighted));
+            blend(near, far, &mut self.sums);
         }
         match (self.across, self.down) {
             (Enlarge::Repeat(1), Enlarge::Repeat(_)) => return near,
@@ -140,47 +139,54 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Doubles a row of at least 2 values: `(3 * near + far + bias) >> shift`, with a bias for left and
-/// one for right samples; the outermost ones have no neighbour and weigh 4.
-fn triangle(row: &[i32], bias: [i32; 2], shift: u32, out: &mut Vec<u8>) {
-    out.clear();
-    let last = row.len() - 1;
-    for (i, &near) in row.iter().enumerate() {
-        let left = row[i.saturating_sub(1)];
-        let right = row[(i + 1).min(last)];
-        out.push(((3 * near + left + bias[0]) >> shift) as u8);
-        out.push(((3 * near + right + bias[1]) >> shift) as u8);
-    }
-}
-
-/// The contributions of chroma to red, green and blue.
-struct Convert {
-    red: [i32; 256],
-    /// With 16 fractional bits, from Cb (rounding included) and Cr.
-    green: [[i32; 256]; 2],
-    blue: [i32; 256],
-}
-
-impl Convert {
-    fn new() -> Self {
-        let fixed = |x: f64| (x * 65_536.0 + 0.5) as i32;
-        let table = |f: &dyn Fn(i32) -> i32| std::array::from_fn(|i| f(i as i32 - 128));
-        const HALF: i32 = 1 << 15;
-        Self {
-            red: table(&|cr| (fixed(1.402) * cr + HALF) >> 16),
-            green: [
-                table(&|cb| -fixed(0.344_14) * cb + HALF),
-                table(&|cr| -fixed(0.714_14) * cr),
-            ],
-            blue: table(&|cb| (fixed(1.772) * cb + HALF) >> 16),
+wide! {
+    /// Doubles a row of at least 2 values: `(3 * near + far + bias) >> shift`, with a bias for left
+    /// and one for right samples; the outermost ones have no neighbour and weigh 4.
+    fn triangle(row: &[i32], bias: [i32; 2], shift: u32, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize(2 * row.len(), 0);
+        let pairs = out.as_chunks_mut::<2>().0;
+        let last = row.len() - 1;
+        let ends = [(0, 0, 1), (last, last - 1, last)];
+        for (pair, near) in pairs[1..last].iter_mut().zip(row.array_windows::<3>()) {
+            let &[left, near, right] = near;
+            *pair = [
+                ((3 * near + left + bias[0]) >> shift) as u8,
+                ((3 * near + right + bias[1]) >> shift) as u8,
+            ];
+        }
+        for (at, left, right) in ends {
+            pairs[at] = [
+                ((3 * row[at] + row[left] + bias[0]) >> shift) as u8,
+                ((3 * row[at] + row[right] + bias[1]) >> shift) as u8,
+            ];
         }
     }
 
-    fn rgb(&self, y: u8, cb: u8, cr: u8) -> [u8; 3] {
-        let (y, cb, cr) = (i32::from(y), usize::from(cb), usize::from(cr));
-        let green = (self.green[0][cb] + self.green[1][cr]) >> 16;
-        [y + self.red[cr], y + green, y + self.blue[cb]].map(|value| value.clamp(0, 255) as u8)
+    /// Weighted sums of two rows, 3 : 1.
+    fn blend(near: &[u8], far: &[u8], sums: &mut Vec<i32>) {
+        sums.clear();
+        let weighted = |(&near, &far): (&u8, &u8)| 3 * i32::from(near) + i32::from(far);
+        sums.extend(near.iter().zip(far).map(weighted));
     }
+
+    /// Converts a row from YCbCr to RGB. The contributions of chroma have 16 fractional bits; those
+    /// to red and blue are rounded alone, those to green together.
+    fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
+        const HALF: i32 = 1 << 15;
+        let (y, cb, cr) = (&y[..out.len()], &cb[..out.len()], &cr[..out.len()]);
+        for (((out, &y), &cb), &cr) in out.iter_mut().zip(y).zip(cb).zip(cr) {
+            let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+            let red = (fixed(1.402) * cr + HALF) >> 16;
+            let green = (-fixed(0.344_14) * cb - fixed(0.714_14) * cr + HALF) >> 16;
+            let blue = (fixed(1.772) * cb + HALF) >> 16;
+            *out = [y + red, y + green, y + blue].map(|value| value.clamp(0, 255) as u8);
+        }
+    }
+}
+
+const fn fixed(x: f64) -> i32 {
+    (x * 65_536.0 + 0.5) as i32
 }
 
 #[cfg(test)]
@@ -196,11 +202,15 @@ mod tests {
 
     #[test]
     fn grey_stays_grey_and_primaries_are_known() {
-        let convert = Convert::new();
+        let rgb = |y, cb, cr| {
+            let mut out = [[0; 3]];
+            convert_row(&[y], &[cb], &[cr], &mut out);
+            out[0]
+        };
         for y in [0, 77, 255] {
-            assert_eq!(convert.rgb(y, 128, 128), [y; 3]);
+            assert_eq!(rgb(y, 128, 128), [y; 3]);
         }
-        assert_eq!(convert.rgb(76, 85, 255), [254, 0, 0]);
-        assert_eq!(convert.rgb(29, 255, 107), [0, 0, 254]);
+        assert_eq!(rgb(76, 85, 255), [254, 0, 0]);
+        assert_eq!(rgb(29, 255, 107), [0, 0, 254]);
     }
 }

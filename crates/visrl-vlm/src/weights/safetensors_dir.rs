@@ -1,27 +1,17 @@
-//! Where parameters come from: safetensors files, read by memory map one tensor at a time, or a
-//! seeded random draw.
+//! The weights of a checkpoint folder.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use memmap2::Mmap;
+use burn::tensor::{Element, TensorData, bf16};
 use safetensors::{Dtype, SafeTensors};
-use visrl_core::ShuffleRng;
 
+use super::convert::{self, Convert, Target};
+use super::mapped::MappedFile;
+use super::{ParamDtype, WeightSource};
 use crate::Error;
 use crate::config::read_json;
-
-/// Gives a model's parameters by their Hugging Face names.
-pub trait WeightSource {
-    /// The values of a tensor, row major, in the layout of the Hugging Face file.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`] and [`Error::Shape`] name the tensor; other errors tell of a
-    /// damaged file.
-    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error>;
-}
 
 /// The safetensors files of a checkpoint folder: `model.safetensors`, or the shards that
 /// `model.safetensors.index.json` lists.
@@ -31,7 +21,7 @@ pub trait WeightSource {
 #[derive(Debug)]
 pub struct SafetensorsDir {
     dir: PathBuf,
-    files: Vec<(PathBuf, Mmap)>,
+    files: Vec<MappedFile>,
     tensors: BTreeMap<String, Entry>,
 }
 
@@ -40,8 +30,7 @@ struct Entry {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    start: usize,
-    end: usize,
+    bytes: Range<usize>,
 }
 
 impl SafetensorsDir {
@@ -95,40 +84,33 @@ impl SafetensorsDir {
     }
 
     fn map(&mut self, path: PathBuf) -> Result<(), Error> {
-        let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
-        // SAFETY: the map is read-only; a checkpoint that another process shortens while it is
-        // being loaded is outside what a reader can defend against.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
+        let mapped = MappedFile::open(path)?;
         let damaged = |message: String| Error::Weights {
-            path: path.clone(),
+            path: mapped.path().to_owned(),
             message,
         };
-        let (header, metadata) = SafeTensors::read_metadata(&map)
+        let (header, metadata) = SafeTensors::read_metadata(mapped.bytes())
             .map_err(|error| damaged(format!("not a whole safetensors file ({error})")))?;
         let data = header + 8;
         for (name, info) in metadata.tensors() {
             let (start, end) = (data + info.data_offsets.0, data + info.data_offsets.1);
-            if start > end || end > map.len() {
-                let have = map.len();
+            if start > end || end > mapped.bytes().len() {
+                let have = mapped.bytes().len();
                 return Err(damaged(format!(
                     "truncated: tensor `{name}` ends at byte {end}, the file has {have}"
                 )));
             }
-            let file = self.files.len();
-            let (dtype, shape) = (info.dtype, info.shape.clone());
-            self.tensors.insert(
-                hub_name(&name),
-                Entry {
-                    file,
-                    dtype,
-                    shape,
-                    start,
-                    end,
-                },
-            );
+            let entry = Entry {
+                file: self.files.len(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: start..end,
+            };
+            if self.tensors.insert(hub_name(&name), entry).is_some() {
+                return Err(damaged(format!("tensor `{name}` is there twice")));
+            }
         }
-        self.files.push((path, map));
+        self.files.push(mapped);
         Ok(())
     }
 
@@ -138,97 +120,128 @@ impl SafetensorsDir {
     }
 }
 
-impl WeightSource for SafetensorsDir {
-    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+/// Bytes that are read between two releases of what was read.
+const SECTION: usize = 32 << 20;
+
+impl SafetensorsDir {
+    /// Finds a tensor of this shape and gives its file, where it is, and how it is converted.
+    fn find<T: Target>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(&MappedFile, &Entry, Convert<T>), Error> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
             path: self.dir.clone(),
             tensor: name.to_owned(),
         })?;
-        let (path, map) = &self.files[entry.file];
+        let file = &self.files[entry.file];
         if entry.shape != shape {
             return Err(Error::Shape {
-                path: path.clone(),
+                path: file.path().to_owned(),
                 tensor: name.to_owned(),
                 found: entry.shape.clone(),
                 expected: shape.to_vec(),
             });
         }
-        let bytes = &map[entry.start..entry.end];
-        let values: Vec<f32> = match entry.dtype {
-            Dtype::F32 => bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::BF16 => bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| bf16::from_le_bytes(*b).to_f32())
-                .collect(),
-            Dtype::F16 => bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            other => {
-                return Err(Error::Weights {
-                    path: path.clone(),
-                    message: format!(
-                        "tensor `{name}` has dtype {other:?}, expected F32, BF16 or F16"
-                    ),
-                });
-            }
-        };
-        let expected: usize = shape.iter().product();
-        if values.len() != expected {
-            return Err(Error::Weights {
-                path: path.clone(),
-                message: format!(
-                    "tensor `{name}` has {} values, not {expected}",
-                    values.len()
-                ),
-            });
+        let convert = T::converter(entry.dtype).ok_or_else(|| Error::Weights {
+            path: file.path().to_owned(),
+            message: format!(
+                "tensor `{name}` has dtype {:?}, expected F32, BF16 or F16",
+                entry.dtype
+            ),
+        })?;
+        Ok((file, entry, convert))
+    }
+
+    fn values<T: Target>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
+        let (file, entry, convert) = self.find::<T>(name, shape)?;
+        let size = entry.size();
+        let mut out = vec![T::default(); entry.bytes.len() / size];
+        for (start, out) in entry
+            .bytes
+            .clone()
+            .step_by(SECTION)
+            .zip(out.chunks_mut(SECTION / size))
+        {
+            let section = start..start + out.len() * size;
+            convert::plain(&file.bytes()[section.clone()], size, out, convert);
+            file.release(section);
         }
-        Ok(values)
+        Ok(out)
+    }
+
+    fn turned<T: Target>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
+        let (file, entry, convert) = self.find::<T>(name, shape)?;
+        let size = entry.size();
+        let count = entry.bytes.len() / size;
+        let rows = shape.first().copied().unwrap_or(1);
+        let columns = count / rows.max(1);
+        let mut out = vec![T::default(); count];
+        let together = convert::rows_per_section(columns * size, SECTION);
+        for first in (0..rows).step_by(together) {
+            let end = (first + together).min(rows);
+            let place = |row: usize| entry.bytes.start + row * columns * size;
+            let part = convert::Rows {
+                bytes: &file.bytes()[place(first)..place(end)],
+                size,
+                first,
+                rows,
+                columns,
+            };
+            convert::turned(part, &mut out, convert);
+            file.release(place(first)..place(end));
+        }
+        Ok(out)
     }
 }
 
-/// Weights drawn anew: matrices and embeddings from N(0, `std`), the patch projection from
-/// N(0, 0.02), biases 0, norms 1.
-#[derive(Debug)]
-pub struct RandomWeights {
-    rng: ShuffleRng,
-    std: f64,
-}
-
-impl RandomWeights {
-    /// Draws from a generator with this standard deviation.
-    pub fn new(rng: ShuffleRng, std: f64) -> Self {
-        Self { rng, std }
+impl Entry {
+    /// Bytes of a value; for formats that have a converter.
+    fn size(&self) -> usize {
+        match self.dtype {
+            Dtype::F32 => 4,
+            _ => 2,
+        }
     }
 }
 
-impl WeightSource for RandomWeights {
+impl WeightSource for SafetensorsDir {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let count = shape.iter().product();
-        if name.ends_with(".bias") {
-            return Ok(vec![0.0; count]);
-        }
-        if shape.len() == 1 {
-            return Ok(vec![1.0; count]);
-        }
-        let std = if name.contains("patch_embed") {
-            0.02
-        } else {
-            self.std
-        };
-        Ok((0..count)
-            .map(|_| (self.rng.normal() * std) as f32)
-            .collect())
+        self.values(name, shape)
     }
+
+    fn read_transposed(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.turned(name, shape)
+    }
+
+    fn read_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(match dtype {
+            ParamDtype::F32 => flat(self.values::<f32>(name, shape)?),
+            ParamDtype::Bf16 => flat(self.values::<bf16>(name, shape)?),
+        })
+    }
+
+    fn read_transposed_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(match dtype {
+            ParamDtype::F32 => flat(self.turned::<f32>(name, shape)?),
+            ParamDtype::Bf16 => flat(self.turned::<bf16>(name, shape)?),
+        })
+    }
+}
+
+fn flat<E: Element>(values: Vec<E>) -> TensorData {
+    let shape = [values.len()];
+    TensorData::new(values, shape)
 }
 
 fn is_plain_file_name(name: &str) -> bool {

@@ -1,0 +1,57 @@
+//! A file in memory whose pages are given back when they have been read.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::Error;
+
+/// A mapped file.
+#[derive(Debug)]
+pub(super) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
+        let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
+        // SAFETY: the map is read-only; a checkpoint that another process shortens while it is
+        // being loaded is outside what a reader can defend against.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
+        Ok(Self { path, map })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Tells the system that these bytes will not be needed soon: they no longer count as the
+    /// process's memory. They can be read again, at the cost of another look at the file.
+    #[cfg(unix)]
+    pub(super) fn release(&self, range: Range<usize>) {
+        use memmap2::UncheckedAdvice;
+        let len = range.len();
+        // SAFETY: the map is shared, file-backed and never written to, so pages that are dropped
+        // come back with the same bytes when they are read again; references into them stay valid.
+        #[allow(unsafe_code)]
+        let advised = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, len)
+        };
+        if let Err(error) = advised {
+            // It only costs memory.
+            tracing::debug!(path = %self.path.display(), %error, "pages were not released");
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn release(&self, _: Range<usize>) {}
+}

@@ -1,0 +1,176 @@
+//! Where parameters come from: safetensors files, read by memory map one tensor at a time, or a
+//! seeded random draw.
+
+mod convert;
+mod mapped;
+mod safetensors_dir;
+
+use burn::tensor::{DType, TensorData, bf16};
+use serde::{Deserialize, Serialize};
+use visrl_core::ShuffleRng;
+
+use crate::Error;
+use crate::build::transpose;
+
+pub use safetensors_dir::SafetensorsDir;
+
+/// The number format of parameters, and with it of all computation on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamDtype {
+    /// 32-bit floats: the choice on a CPU.
+    #[default]
+    F32,
+    /// bfloat16: half the memory, for devices that compute fast in it. On flex it is a storage
+    /// format alone: every product converts its weight.
+    Bf16,
+}
+
+impl From<ParamDtype> for DType {
+    fn from(dtype: ParamDtype) -> Self {
+        match dtype {
+            ParamDtype::F32 => Self::F32,
+            ParamDtype::Bf16 => Self::BF16,
+        }
+    }
+}
+
+/// Gives a model's parameters by their Hugging Face names.
+///
+/// # Adding a source
+/// Implement [`read`](Self::read); the other methods have defaults made of it, which a source that
+/// can save memory or time replaces.
+pub trait WeightSource {
+    /// The values of a tensor, row major, in the layout of the Hugging Face file.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] and [`Error::Shape`] name the tensor; other errors tell of a
+    /// damaged file.
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error>;
+
+    /// The values of a tensor of this shape with its first axis moved to the end: a linear weight
+    /// `[out, in]` becomes `[in, out]`, row major.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_transposed(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let values = self.read(name, shape)?;
+        let rows = shape.first().copied().unwrap_or(1);
+        Ok(transpose(&values, rows, values.len() / rows.max(1)))
+    }
+
+    /// The values of a tensor in a number format, with the shape `[values]`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(to_data(self.read(name, shape)?, dtype))
+    }
+
+    /// [`read_transposed`](Self::read_transposed) in a number format, with the shape `[values]`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_transposed_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(to_data(self.read_transposed(name, shape)?, dtype))
+    }
+}
+
+fn to_data(values: Vec<f32>, dtype: ParamDtype) -> TensorData {
+    let shape = [values.len()];
+    match dtype {
+        ParamDtype::F32 => TensorData::new(values, shape),
+        ParamDtype::Bf16 => {
+            let halves: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
+            TensorData::new(halves, shape)
+        }
+    }
+}
+
+/// Weights drawn anew: matrices and embeddings from N(0, `std`), the patch projection from
+/// N(0, 0.02), biases 0, norms 1.
+#[derive(Debug)]
+pub struct RandomWeights {
+    rng: ShuffleRng,
+    std: f64,
+}
+
+impl RandomWeights {
+    /// Draws from a generator with this standard deviation.
+    pub fn new(rng: ShuffleRng, std: f64) -> Self {
+        Self { rng, std }
+    }
+}
+
+impl WeightSource for RandomWeights {
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let count = shape.iter().product();
+        if name.ends_with(".bias") {
+            return Ok(vec![0.0; count]);
+        }
+        if shape.len() == 1 {
+            return Ok(vec![1.0; count]);
+        }
+        let std = if name.contains("patch_embed") {
+            0.02
+        } else {
+            self.std
+        };
+        Ok((0..count)
+            .map(|_| (self.rng.normal() * std) as f32)
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use visrl_core::{Domain, SeedStream};
+
+    use super::*;
+
+    #[test]
+    fn a_source_needs_nothing_but_read() {
+        struct Counting;
+        impl WeightSource for Counting {
+            fn read(&mut self, _: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+                Ok((0..shape.iter().product())
+                    .map(|i: usize| i as f32)
+                    .collect())
+            }
+        }
+        let turned = Counting.read_transposed("w", &[2, 3, 1]).unwrap();
+        assert_eq!(turned, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let data = Counting
+            .read_transposed_as("w", &[2, 3], ParamDtype::Bf16)
+            .unwrap();
+        assert_eq!(
+            (data.dtype(), data.shape().num_elements()),
+            (DType::BF16, 6)
+        );
+        assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), turned);
+        let data = Counting.read_as("w", &[3], ParamDtype::F32).unwrap();
+        assert_eq!(data.as_slice::<f32>().unwrap(), [0.0, 1.0, 2.0]);
+        assert_eq!(DType::from(ParamDtype::default()), DType::F32);
+    }
+
+    #[test]
+    fn random_weights_are_drawn_by_kind() {
+        let rng = SeedStream::new(1, Domain::Sampling).rng();
+        let mut source = RandomWeights::new(rng, 0.5);
+        assert_eq!(source.read("a.bias", &[2]).unwrap(), [0.0; 2]);
+        assert_eq!(source.read("norm.weight", &[2]).unwrap(), [1.0; 2]);
+        let drawn = source.read("a.weight", &[100, 100]).unwrap();
+        let variance = drawn.iter().map(|x| x * x).sum::<f32>() / 1e4;
+        assert!((variance - 0.25).abs() < 0.02, "{variance}");
+    }
+}
