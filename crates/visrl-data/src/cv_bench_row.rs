@@ -74,8 +74,8 @@ impl Fields {
             path: path.to_path_buf(),
             row: row.to_owned(),
             field: "answer",
-            label: self.answer.clone(),
-            of: format!("letters of the choices [ {}]", self.choices.join(", ")),
+            label: self.answer.as_str().into(),
+            of: format!("letters of the choices [ {}]", self.choices.join(", ")).into(),
             advice: "an answer is a letter such as (A)",
         })?;
         let question = match self.prompt {

@@ -153,8 +153,8 @@ pub trait Dataset: Send + Sync {
                 path: self.name().into(),
                 row: record.id.clone(),
                 field: "label",
-                label: label.clone(),
-                of: format!("choices [ {}]", choices.join(", ")),
+                label: label.as_str().into(),
+                of: format!("choices [ {}]", choices.join(", ")).into(),
                 advice: "no answer would be right: add it, or let a `ChoiceList` draw the choices",
             });
         }

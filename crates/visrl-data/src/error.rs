@@ -98,9 +98,9 @@ pub enum Error {
         /// The field of the row.
         field: &'static str,
         /// The label found.
-        label: String,
+        label: Box<str>,
         /// What it was looked for in, such as `classes given` or `choices [ a, b]`.
-        of: String,
+        of: Box<str>,
         /// What to do.
         advice: &'static str,
     },
@@ -130,7 +130,7 @@ pub enum Error {
         /// Which row, row group or file.
         row: String,
         /// The field.
-        field: String,
+        field: Box<str>,
         /// Its size.
         size: u64,
         /// What `size` and `limit` count: `bytes` or `rows`.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use visrl_core::ImageSource;
 
+use crate::labels::check_unique;
 use crate::paths::list;
 use crate::{CoopSet, Error, MemoryDataset, Record, Split};
 
@@ -16,10 +17,11 @@ pub(crate) fn open_imagenet(folder: &Path, question: &str) -> Result<MemoryDatas
         &path,
         "CoOp's list of ImageNet's class names, rows `<wnid> <name>`",
     ))?;
-    let names: HashMap<&str, &str> = text
-        .lines()
-        .filter_map(|line| line.trim().split_once(' '))
-        .collect();
+    let rows = text.lines().filter_map(|line| line.trim().split_once(' '));
+    let rows: Vec<(&str, &str)> = rows.collect();
+    let advice = "remove one of the two rows of this folder";
+    check_unique(&path, rows.iter().map(|(wnid, _)| *wnid), advice)?;
+    let names: HashMap<&str, &str> = rows.into_iter().collect();
     let images = folder.join(CoopSet::ImageNet.image_folder());
     let hint = "folders of ImageNet's training images, one per class";
     let wnids = list(&images.join("train"), true, hint)?;
@@ -114,6 +116,15 @@ mod tests {
         );
         assert_eq!(ids(Split::Test), [("val/n03/v.JPEG".into(), 2)]);
         assert_eq!(ids(Split::Val), ids(Split::Test));
+
+        let twice = format!("{names}n01 carp\n");
+        fs::write(root.path().join("classnames.txt"), twice).unwrap();
+        let error = open_imagenet(root.path(), "?").unwrap_err().to_string();
+        assert!(
+            error.contains("classnames.txt: class `n01` is both number 1 and number 4"),
+            "{error}"
+        );
+        fs::write(root.path().join("classnames.txt"), names).unwrap();
 
         touch(root.path(), "images/val/n09/v.JPEG");
         let error = open_imagenet(root.path(), "?").unwrap_err().to_string();

@@ -77,7 +77,7 @@ impl<'a> LabelIndex<'a> {
                 path: self.path.to_path_buf(),
                 row: row(),
                 field,
-                label: label.to_owned(),
+                label: label.into(),
                 of: "classes given".into(),
                 advice: "correct the row, or add the name to `classes`",
             });

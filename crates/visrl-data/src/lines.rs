@@ -72,7 +72,7 @@ pub(crate) fn check_length(
     Err(Error::TooLarge {
         path: path.to_path_buf(),
         row: row(),
-        field: field.to_owned(),
+        field: field.into(),
         size: text.len() as u64,
         unit: "bytes",
         limit: limit as u64,

@@ -1,6 +1,4 @@
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::{Compression, Type};
@@ -12,8 +10,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::parquet_page::{PageHeader, encoding_name};
-use crate::parquet_thrift::{Fault, check_schema_depth};
+use crate::parquet_guard::{check_footer, check_page, guarded, page_header};
 
 /// What a parquet file may hold at most. A page that promises more is refused before it is
 /// decompressed.
@@ -43,12 +40,6 @@ impl Default for ParquetLimits {
 
 /// Records read at a time, so that no number in a page sets the size of a buffer.
 const BATCH: usize = 1024;
-
-/// The most values of one page.
-const MAX_PAGE_VALUES: u64 = 1 << 24;
-
-/// The most values of a page that are read at once: those of a dictionary, or of lists.
-const MAX_VALUES_AT_ONCE: u64 = 1 << 20;
 
 /// A parquet file whose columns are read one row group at a time.
 ///
@@ -243,7 +234,7 @@ impl ParquetTable {
         Error::TooLarge {
             path: self.path.clone(),
             row: row.to_owned(),
-            field: if field.is_empty() { unit } else { field }.to_owned(),
+            field: if field.is_empty() { unit } else { field }.into(),
             size,
             unit,
             limit,
@@ -345,8 +336,10 @@ impl ParquetTable {
             codec,
             Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)
         ) {
+            let name = format!("{codec}");
+            let name = name.split('(').next().unwrap_or_default();
             return Err(format!(
-                "is compressed by {codec}; write the file again with snappy, zstd or none"
+                "is compressed by {name}; write the file again with snappy, zstd or none"
             ));
         }
         let start = chunk
@@ -364,7 +357,7 @@ impl ParquetTable {
         };
         let mut total = 0u64;
         while at < end {
-            let (header, length) = self.page_header(at, end)?;
+            let (header, length) = page_header(&self.file, at, end)?;
             check_page(&header, at, lists, self.limits.page_bytes)?;
             total = total.saturating_add(header.uncompressed);
             if total > self.limits.total_bytes {
@@ -381,93 +374,4 @@ impl ParquetTable {
             false => Err(format!("its last page goes on beyond byte {end}")),
         }
     }
-
-    fn page_header(&self, at: u64, end: u64) -> Result<(PageHeader, usize), String> {
-        let mut bytes = Vec::new();
-        for longest in [1 << 10, 1 << 18] {
-            let most = (end - at).min(longest);
-            read_at(&self.file, at, most, &mut bytes)
-                .map_err(|error| format!("cannot be read: {error}"))?;
-            match PageHeader::parse(&bytes) {
-                Ok(found) => return Ok(found),
-                Err(Fault::Short) if bytes.len() as u64 == longest => {}
-                Err(_) => break,
-            }
-        }
-        Err(format!(
-            "the header of the page at byte {at} is damaged; fetch or write the file again"
-        ))
-    }
-}
-
-fn read_at(mut file: &File, at: u64, most: u64, bytes: &mut Vec<u8>) -> std::io::Result<()> {
-    bytes.clear();
-    file.seek(SeekFrom::Start(at))?;
-    file.take(most).read_to_end(bytes)?;
-    Ok(())
-}
-
-/// Looks at the schema in the footer, which stands before the last eight bytes: its length and
-/// the letters `PAR1`.
-fn check_footer(file: &File, length: u64) -> Result<(), String> {
-    let mut bytes = Vec::new();
-    let io = |error: std::io::Error| error.to_string();
-    let tail = length.checked_sub(8).ok_or("the file is too short")?;
-    read_at(file, tail, 8, &mut bytes).map_err(io)?;
-    let [a, b, c, d, b'P', b'A', b'R', b'1'] = bytes[..] else {
-        return Err("the file does not end in `PAR1`".into());
-    };
-    let size = u64::from(u32::from_le_bytes([a, b, c, d]));
-    let start = tail.checked_sub(size).ok_or("it is longer than the file")?;
-    read_at(file, start, size, &mut bytes).map_err(io)?;
-    check_schema_depth(&bytes).map_err(|fault| match fault {
-        Fault::Short => "it is cut short".into(),
-        Fault::Wrong => "its schema is damaged or nested too deep".into(),
-    })
-}
-
-/// Runs a piece of the `parquet` crate; its errors and panics become messages.
-fn guarded<T>(run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let message = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or(panic.downcast_ref::<&str>().copied());
-            Err(format!(
-                "damaged data ({})",
-                message.unwrap_or("no message")
-            ))
-        }
-    }
-}
-
-fn check_page(header: &PageHeader, at: u64, lists: bool, limit: u64) -> Result<(), String> {
-    if !matches!(header.encoding, 0 | 2 | 8) {
-        return Err(format!(
-            "the page at byte {at} is encoded by {} ({}); write the file again with plain or \
-             dictionary encoding",
-            encoding_name(header.encoding),
-            header.encoding
-        ));
-    }
-    if header.uncompressed > limit {
-        return Err(format!(
-            "the page at byte {at} takes {} bytes when decompressed, the limit is {limit}; raise \
-             `limits.page_bytes`, if so many are meant",
-            header.uncompressed
-        ));
-    }
-    let most = match header.dictionary || lists {
-        true => MAX_VALUES_AT_ONCE,
-        false => MAX_PAGE_VALUES,
-    };
-    if header.values > most {
-        return Err(format!(
-            "the page at byte {at} promises {} values, at most {most} are read; is the file damaged?",
-            header.values
-        ));
-    }
-    Ok(())
 }

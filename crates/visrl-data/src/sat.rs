@@ -208,8 +208,8 @@ impl SatConfig {
             path: path.to_path_buf(),
             row: name(),
             field: "messages",
-            label: answer.clone(),
-            of: format!("options [ {}]", options.join(", ")),
+            label: answer.as_str().into(),
+            of: format!("options [ {}]", options.join(", ")).into(),
             advice: "an answer is one of them, or its letter",
         })?;
         let answer = if letters { letter(place) } else { answer };
