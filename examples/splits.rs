@@ -153,7 +153,7 @@ fn report(data: &dyn Dataset, rows: usize, out: &mut impl Write) -> Result<(), B
     }
     write!(out, "\n{:>5}  {:<32}", "label", "class")?;
     for (split, _) in &counts {
-        write!(out, "{split:>8}")?;
+        write!(out, "{:>8}", split.as_str())?;
     }
     writeln!(out)?;
     for (label, class) in classes.iter().enumerate() {
