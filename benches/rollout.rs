@@ -10,7 +10,7 @@ use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
 use visrl::rollout::{
     EngineConfig, GroupRequest, NativeEngine, RolloutEngine, Sampler, SamplingParams,
 };
-use visrl::vlm::{FeatureStore, Pretrained, Qwen2Vl};
+use visrl::vlm::{FeatureStore, Pretrained, QwenVl};
 
 fn sampler(c: &mut Criterion) {
     let mut group = c.benchmark_group("sampler_152k");
@@ -39,7 +39,7 @@ fn sampler(c: &mut Criterion) {
 /// Eight groups at several sizes: the prompt is encoded once whatever the size.
 fn groups(c: &mut Criterion) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/base");
-    let base = Pretrained::<Qwen2Vl>::load(dir, &Device::flex()).unwrap();
+    let base = Pretrained::<QwenVl>::load(dir, &Device::flex()).unwrap();
     let mut group = c.benchmark_group("rollout_embedded");
     group.sample_size(20);
     let pixels: Arc<[u8]> = (0..784u32).map(|i| (i % 256) as u8).collect();

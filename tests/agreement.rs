@@ -13,7 +13,7 @@ use visrl::rollout::{
     EngineConfig, GroupRequest, NativeEngine, PolicySync, RolloutEngine, SamplingParams,
 };
 use visrl::train::{LearnGroup, Learner, LearnerConfig, TokenGroup};
-use visrl::vlm::{FeatureStore, Pretrained, Qwen2Vl};
+use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
 fn tiny() -> PathBuf {
     let fixtures = std::env::var_os("VISRL_FIXTURES").map_or_else(
@@ -40,7 +40,7 @@ fn embedded() -> PathBuf {
 }
 
 struct Setup {
-    base: Pretrained<Qwen2Vl>,
+    base: Pretrained<QwenVl>,
     requests: Vec<GroupRequest>,
 }
 
@@ -87,7 +87,7 @@ fn setup(model: &Path, sampling: &SamplingParams) -> Setup {
     Setup { base, requests }
 }
 
-fn engine(base: &Pretrained<Qwen2Vl>, config: EngineConfig) -> NativeEngine<Qwen2Vl> {
+fn engine(base: &Pretrained<QwenVl>, config: EngineConfig) -> NativeEngine<QwenVl> {
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     NativeEngine::new(
         &base.model,
@@ -142,7 +142,7 @@ fn agree(model: &Path) {
         "completions are ragged: {lengths:?}"
     );
     println!("{}: completions of {lengths:?} tokens", model.display());
-    for train_vision in [true, false] {
+    for trainable in [Trainable::default(), Trainable::language_model()] {
         let loss = GrpoLoss {
             terms: Terms {
                 beta: 0.04,
@@ -151,7 +151,7 @@ fn agree(model: &Path) {
             ..Default::default()
         };
         let config = LearnerConfig {
-            train_vision,
+            trainable,
             ..LearnerConfig::default()
         };
         let features = Arc::new(FeatureStore::new(16));
@@ -169,7 +169,7 @@ fn agree(model: &Path) {
                     }
                 }
             }
-            println!("vision trained {train_vision}, round {round}: worst difference {worst:e}");
+            println!("{trainable:?}, round {round}: worst difference {worst:e}");
             assert!(worst <= 1e-5, "{worst}");
             // An update at learning rate 0 changes nothing.
             let report = learner.update(&learn, 0.0).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::Value;
 use visrl::data::{FashionMnist, few_shot};
-use visrl::vlm::{Pretrained, Qwen2Vl};
+use visrl::vlm::{Pretrained, QwenVl};
 use visrl::{FineTune, Recipe, Summary};
 
 fn asset(name: &str) -> PathBuf {
@@ -16,7 +16,7 @@ fn asset(name: &str) -> PathBuf {
 }
 
 fn run(model: &Path, settings: &FineTune) -> Summary {
-    let base = Pretrained::<Qwen2Vl>::load(model, &Device::flex()).unwrap();
+    let base = Pretrained::<QwenVl>::load(model, &Device::flex()).unwrap();
     let data = FashionMnist::open(asset("fashion-mnist")).unwrap();
     let train = few_shot(&data, 4, settings.seed).unwrap();
     settings

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use visrl::data::{Dataset, FashionMnist, few_shot};
-use visrl::vlm::{Pretrained, Qwen2Vl};
+use visrl::vlm::{Pretrained, QwenVl};
 use visrl::{FineTune, Recipe, Summary};
 
 /// The embedded model and data.
@@ -66,7 +66,7 @@ impl Flags {
     /// The base model, the few-shot training set and the whole data set.
     pub fn load(
         &self,
-    ) -> Result<(Pretrained<Qwen2Vl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
+    ) -> Result<(Pretrained<QwenVl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
         let device = visrl::parse_device(&self.device)?;
         let base = Pretrained::load(&self.model, &device)?;
         let data = FashionMnist::open(&self.data)?;

@@ -28,9 +28,7 @@ use visrl::train::{
 };
 use visrl::vlm::chat::QWEN2_VL_CHAT_TEMPLATE;
 use visrl::vlm::tokenizer::{Tokenizer, train_bpe};
-use visrl::vlm::{
-    FeatureStore, Pretrained, Qwen2Vl, RandomWeights, SaveDtype, VisionLanguageModel,
-};
+use visrl::vlm::{FeatureStore, Pretrained, QwenVl, RandomWeights, SaveDtype, VisionLanguageModel};
 
 use tasks::{Mixture, Task, Tasks};
 
@@ -97,7 +95,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
 
     let tokenizer = train_bpe(tasks.corpus(&mut stream(0), 4000), VOCABULARY)?;
     write_settings(&cli.out, &tokenizer)?;
-    let base = Pretrained::<Qwen2Vl>::with_weights(
+    let base = Pretrained::<QwenVl>::with_weights(
         &cli.out,
         &mut RandomWeights::new(stream(1), 0.06),
         &device,
@@ -177,7 +175,7 @@ fn encode<M: VisionLanguageModel>(
     Ok(groups)
 }
 
-fn parameters(model: &Qwen2Vl) -> usize {
+fn parameters(model: &QwenVl) -> usize {
     let mut count = 0;
     visrl::vlm::visit_parameters(model, |p| count += p.shape.iter().product::<usize>());
     count

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use visrl_core::ImageSource;
 
+use crate::labels::check_unique;
 use crate::paths::join_below;
 use crate::{CoopSet, Error, MemoryDataset, Record, Split};
 
@@ -19,12 +20,14 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
             )),
         }
     };
-    let (_, variants) = read("variants.txt")?;
+    let (list, variants) = read("variants.txt")?;
     let names: Vec<&str> = variants
         .lines()
         .map(str::trim)
         .filter(|name| !name.is_empty())
         .collect();
+    let advice = "remove one of the two lines";
+    check_unique(&list, names.iter().copied(), advice)?;
     let labels: HashMap<&str, usize> = names
         .iter()
         .enumerate()
@@ -91,6 +94,18 @@ mod tests {
             ImageSource::path(folder.path().join("images/0001.jpg"))
         );
         assert!(dataset.records(Split::Test).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_variant_listed_twice_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "0001 707-320\n");
+        fs::write(folder.path().join("variants.txt"), "a\nb\n\na\n").unwrap();
+        let message = open_aircraft(folder.path(), "?").unwrap_err().to_string();
+        assert!(
+            message.contains("variants.txt: class `a` is both number 0 and number 2"),
+            "{message}"
+        );
     }
 
     #[test]

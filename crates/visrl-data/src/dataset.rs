@@ -49,6 +49,8 @@ pub struct Record {
     pub label: usize,
     /// The record's own question; `None` takes that of the data set.
     pub question: Option<Arc<str>>,
+    /// The record's own choices, in the order shown; `None` draws them from the data set's classes.
+    pub choices: Option<Arc<[String]>>,
 }
 
 impl Record {
@@ -59,12 +61,20 @@ impl Record {
             image,
             label,
             question: None,
+            choices: None,
         }
     }
 
     /// The same record with a question of its own.
     pub fn with_question(mut self, question: impl Into<Arc<str>>) -> Self {
         self.question = Some(question.into());
+        self
+    }
+
+    /// The same record with choices of its own: those of a multiple-choice question. The label
+    /// need not be one of them; it may be the letter of one, such as `(B)`.
+    pub fn with_choices(mut self, choices: impl Into<Arc<[String]>>) -> Self {
+        self.choices = Some(choices.into());
         self
     }
 }
@@ -126,7 +136,8 @@ pub trait Dataset: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::LabelRange`] when the record's label is not an index into the classes.
+    /// [`Error::LabelRange`] when the record's label is not an index into the classes;
+    /// [`Error::UnknownLabel`] when it is not among the choices.
     fn example(&self, record: &Record, choices: Vec<String>) -> Result<Example, Error> {
         let label = self
             .classes()
@@ -137,6 +148,16 @@ pub trait Dataset: Send + Sync {
                 label: record.label as i64,
                 classes: self.classes().len(),
             })?;
+        if !choices.is_empty() && !choices.contains(label) {
+            return Err(Error::UnknownLabel {
+                path: self.name().into(),
+                row: record.id.clone(),
+                field: "label",
+                label: label.clone(),
+                of: format!("choices [ {}]", choices.join(", ")),
+                advice: "no answer would be right: add it, or let a `ChoiceList` draw the choices",
+            });
+        }
         Ok(Example {
             id: record.id.clone(),
             image: record.image.clone(),
@@ -150,7 +171,29 @@ pub trait Dataset: Send + Sync {
         })
     }
 
-    /// All examples of a split with the choices of one round (an epoch, or 0 in evaluation); the
+    /// Makes an example of a record with the choices of one round (an epoch, or 0 in evaluation):
+    /// the record's own choices if it has some, otherwise those drawn by the list. `index` is the
+    /// record's place in its split.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::example`].
+    fn draw_example(
+        &self,
+        record: &Record,
+        choices: &ChoiceList,
+        round: u64,
+        index: u64,
+    ) -> Result<Example, Error> {
+        let mut example = self.example(record, Vec::new())?;
+        example.choices = match &record.choices {
+            Some(own) => own.to_vec(),
+            None => choices.draw(self.classes(), &example.label, round, index),
+        };
+        Ok(example)
+    }
+
+    /// All examples of a split with the choices of one round, by [`Dataset::draw_example`]; the
     /// i-th example's list depends on `(seed of the list, round, i)` alone.
     ///
     /// # Errors
@@ -164,11 +207,7 @@ pub trait Dataset: Send + Sync {
     ) -> Result<Vec<Example>, Error> {
         let records = self.records(split)?.iter().zip(0u64..);
         records
-            .map(|(record, index)| {
-                let mut example = self.example(record, Vec::new())?;
-                example.choices = choices.draw(self.classes(), &example.label, round, index);
-                Ok(example)
-            })
+            .map(|(record, index)| self.draw_example(record, choices, round, index))
             .collect()
     }
 }
@@ -258,6 +297,32 @@ mod tests {
             error,
             "pets: c.png: label 2 is out of range, there are 2 classes"
         );
+    }
+
+    #[test]
+    fn a_label_must_be_among_the_choices_given() {
+        let record = pets().records(Split::Train).unwrap()[0].clone();
+        let error = pets().example(&record, vec!["cat".into()]).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message
+                .starts_with("pets: a.png: field `label`: `dog` is not one of the choices [ cat];"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_records_own_choices_stand_in_place_of_drawn_ones() {
+        let own = ["left", "right"].map(String::from).to_vec();
+        let record = pets().records(Split::Train).unwrap()[0].clone();
+        let pets = pets()
+            .with_split(Split::Test, vec![record.with_choices(own.clone())])
+            .unwrap();
+        for rule in [ChoiceRule::All, ChoiceRule::Open] {
+            let list = ChoiceList::new(rule, 1);
+            let examples = pets.examples(Split::Test, &list, 0).unwrap();
+            assert_eq!(examples[0].choices, own);
+        }
     }
 
     #[test]

@@ -86,6 +86,82 @@ pub enum Error {
         /// The other name.
         second: String,
     },
+    /// A label is not among the classes or choices that there are.
+    #[error(
+        "{}: {row}: field `{field}`: `{label}` is not one of the {of}; {advice}", path.display()
+    )]
+    UnknownLabel {
+        /// The file, or the name of the data set.
+        path: PathBuf,
+        /// Which row.
+        row: String,
+        /// The field of the row.
+        field: &'static str,
+        /// The label found.
+        label: String,
+        /// What it was looked for in, such as `classes given` or `choices [ a, b]`.
+        of: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A list of classes has one name twice, so that a label would mean two classes.
+    #[error(
+        "{}: class `{name}` is both number {first} and number {second}; {advice}", path.display()
+    )]
+    DuplicateClass {
+        /// The file, or the name of the data set.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// Its place in the list, from 0.
+        first: usize,
+        /// Its other place.
+        second: usize,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Something in a file is larger than a limit of the configuration.
+    #[error(
+        "{}: {row}: field `{field}`: {size} {unit}, the limit is {limit}; {advice}", path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Which row, row group or file.
+        row: String,
+        /// The field.
+        field: String,
+        /// Its size.
+        size: u64,
+        /// What `size` and `limit` count: `bytes` or `rows`.
+        unit: &'static str,
+        /// The largest size accepted.
+        limit: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A parquet file is damaged, or is not of the form expected.
+    #[error("{}: {}{message}", path.display(), parquet_place(*row_group, column))]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The row group, from 0; `None` for what concerns the whole file.
+        row_group: Option<usize>,
+        /// The column, such as `image.bytes`; empty for what concerns all of them.
+        column: String,
+        /// What is wrong and what is expected.
+        message: String,
+    },
+    /// An image could not be decoded.
+    #[error("image {index} (`{name}`): {message}")]
+    BrokenImage {
+        /// Its place among the images to load, from 0.
+        index: usize,
+        /// Its path, or the name that its data set gave it.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// An IDX file starts with the wrong number.
     #[error("{}: field `magic`: found {found:#010x}, expected {expected:#010x}", path.display())]
     IdxMagic {
@@ -181,6 +257,15 @@ pub enum Error {
         /// What is wrong and what is expected.
         message: String,
     },
+}
+
+/// Where in a parquet file, as the start of a message.
+fn parquet_place(row_group: Option<usize>, column: &str) -> String {
+    let group = row_group.map_or(String::new(), |group| format!("row group {group}: "));
+    match column {
+        "" => group,
+        column => format!("{group}column `{column}`: "),
+    }
 }
 
 impl Error {

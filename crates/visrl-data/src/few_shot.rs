@@ -65,14 +65,22 @@ impl FewShot {
             });
         }
         let mut random = PythonRandom::new(self.seed);
-        let mut drawn = MemoryDataset::copy_of(dataset);
+        let classes = dataset.classes().iter().map(String::as_str);
         let train = dataset.records(Split::Train)?;
-        drawn = drawn.with_split(Split::Train, sample(train, self.shots, &mut random))?;
-        if let (true, Ok(val)) = (self.val, dataset.records(Split::Val)) {
+        let mut drawn = MemoryDataset::new(dataset.name(), classes, dataset.question())
+            .with_split(Split::Train, sample(train, self.shots, &mut random))?;
+        if let Ok(val) = dataset.records(Split::Val) {
             let shots = self.shots.min(MAX_VAL_SHOTS);
-            drawn = drawn.with_split(Split::Val, sample(val, shots, &mut random))?;
+            let val = match self.val {
+                true => sample(val, shots, &mut random),
+                false => val.to_vec(),
+            };
+            drawn = drawn.with_split(Split::Val, val)?;
         }
-        Ok(drawn)
+        match dataset.records(Split::Test) {
+            Ok(test) => drawn.with_split(Split::Test, test.to_vec()),
+            Err(_) => Ok(drawn),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
 
 use crate::coop::OBJECT_QUESTION;
+use crate::labels::check_unique;
 use crate::paths::list;
 use crate::{Error, MemoryDataset, NameCleanup, Record, Split};
 
@@ -44,7 +45,8 @@ impl ImageFolderConfig {
     /// # Errors
     ///
     /// [`Error::Missing`] when there is no such folder or no image in it; [`Error::Io`];
-    /// [`Error::Row`] for a name that is not UTF-8.
+    /// [`Error::Row`] for a name that is not UTF-8; [`Error::DuplicateClass`] when the clean-up
+    /// gives two folders one name.
     pub fn open(&self, root: impl AsRef<Path>) -> Result<MemoryDataset, Error> {
         let root = root.as_ref();
         let hint = "a folder of images, one folder per class";
@@ -97,7 +99,12 @@ impl ImageFolderConfig {
         let name = root
             .file_name()
             .map_or("images".into(), |name| name.to_string_lossy());
-        let names = classes.iter().map(|class| self.names.apply(class));
+        let names: Vec<String> = classes
+            .iter()
+            .map(|class| self.names.apply(class))
+            .collect();
+        let advice = "two folders have one name after the clean-up; merge them or change `names`";
+        check_unique(root, names.iter().map(String::as_str), advice)?;
         let mut dataset = MemoryDataset::new(name, names, &self.question);
         for (split, images) in found {
             let rows = images.into_iter().filter_map(|(class, id, path)| {
@@ -188,6 +195,21 @@ mod tests {
             dataset.records(Split::Test).unwrap()[0].image,
             ImageSource::path(path)
         );
+    }
+
+    #[test]
+    fn folders_that_become_one_class_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["a_b/1.png", "a b/1.png"] {
+            touch(root.path(), path);
+        }
+        assert!(ImageFolderConfig::default().open(root.path()).is_ok());
+        let config = ImageFolderConfig {
+            names: NameCleanup::Spaces,
+            ..Default::default()
+        };
+        let error = config.open(root.path()).unwrap_err();
+        assert!(matches!(error, Error::DuplicateClass { name, .. } if name == "a b"));
     }
 
     #[test]

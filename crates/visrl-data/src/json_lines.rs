@@ -1,18 +1,14 @@
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
 
 use crate::coop::OBJECT_QUESTION;
+use crate::labels::{LabelIndex, Questions};
+use crate::lines::{MAX_PATH, MAX_QUESTION, check_length, for_each_line};
 use crate::paths::join_below;
 use crate::{Error, MemoryDataset, Record, Split};
-
-/// The longest line read, in bytes.
-const MAX_LINE: u64 = 1 << 20;
 
 /// A data set in JSON lines: one object per image with the fields `image` (a path) and `label` (the
 /// answer), and optionally `problem` (the image's own question) and `split` (`train`, `val` or
@@ -41,56 +37,57 @@ impl Default for JsonLinesConfig {
 }
 
 #[derive(Deserialize)]
-struct Row {
-    image: String,
-    label: String,
-    problem: Option<String>,
+struct Row<'a> {
+    #[serde(borrow)]
+    image: Cow<'a, str>,
+    #[serde(borrow)]
+    label: Cow<'a, str>,
+    #[serde(borrow)]
+    problem: Option<Cow<'a, str>>,
     split: Option<Split>,
 }
 
 impl JsonLinesConfig {
-    /// Reads a file; images are relative to its folder. The data set is named like the file, a
-    /// record's id is its `image`.
+    /// Reads a file in one pass; images are relative to its folder. The data set is named like the
+    /// file, a record's id is its `image`. A row costs its path and about 200 bytes; labels and
+    /// questions that recur are held once.
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] or [`Error::Io`]; [`Error::Row`] with the line that does not parse, is
-    /// longer than 1 MiB or has a label that is not among the given classes; [`Error::ImagePath`].
+    /// [`Error::Missing`] or [`Error::Io`]; [`Error::Row`] with the line that does not parse;
+    /// [`Error::TooLarge`] for a line beyond 1 MiB, a path beyond 4 KiB, a label beyond 1 KiB or a
+    /// question beyond 64 KiB; [`Error::UnknownLabel`] for a label that is not among the given
+    /// classes, [`Error::DuplicateClass`] for a class given twice; [`Error::ImagePath`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<MemoryDataset, Error> {
         let path = path.as_ref();
-        let rows = read_rows(path)?;
-        let classes = match &self.classes {
-            Some(classes) => classes.clone(),
-            None => {
-                let labels: BTreeSet<&str> = rows.iter().map(|(_, row)| &row.label[..]).collect();
-                labels.into_iter().map(String::from).collect()
-            }
-        };
-        let labels: HashMap<&str, usize> = classes
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(i, class)| (class.as_str(), i))
-            .collect();
         let folder = path.parent().unwrap_or(Path::new(""));
+        let mut labels = LabelIndex::new(path, self.classes.as_deref())?;
+        let mut questions = Questions::default();
         let mut splits: [Option<Vec<Record>>; 3] = [None, None, None];
-        for (line, row) in rows {
-            let row_name = || format!("line {line}");
-            let label = *labels.get(row.label.as_str()).ok_or_else(|| Error::Row {
+        for_each_line(path, "a file of JSON lines", |line, text| {
+            let name = || format!("line {line}");
+            let row: Row<'_> = serde_json::from_slice(text).map_err(|error| Error::Row {
                 path: path.to_path_buf(),
-                row: row_name(),
-                field: "label",
-                message: format!("`{}` is not one of the classes given", row.label),
+                row: name(),
+                field: "row",
+                message: error.to_string(),
             })?;
+            check_length(&row.image, MAX_PATH, path, name, "image")?;
             let file = match self.any_path {
-                true => folder.join(&row.image),
-                false => join_below(folder, &row.image, path, row_name)?,
+                true => folder.join(&*row.image),
+                false => join_below(folder, &row.image, path, name)?,
             };
+            let label = labels.place(&row.label, name, "label")?;
             let mut record = Record::new(row.image, ImageSource::path(file), label);
-            record.question = row.problem.map(Arc::from);
+            if let Some(problem) = row.problem {
+                check_length(&problem, MAX_QUESTION, path, name, "problem")?;
+                record.question = Some(questions.share(&problem));
+            }
             let split = row.split.unwrap_or(Split::Train);
             splits[split as usize].get_or_insert_default().push(record);
-        }
+            Ok(())
+        })?;
+        let classes = labels.finish(splits.iter_mut().flatten().flatten());
         let name = path
             .file_stem()
             .map_or("images".into(), |name| name.to_string_lossy());
@@ -102,39 +99,6 @@ impl JsonLinesConfig {
         }
         Ok(dataset)
     }
-}
-
-fn read_rows(path: &Path) -> Result<Vec<(usize, Row)>, Error> {
-    let file = File::open(path).map_err(Error::io(path, "a file of JSON lines"))?;
-    let mut reader = BufReader::new(file);
-    let mut rows = Vec::new();
-    let mut bytes = Vec::new();
-    for line in 1.. {
-        bytes.clear();
-        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut bytes);
-        let read = read.map_err(|source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let fail = |message| Error::Row {
-            path: path.to_path_buf(),
-            row: format!("line {line}"),
-            field: "row",
-            message,
-        };
-        if read as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
-            return Err(fail(format!("is longer than {MAX_LINE} bytes")));
-        }
-        match bytes.trim_ascii() {
-            [] if read == 0 => break,
-            [] => {}
-            text => {
-                let row = serde_json::from_slice(text).map_err(|error| fail(error.to_string()))?;
-                rows.push((line, row));
-            }
-        }
-    }
-    Ok(rows)
 }
 
 #[cfg(test)]
@@ -194,14 +158,37 @@ mod tests {
         assert!(error(r#"{"image": "../x", "label": "a"}"#, &default).contains("line 2: `../x`"));
         let split = r#"{"image": "x", "label": "a", "split": "dev"}"#;
         assert!(error(split, &default).contains("unknown variant `dev`"));
-        let long = format!(r#"{{"image": "{}"}}"#, "x".repeat(MAX_LINE as usize));
-        assert!(error(&long, &default).contains("line 2: field `row`: is longer than 1048576"));
+        let long = format!(r#"{{"image": "{}"}}"#, "x".repeat(1 << 20));
+        assert!(error(&long, &default).contains("line 2: field `row`: 1048577 bytes or more"));
+        for (field, limit) in [("image", 4096), ("label", 1024), ("problem", 65536)] {
+            let text = |of| {
+                if of == field {
+                    "x".repeat(limit + 1)
+                } else {
+                    "y".into()
+                }
+            };
+            let [image, label, problem] = ["image", "label", "problem"].map(text);
+            let row =
+                format!(r#"{{"image": "{image}", "label": "{label}", "problem": "{problem}"}}"#);
+            let wanted = format!("line 2: field `{field}`: {} bytes", limit + 1);
+            assert!(error(&row, &default).contains(&wanted), "{field}");
+        }
         let fixed = JsonLinesConfig {
             classes: Some(vec!["a".into()]),
             ..default
         };
         let message = error(r#"{"image": "x", "label": "b"}"#, &fixed);
-        assert!(message.contains("line 2: field `label`: `b` is not one of the classes"));
+        assert!(message.contains("line 2: field `label`: `b` is not one of the classes given; "));
+        let twice = JsonLinesConfig {
+            classes: Some(["a", "b", "a"].map(String::from).to_vec()),
+            ..Default::default()
+        };
+        assert!(error("", &twice).contains("class `a` is both number 0 and number 2"));
+        let missing = JsonLinesConfig::default()
+            .open("no/such.jsonl")
+            .unwrap_err();
+        assert!(matches!(missing, Error::Missing { .. }));
     }
 
     #[test]

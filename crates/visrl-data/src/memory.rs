@@ -3,7 +3,7 @@ use crate::{Dataset, Error, Record, Split};
 /// A data set held as three lists of records: what all adapters of this crate produce, and the
 /// quickest way to one's own.
 ///
-/// The records are light (an image on disk is its path).
+/// The records are light: an image on disk is its path, and one in memory is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryDataset {
     name: String,

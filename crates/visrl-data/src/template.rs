@@ -58,6 +58,15 @@ impl PromptTemplate {
         Self { text, closed, open }
     }
 
+    /// The prompt of one of the paper's methods for questions that spell out their options
+    /// themselves, such as CV-Bench's: the choices are not listed again.
+    pub fn multiple_choice(method: Method, wording: Wording) -> Self {
+        let mut template = Self::paper(method, wording);
+        template.closed = template.open.clone();
+        template.text.closed = template.text.open.clone();
+        template
+    }
+
     /// A template of one's own: the text with choices and the text without.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use visrl_core::{Completion, Content, Domain, ImageSource, Message, Prompt, Role
 use visrl_core::{SeedStream, StopReason};
 use visrl_rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
 use visrl_vlm::processor::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
-use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, Qwen2Vl, Tokenizer};
+use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, QwenVl, Tokenizer};
 use visrl_vlm::{VisionLanguageModel, read_json};
 
 fn fixtures() -> PathBuf {
@@ -143,7 +143,7 @@ struct Task {
 fn inputs(
     root: &Path,
     fixture: &Fixture,
-    model: &Qwen2Vl,
+    model: &QwenVl,
     case: &SafeTensors<'_>,
     info: &Value,
 ) -> Option<Vec<(Arc<ModelInput>, bool)>> {
@@ -204,7 +204,7 @@ fn inputs(
 
 /// All that was generated from a model, with the ids that end a completion in the tasks: the
 /// checkpoint's own ones or, where given, others.
-fn tasks(root: &Path, fixture: &Fixture, model: &Qwen2Vl) -> Vec<(Option<Vec<u32>>, Task)> {
+fn tasks(root: &Path, fixture: &Fixture, model: &QwenVl) -> Vec<(Option<Vec<u32>>, Task)> {
     let mut tasks = Vec::new();
     for path in list(&fixture.golden) {
         if path
@@ -274,7 +274,7 @@ fn tasks(root: &Path, fixture: &Fixture, model: &Qwen2Vl) -> Vec<(Option<Vec<u32
 }
 
 /// Compares a completion and returns how many of its tokens could be.
-fn compare(model: &Qwen2Vl, task: &Task, found: &Completion, how: &str) -> usize {
+fn compare(model: &QwenVl, task: &Task, found: &Completion, how: &str) -> usize {
     let label = format!("{} ({how})", task.label);
     let info = model.info();
     assert_eq!(found.tokens.len(), found.logprobs.len(), "{label}");
@@ -343,7 +343,7 @@ fn request(task: &Task, num_generations: usize, index: u32) -> GroupRequest {
 }
 
 /// Runs tasks alone and together; counts tokens compared.
-fn check(model: &Qwen2Vl, dir: &Path, tasks: &[Task]) -> usize {
+fn check(model: &QwenVl, dir: &Path, tasks: &[Task]) -> usize {
     let tokenizer = Arc::new(Tokenizer::from_dir(dir).unwrap());
     let engine = |config| {
         let features = Arc::new(FeatureStore::new(64));
@@ -419,7 +419,7 @@ fn greedy_completions_equal_transformers_alone_and_in_mixed_batches() {
     let device = Device::flex();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for fixture in models(&root) {
-        let model = Qwen2Vl::from_dir(&fixture.dir, &device).unwrap();
+        let model = QwenVl::from_dir(&fixture.dir, &device).unwrap();
         let mut by_eos: BTreeMap<Option<Vec<u32>>, Vec<Task>> = BTreeMap::new();
         for (eos, task) in tasks(&root, &fixture, &model) {
             *counts.entry(task.kind).or_default() += 1;
@@ -431,7 +431,7 @@ fn greedy_completions_equal_transformers_alone_and_in_mixed_batches() {
                 None => check(&model, &fixture.dir, &tasks),
                 Some(ids) => {
                     let dir = with_end_tokens(&fixture.dir, &ids);
-                    let model = Qwen2Vl::from_dir(dir.path(), &device).unwrap();
+                    let model = QwenVl::from_dir(dir.path(), &device).unwrap();
                     check(&model, dir.path(), &tasks)
                 }
             };

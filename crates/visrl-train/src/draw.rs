@@ -57,12 +57,11 @@ impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
                     order = Some((epoch, fresh));
                 }
                 let index = order.as_ref().map_or(0, |(_, order)| order[number % size]);
-                let mut example = self.dataset.example(&self.records[index], Vec::new())?;
-                let classes = self.dataset.classes();
-                example.choices =
-                    self.choices
-                        .draw(classes, &example.label, epoch as u64, index as u64);
-                Ok(example)
+                let record = &self.records[index];
+                let (round, place) = (epoch as u64, index as u64);
+                Ok(self
+                    .dataset
+                    .draw_example(record, &self.choices, round, place)?)
             })
             .collect()
     }

@@ -99,8 +99,9 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
         }
         let d_logits = (logps.exp() * factor).scatter(1, index, of_logp, IndexingUpdateOp::Add);
         let states = hidden.clone().narrow(0, range.start, len);
-        let (name, gradient) = model.head_gradient(states, d_logits.clone());
-        gradients.add(name, gradient);
+        if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
+            gradients.add(name, gradient);
+        }
         parts.push(d_logits.matmul(head.clone().transpose()));
     }
     Tensor::cat(parts, 0)

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_grpo::{LossMetrics, PolicyLoss, TokenBatch};
-use visrl_vlm::{FeatureStore, VisionLanguageModel};
+use visrl_vlm::{FeatureStore, Trainable, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
 use crate::rows::{Place, completion_states};
@@ -23,8 +23,8 @@ pub struct LearnerConfig {
     pub micro_batch_groups: usize,
     /// Tokens that go through the head together.
     pub head_chunk: usize,
-    /// Whether vision tower and merger are trained.
-    pub train_vision: bool,
+    /// The parts of the model that are trained.
+    pub trainable: Trainable,
 }
 
 impl Default for LearnerConfig {
@@ -35,7 +35,7 @@ impl Default for LearnerConfig {
             updates_per_batch: 1,
             micro_batch_groups: 0,
             head_chunk: 1024,
-            train_vision: true,
+            trainable: Trainable::default(),
         }
     }
 }
@@ -83,6 +83,7 @@ pub struct Learner<M> {
     optimizer: AdamW,
     features: Arc<FeatureStore>,
     config: LearnerConfig,
+    trains_vision: bool,
     updates: usize,
 }
 
@@ -106,7 +107,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         features: Arc<FeatureStore>,
         config: LearnerConfig,
     ) -> Self {
-        let model = model.train().train_vision(config.train_vision);
+        let model = config.trainable.apply(model.train());
+        let trains_vision = trains_vision(&model);
         let reference = loss.needs_reference().then(|| model.valid());
         let optimizer = AdamW::new(&config.adamw);
         Self {
@@ -116,6 +118,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             optimizer,
             features,
             config,
+            trains_vision,
             updates: 0,
         }
     }
@@ -172,7 +175,7 @@ impl<M: VisionLanguageModel> Learner<M> {
 
     /// The store of features, when the tower that made them stays as it is.
     fn kept_features(&self) -> Option<&FeatureStore> {
-        (!self.config.train_vision).then_some(&*self.features)
+        (!self.trains_vision).then_some(&*self.features)
     }
 
     fn micro_batches<'a, T>(&self, groups: &'a [T]) -> impl Iterator<Item = (usize, &'a [T])> {
@@ -255,7 +258,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             .optimizer
             .step(self.model.clone(), &gradients, learning_rate);
         self.updates += 1;
-        if self.config.train_vision {
+        if self.trains_vision {
             self.features.clear();
         }
         Ok(norm)

@@ -14,7 +14,7 @@ use serde_json::Value;
 use visrl_grpo::{GrpoLoss, PolicyLoss, Terms};
 use visrl_train::{AdamWSettings, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{
-    FeatureStore, ModelInput, ProcessedImage, Qwen2Vl, VisionLanguageModel, visit_parameters,
+    FeatureStore, ModelInput, ProcessedImage, QwenVl, VisionLanguageModel, visit_parameters,
 };
 
 fn fixtures() -> PathBuf {
@@ -84,7 +84,7 @@ impl Case {
     }
 }
 
-fn groups(case: &Case, model: &Qwen2Vl) -> Vec<LearnGroup> {
+fn groups(case: &Case, model: &QwenVl) -> Vec<LearnGroup> {
     let (shape, ids) = case.get("prompt_ids");
     let (count, padded) = (shape[0], shape[1]);
     let (mask_shape, mask) = case.get("attention_mask");
@@ -170,7 +170,7 @@ fn hub_name(name: &str) -> String {
 
 fn check_logps(
     label: &str,
-    learner: &Learner<Qwen2Vl>,
+    learner: &Learner<QwenVl>,
     case: &Case,
     groups: &[LearnGroup],
     key: &str,
@@ -189,7 +189,7 @@ fn check_logps(
 
 fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let device = Device::flex();
-    let model = Qwen2Vl::from_dir(dir, &device).unwrap();
+    let model = QwenVl::from_dir(dir, &device).unwrap();
     let groups = groups(case, &model);
     let float = |path: &str| case.number(path) as f32;
     let adamw = AdamWSettings {

@@ -73,8 +73,9 @@ pub(crate) fn attend(
                 (0..total).map(move |column| if column > last { MASKED } else { 0.0 })
             })
             .collect();
-        scores =
-            scores + Tensor::from_data(TensorData::new(mask, [1, per_kv * len, total]), &device);
+        let mask = TensorData::new(mask, [1, per_kv * len, total]);
+        let mask = Tensor::<3>::from_data(mask, &device).cast(scores.dtype());
+        scores = scores + mask;
     }
     let mixed = match &cache.prefix {
         None => softmax(scores, 2).matmul(own_values),

@@ -1,21 +1,41 @@
 //! Layers of burn made from a [`WeightSource`].
 
 use burn::module::Param;
-use burn::nn::{Embedding, LayerNorm, Linear, RmsNorm};
+use burn::nn::{Embedding, LayerNorm, RmsNorm};
 use burn::nn::{LayerNormConfig, RmsNormConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, WeightSource};
+use crate::{Dense, Error, WeightSource};
 
 /// Builds layers by their Hugging Face names.
 pub(crate) struct Builder<'a> {
     pub(crate) source: &'a mut dyn WeightSource,
     pub(crate) device: &'a Device,
+    pub(crate) dtype: ParamDtype,
+}
+
+/// The number format of parameters, and with it of all computation on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamDtype {
+    /// 32-bit floats: the choice on a CPU.
+    #[default]
+    F32,
+    /// bfloat16: half the memory, for devices that compute fast in it. On flex it is a storage
+    /// format alone: every product converts its weight.
+    Bf16,
 }
 
 impl Builder<'_> {
     fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        Param::from_data(TensorData::new(values, shape), self.device)
+        let data = TensorData::new(values, shape);
+        match self.dtype {
+            ParamDtype::F32 => Param::from_data(data, self.device),
+            ParamDtype::Bf16 => {
+                Param::from_tensor(Tensor::from_data(data, (self.device, DType::BF16)))
+            }
+        }
     }
 
     fn vector(&mut self, name: &str, size: usize) -> Result<Param<Tensor<1>>, Error> {
@@ -24,13 +44,13 @@ impl Builder<'_> {
     }
 
     /// A linear layer; `file_shape` is the weight's shape in the file, `[out, in]` if none.
-    pub(crate) fn linear(
+    pub(crate) fn dense(
         &mut self,
         name: &str,
         [d_in, d_out]: [usize; 2],
         bias: bool,
         file_shape: Option<&[usize]>,
-    ) -> Result<Linear, Error> {
+    ) -> Result<Dense, Error> {
         let shape = [d_out, d_in];
         let values = self.source.read(
             &format!("{name}.weight"),
@@ -42,7 +62,7 @@ impl Builder<'_> {
         } else {
             None
         };
-        Ok(Linear { weight, bias })
+        Ok(Dense::new(weight, bias))
     }
 
     pub(crate) fn embedding(

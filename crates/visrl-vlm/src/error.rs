@@ -92,6 +92,9 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// An adapter cannot be made or used.
+    #[error("adapter: {0}")]
+    Adapter(String),
     /// Tensors given to a model do not fit together.
     #[error("{0}")]
     Input(String),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::{Error, KvCache, ProcessedImage};
+use crate::{Dense, Error, KvCache, Part, ProcessedImage};
 
 /// What sampling and training need to know of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,12 +132,16 @@ pub trait VisionLanguageModel: Module {
     fn head(&self) -> Tensor<2>;
 
     /// The name of the parameter behind [`head`](Self::head), and the gradient of that parameter,
-    /// flattened as it is stored, for `hidden` `[n, hidden]` and `d loss / d logits` `[n, vocab]`.
-    fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> (String, Tensor<1>);
+    /// flattened as it is stored, for `hidden` `[n, hidden]` and `d loss / d logits` `[n, vocab]`;
+    /// nothing when it is not trained.
+    fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> Option<(String, Tensor<1>)>;
 
-    /// Switches training of the vision tower, merger included, on or off.
-    #[must_use]
-    fn train_vision(self, on: bool) -> Self;
+    /// The part of the model that a parameter belongs to, for freezing by part. The names are
+    /// those that [`visit_parameters`](crate::visit_parameters) shows.
+    fn part_of(&self, name: &str) -> Part;
+
+    /// Shows the linear layers that may carry an adapter, with their names.
+    fn each_linear(&mut self, visit: &mut dyn FnMut(&str, &mut Dense));
 
     /// The shape in which Hugging Face stores a parameter, where it is not the one stored here
     /// (linear weights aside, which are always transposed).

@@ -6,8 +6,9 @@ use burn::tensor::Tensor;
 /// Follows a visitor or mapper through a module and knows the name of the parameter it is at.
 ///
 /// A module's fields are named as in Hugging Face's, so a name is the path joined by dots, but
-/// that norms call their parameters `gamma` and `beta` here and `weight` and `bias` there, and that
-/// linear weights are stored here as `[in, out]` and there as `[out, in]`.
+/// that norms call their parameters `gamma` and `beta` here and `weight` and `bias` there, that the
+/// factors of adapters have PEFT's names, and that linear weights are stored here as `[in, out]`
+/// and there as `[out, in]`. The variant of an enum is no part of a name.
 #[derive(Clone, Debug, Default)]
 pub struct ParameterPath {
     path: Vec<String>,
@@ -29,7 +30,11 @@ impl ParameterPath {
 
     /// The Hugging Face name of the parameter at this place.
     pub fn name(&self) -> String {
-        let mut parts: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        let levels = self.path.iter().zip(&self.containers);
+        let mut parts: Vec<&str> = levels
+            .filter(|(_, container)| !container.starts_with("Enum:"))
+            .map(|(name, _)| name.as_str())
+            .collect();
         if self
             .containers
             .iter()
@@ -43,15 +48,34 @@ impl ParameterPath {
                 other => other,
             };
         }
+        if self.is_linear()
+            && let Some(last) = parts.last_mut()
+        {
+            *last = match *last {
+                "lora_a" => "lora_A.weight",
+                "lora_b" => "lora_B.weight",
+                other => other,
+            };
+        }
         parts.join(".")
     }
 
-    /// Whether the parameter at this place is a linear layer's weight, stored transposed.
+    /// Whether the parameter at this place is a matrix of a linear layer or of its adapter, stored
+    /// transposed.
     pub fn is_linear_weight(&self) -> bool {
+        let names = ["weight", "lora_a", "lora_b"];
+        self.is_linear()
+            && self
+                .path
+                .last()
+                .is_some_and(|last| names.contains(&last.as_str()))
+    }
+
+    fn is_linear(&self) -> bool {
+        let names = ["Struct:Dense", "Struct:Linear"];
         self.containers
             .iter()
-            .any(|container| container == "Struct:Linear")
-            && self.path.last().is_some_and(|last| last == "weight")
+            .any(|container| names.contains(&container.as_str()))
     }
 }
 

@@ -11,7 +11,7 @@ use visrl_core::{ImageSource, Prompt};
 use crate::chat::ChatTemplate;
 use crate::processor::{Processor, Qwen2VlProcessor};
 use crate::{
-    Error, ModelInput, ProcessedImage, Qwen2Vl, Qwen2VlConfig, SafetensorsDir, SaveDtype,
+    Error, ModelInput, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir, SaveDtype,
     Tokenizer, VisionLanguageModel, WeightSource, save_weights, write_dir_atomically,
 };
 
@@ -26,17 +26,30 @@ pub struct Pretrained<M> {
     pub files: CheckpointFiles,
 }
 
-impl Pretrained<Qwen2Vl> {
+impl Pretrained<QwenVl> {
     /// Loads a folder in Hugging Face layout.
     ///
     /// # Errors
     /// A typed error that names the file and the field, tensor or token.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(dir, device, ParamDtype::F32)
+    }
+
+    /// As [`load`](Self::load), with parameters of a number format, whatever that of the files.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(
+        dir: impl AsRef<Path>,
+        device: &Device,
+        dtype: ParamDtype,
+    ) -> Result<Self, Error> {
         let dir = dir.as_ref();
         // The small files first: they tell more clearly what is wrong with a folder.
-        let config = Qwen2VlConfig::from_dir(dir)?;
+        let config = QwenVlConfig::from_dir(dir)?;
         let encoder = PromptEncoder::from_dir(dir)?;
-        let model = Qwen2Vl::new(config, &mut SafetensorsDir::open(dir)?, device)?;
+        let source = &mut SafetensorsDir::open(dir)?;
+        let model = QwenVl::with_dtype(config, source, device, dtype)?;
         Ok(Self {
             model,
             encoder: Arc::new(encoder),
@@ -55,9 +68,9 @@ impl Pretrained<Qwen2Vl> {
         device: &Device,
     ) -> Result<Self, Error> {
         let dir = dir.as_ref();
-        let config = Qwen2VlConfig::from_dir(dir)?;
+        let config = QwenVlConfig::from_dir(dir)?;
         let encoder = PromptEncoder::from_dir(dir)?;
-        let model = Qwen2Vl::new(config, source, device)?;
+        let model = QwenVl::new(config, source, device)?;
         Ok(Self {
             model,
             encoder: Arc::new(encoder),

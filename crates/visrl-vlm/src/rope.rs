@@ -1,6 +1,6 @@
 //! Rotary position embeddings with several axes.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 /// Cosines and sines for a batch of tokens, `[tokens, 1, head_dim]` each.
 #[derive(Clone, Debug)]
@@ -10,8 +10,10 @@ pub(crate) struct Rotary {
 }
 
 impl Rotary {
-    /// From the angles of the first half of each head; the second half turns by the same.
-    fn new(angles: &[f32], half: usize, device: &Device) -> Self {
+    /// From the angles of the first half of each head; the second half turns by the same. The
+    /// tables are of the device and float type of `like`.
+    fn new(angles: &[f32], half: usize, like: &Tensor<2>) -> Self {
+        let (device, dtype) = (like.device(), like.dtype());
         let tokens = angles.len() / half.max(1);
         let table = |f: fn(f32) -> f32| {
             let mut values = Vec::with_capacity(angles.len() * 2);
@@ -19,7 +21,8 @@ impl Rotary {
                 values.extend(row.iter().map(|&angle| f(angle)));
                 values.extend_from_within(values.len() - half..);
             }
-            Tensor::from_data(TensorData::new(values, [tokens, 1, half * 2]), device)
+            let data = TensorData::new(values, [tokens, 1, half * 2]);
+            Tensor::<3>::from_data(data, &device).cast(dtype)
         };
         Self {
             cos: table(f32::cos),
@@ -33,7 +36,7 @@ impl Rotary {
         positions: &[[u32; 3]],
         sections: [usize; 3],
         theta: f64,
-        device: &Device,
+        like: &Tensor<2>,
     ) -> Self {
         let half: usize = sections.iter().sum();
         let axes: Vec<usize> = (0..3)
@@ -49,11 +52,11 @@ impl Rotary {
                     .map(move |(f, &axis)| f * p[axis] as f32)
             })
             .collect();
-        Self::new(&angles, half, device)
+        Self::new(&angles, half, like)
     }
 
     /// Two-dimensional positions (row, column): half of the frequencies turn with each.
-    pub(crate) fn plane(positions: &[[u32; 2]], head_dim: usize, device: &Device) -> Self {
+    pub(crate) fn plane(positions: &[[u32; 2]], head_dim: usize, like: &Tensor<2>) -> Self {
         let quarter = head_dim / 4;
         let inverse = inverse_frequencies(quarter, 10_000.0);
         let angles: Vec<f32> = positions
@@ -64,7 +67,7 @@ impl Rotary {
                     .flatten()
             })
             .collect();
-        Self::new(&angles, quarter * 2, device)
+        Self::new(&angles, quarter * 2, like)
     }
 
     /// Turns the heads of `x` `[tokens, heads * head_dim]`.

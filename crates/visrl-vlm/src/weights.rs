@@ -73,6 +73,16 @@ impl SafetensorsDir {
         } else {
             paths.push(dir.join("model.safetensors"));
         }
+        Self::map_all(dir, paths)
+    }
+
+    /// Maps these files of a folder.
+    pub(crate) fn open_files(dir: &Path, names: &[&str]) -> Result<Self, Error> {
+        let paths = names.iter().map(|name| dir.join(name)).collect();
+        Self::map_all(dir.to_owned(), paths)
+    }
+
+    fn map_all(dir: PathBuf, paths: Vec<PathBuf>) -> Result<Self, Error> {
         let mut source = Self {
             dir,
             files: Vec::new(),

@@ -14,7 +14,7 @@ use visrl_train::{
     LearnerConfig, MetricSink, Progress, Schedule, Seconds, StepMetrics, SupervisedLoss,
     TokenGroup,
 };
-use visrl_vlm::{FeatureStore, ModelInput, Pretrained, SaveDtype, VisionLanguageModel};
+use visrl_vlm::{FeatureStore, ModelInput, Pretrained, SaveDtype, Trainable, VisionLanguageModel};
 
 use crate::{Accuracy, Recipe, Summary};
 
@@ -66,7 +66,7 @@ impl Default for FineTune {
             },
             loss: GrpoLoss::default(),
             learner: LearnerConfig {
-                train_vision: false,
+                trainable: Trainable::language_model(),
                 ..LearnerConfig::default()
             },
             choices: ChoiceRule::All,
@@ -278,10 +278,10 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
                 source,
             })?;
         visrl_vlm::write_file_atomically(&path, &config)?;
-        let capacity = if settings.learner.train_vision {
-            0
-        } else {
-            FEATURES
+        let trainable = &settings.learner.trainable;
+        let capacity = match trainable.vision_tower || trainable.merger {
+            true => 0,
+            false => FEATURES,
         };
         let features = Arc::new(FeatureStore::new(capacity));
         let engine = NativeEngine::new(

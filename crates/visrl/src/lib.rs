@@ -8,10 +8,10 @@
 //!
 //! ```no_run
 //! use visrl::data::{FashionMnist, few_shot};
-//! use visrl::vlm::{Pretrained, Qwen2Vl};
+//! use visrl::vlm::{Pretrained, QwenVl};
 //! use visrl::{FineTune, Recipe, parse_device};
 //!
-//! let base = Pretrained::<Qwen2Vl>::load("assets/base", &parse_device("flex")?)?;
+//! let base = Pretrained::<QwenVl>::load("assets/base", &parse_device("flex")?)?;
 //! let data = FashionMnist::open("assets/fashion-mnist")?;
 //! let train = few_shot(&data, 4, 100)?;
 //! let recipe = Recipe::no_thinking_rl();

@@ -1,4 +1,4 @@
-//! Qwen2-VL (arXiv 2409.12191).
+//! Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923): one decoder, two vision towers.
 
 mod config;
 mod positions;
@@ -9,38 +9,38 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
 use crate::build::Builder;
 use crate::{
-    Error, ModelInfo, Output, Positions, ProcessedImage, SafetensorsDir, Segment, TokenBatch,
-    VisionLanguageModel, WeightSource,
+    Dense, Error, ModelInfo, Output, ParamDtype, Part, Positions, ProcessedImage, SafetensorsDir,
+    Segment, TokenBatch, VisionLanguageModel, WeightSource,
 };
 
-pub use config::{Qwen2VlConfig, TextConfig, VisionConfig};
+pub use config::{QwenVlConfig, QwenVlKind, TextConfig, VisionConfig, Windows};
 use text::TextModel;
 use vision::VisionTower;
 
-/// The Qwen2-VL model. Its fields carry Hugging Face's names.
+/// A Qwen2-VL or Qwen2.5-VL model, as its `config.json` says. Its fields carry Hugging Face's
+/// names.
 #[derive(Module, Debug)]
-pub struct Qwen2Vl {
+pub struct QwenVl {
     visual: VisionTower,
     model: TextModel,
-    lm_head: Option<Linear>,
+    lm_head: Option<Dense>,
     #[module(skip)]
-    config: Arc<Qwen2VlConfig>,
+    config: Arc<QwenVlConfig>,
     #[module(skip)]
     info: Arc<ModelInfo>,
 }
 
-impl Qwen2Vl {
+impl QwenVl {
     /// Loads the weights and the shape from a folder in Hugging Face layout.
     ///
     /// # Errors
     /// A typed error that names the file and the field or tensor.
     pub fn from_dir(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let config = Qwen2VlConfig::from_dir(&dir)?;
+        let config = QwenVlConfig::from_dir(&dir)?;
         Self::new(config, &mut SafetensorsDir::open(&dir)?, device)
     }
 
@@ -49,17 +49,34 @@ impl Qwen2Vl {
     /// # Errors
     /// What the source says of a missing or unfit tensor.
     pub fn new(
-        config: Qwen2VlConfig,
+        config: QwenVlConfig,
         source: &mut dyn WeightSource,
         device: &Device,
     ) -> Result<Self, Error> {
-        let mut build = Builder { source, device };
+        Self::with_dtype(config, source, device, ParamDtype::F32)
+    }
+
+    /// As [`new`](Self::new), with parameters of a number format.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_dtype(
+        config: QwenVlConfig,
+        source: &mut dyn WeightSource,
+        device: &Device,
+        dtype: ParamDtype,
+    ) -> Result<Self, Error> {
+        let mut build = Builder {
+            source,
+            device,
+            dtype,
+        };
         let visual = VisionTower::new(&mut build, &config)?;
         let model = TextModel::new(&mut build, &config.text)?;
         let (hidden, vocab) = (config.text.hidden_size, config.text.vocab_size);
         let lm_head = match config.text.tie_word_embeddings {
             true => None,
-            false => Some(build.linear("lm_head", [hidden, vocab], false, None)?),
+            false => Some(build.dense("lm_head", [hidden, vocab], false, None)?),
         };
         let info = ModelInfo {
             hidden_size: hidden,
@@ -79,7 +96,7 @@ impl Qwen2Vl {
     }
 
     /// The model's shape.
-    pub fn config(&self) -> &Qwen2VlConfig {
+    pub fn config(&self) -> &QwenVlConfig {
         &self.config
     }
 
@@ -112,7 +129,7 @@ impl Qwen2Vl {
     }
 }
 
-impl VisionLanguageModel for Qwen2Vl {
+impl VisionLanguageModel for QwenVl {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -162,8 +179,11 @@ impl VisionLanguageModel for Qwen2Vl {
         }
     }
 
-    fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> (String, Tensor<1>) {
-        match &self.lm_head {
+    fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> Option<(String, Tensor<1>)> {
+        if !self.head_param().val().is_require_grad() {
+            return None;
+        }
+        Some(match &self.lm_head {
             Some(_) => {
                 let gradient = hidden.transpose().matmul(d_logits);
                 ("lm_head.weight".into(), gradient.reshape([-1]))
@@ -172,12 +192,23 @@ impl VisionLanguageModel for Qwen2Vl {
                 let gradient = d_logits.transpose().matmul(hidden);
                 ("model.embed_tokens.weight".into(), gradient.reshape([-1]))
             }
+        })
+    }
+
+    fn part_of(&self, name: &str) -> Part {
+        if name.starts_with("visual.merger.") {
+            Part::Merger
+        } else if name.starts_with("visual.") {
+            Part::VisionTower
+        } else {
+            Part::LanguageModel
         }
     }
 
-    fn train_vision(mut self, on: bool) -> Self {
-        self.visual = self.visual.set_require_grad(on);
-        self
+    fn each_linear(&mut self, visit: &mut dyn FnMut(&str, &mut Dense)) {
+        let visit = &mut |name: String, dense: &mut Dense| visit(&name, dense);
+        self.visual.each_dense(visit);
+        self.model.each_dense(visit);
     }
 
     fn file_shape(&self, name: &str) -> Option<Vec<usize>> {
@@ -186,7 +217,7 @@ impl VisionLanguageModel for Qwen2Vl {
     }
 }
 
-impl Qwen2Vl {
+impl QwenVl {
     /// The device that the weights live on.
     pub fn device(&self) -> Device {
         self.head_param().val().device()

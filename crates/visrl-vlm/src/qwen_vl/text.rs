@@ -1,5 +1,5 @@
 use burn::module::Module;
-use burn::nn::{Embedding, Linear, RmsNorm};
+use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 
@@ -8,7 +8,7 @@ use crate::attention::{Heads, attend};
 use crate::build::Builder;
 use crate::model::int_tensor;
 use crate::rope::Rotary;
-use crate::{Error, Output, Segment};
+use crate::{Dense, Error, Output, Segment};
 
 #[derive(Module, Debug)]
 pub(super) struct TextModel {
@@ -27,17 +27,17 @@ struct DecoderLayer {
 
 #[derive(Module, Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
+    q_proj: Dense,
+    k_proj: Dense,
+    v_proj: Dense,
+    o_proj: Dense,
 }
 
 #[derive(Module, Debug)]
 struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
+    gate_proj: Dense,
+    up_proj: Dense,
+    down_proj: Dense,
 }
 
 impl TextModel {
@@ -53,6 +53,23 @@ impl TextModel {
             layers,
             norm,
         })
+    }
+
+    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut Dense)) {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
+            for (part, dense) in [
+                ("self_attn.q_proj", &mut attention.q_proj),
+                ("self_attn.k_proj", &mut attention.k_proj),
+                ("self_attn.v_proj", &mut attention.v_proj),
+                ("self_attn.o_proj", &mut attention.o_proj),
+                ("mlp.gate_proj", &mut mlp.gate_proj),
+                ("mlp.up_proj", &mut mlp.up_proj),
+                ("mlp.down_proj", &mut mlp.down_proj),
+            ] {
+                visit(format!("model.layers.{index}.{part}"), dense);
+            }
+        }
     }
 
     pub(super) fn embed(
@@ -76,7 +93,7 @@ impl TextModel {
                 "{images} image tokens for image features of shape {shape:?}"
             )));
         }
-        let Some(features) = features else {
+        let Some(features) = features.map(|features| features.clone().cast(table.dtype())) else {
             let index = int_tensor(ids.iter().map(|&id| i64::from(id)).collect(), &device);
             return Ok(table.select(0, index));
         };
@@ -98,10 +115,10 @@ impl TextModel {
         });
         let order = int_tensor(order.collect(), &device);
         if text.is_empty() {
-            return Ok(features.clone());
+            return Ok(features);
         }
         let text = table.select(0, int_tensor(text, &device));
-        Ok(Tensor::cat(vec![text, features.clone()], 0).select(0, order))
+        Ok(Tensor::cat(vec![text, features], 0).select(0, order))
     }
 
     pub(super) fn forward(
@@ -112,8 +129,7 @@ impl TextModel {
         output: Output,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let device = hidden.device();
-        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta, &device);
+        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta, &hidden);
         let heads = Heads {
             query: config.heads,
             kv: config.kv_heads,
@@ -134,18 +150,18 @@ impl DecoderLayer {
         let query = config.heads * config.head_dim;
         let kv = config.kv_heads * config.head_dim;
         let eps = config.rms_norm_eps;
-        let mut linear =
-            |part: &str, shape, bias| build.linear(&format!("{name}.{part}"), shape, bias, None);
+        let mut dense =
+            |part: &str, shape, bias| build.dense(&format!("{name}.{part}"), shape, bias, None);
         let self_attn = Attention {
-            q_proj: linear("self_attn.q_proj", [hidden, query], true)?,
-            k_proj: linear("self_attn.k_proj", [hidden, kv], true)?,
-            v_proj: linear("self_attn.v_proj", [hidden, kv], true)?,
-            o_proj: linear("self_attn.o_proj", [query, hidden], false)?,
+            q_proj: dense("self_attn.q_proj", [hidden, query], true)?,
+            k_proj: dense("self_attn.k_proj", [hidden, kv], true)?,
+            v_proj: dense("self_attn.v_proj", [hidden, kv], true)?,
+            o_proj: dense("self_attn.o_proj", [query, hidden], false)?,
         };
         let mlp = Mlp {
-            gate_proj: linear("mlp.gate_proj", [hidden, mlp], false)?,
-            up_proj: linear("mlp.up_proj", [hidden, mlp], false)?,
-            down_proj: linear("mlp.down_proj", [mlp, hidden], false)?,
+            gate_proj: dense("mlp.gate_proj", [hidden, mlp], false)?,
+            up_proj: dense("mlp.up_proj", [hidden, mlp], false)?,
+            down_proj: dense("mlp.down_proj", [mlp, hidden], false)?,
         };
         Ok(Self {
             input_layernorm: build.rms_norm(&format!("{name}.input_layernorm"), hidden, eps)?,

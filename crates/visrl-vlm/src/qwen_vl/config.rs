@@ -5,12 +5,33 @@ use serde_json::Value;
 use crate::Error;
 use crate::config::{Fields, eos_token_ids, read_json};
 
-/// The shape of a Qwen2-VL model, read from Hugging Face's `config.json`.
+/// The models of the family that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QwenVlKind {
+    /// Qwen2-VL (arXiv 2409.12191), `model_type` `qwen2_vl`.
+    Qwen2,
+    /// Qwen2.5-VL (arXiv 2502.13923), `model_type` `qwen2_5_vl`.
+    Qwen2_5,
+}
+
+impl QwenVlKind {
+    fn of(model_type: &str) -> Option<Self> {
+        match model_type {
+            "qwen2_vl" => Some(Self::Qwen2),
+            "qwen2_5_vl" => Some(Self::Qwen2_5),
+            _ => None,
+        }
+    }
+}
+
+/// The shape of a Qwen2-VL or Qwen2.5-VL model, read from Hugging Face's `config.json`.
 ///
 /// Both layouts are read: the flat one of the hub and the nested one (`text_config`,
 /// `rope_parameters`) that transformers 5 writes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Qwen2VlConfig {
+pub struct QwenVlConfig {
+    /// Which of the family it is.
+    pub kind: QwenVlKind,
     /// The language model.
     pub text: TextConfig,
     /// The vision tower.
@@ -71,6 +92,17 @@ pub struct VisionConfig {
     pub temporal_patch_size: usize,
     /// Patches merged into one visual token, along each side.
     pub merge_size: usize,
+    /// The windows that most blocks attend within, where the tower has them.
+    pub windows: Option<Windows>,
+}
+
+/// Windowed attention of Qwen2.5-VL's vision tower.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Windows {
+    /// Side of a window in visual tokens (merged patches).
+    pub side: usize,
+    /// The blocks that attend to the whole image.
+    pub full_blocks: Vec<usize>,
 }
 
 impl VisionConfig {
@@ -84,7 +116,7 @@ const MAX_WIDTH: usize = 1 << 17;
 const MAX_VOCAB: usize = 1 << 22;
 const MAX_LAYERS: usize = 1024;
 
-impl Qwen2VlConfig {
+impl QwenVlConfig {
     /// Reads `config.json` and the end tokens of `generation_config.json` in a folder.
     ///
     /// # Errors
@@ -97,10 +129,10 @@ impl Qwen2VlConfig {
         let raw = read_json(&path)?;
         let root = Fields::new(&path, "", &raw);
         let model_type: String = root.required("model_type")?;
-        if model_type != "qwen2_vl" {
-            let message = format!("is `{model_type}`, but only `qwen2_vl` is supported");
-            return Err(root.error("model_type", message));
-        }
+        let kind = QwenVlKind::of(&model_type).ok_or_else(|| {
+            let message = format!("is `{model_type}`, expected `qwen2_vl` or `qwen2_5_vl`");
+            root.error("model_type", message)
+        })?;
         let nested = raw.get("text_config").filter(|value| value.is_object());
         let text_fields = match nested {
             Some(value) => Fields::new(&path, "text_config", value),
@@ -111,7 +143,8 @@ impl Qwen2VlConfig {
             .get("vision_config")
             .filter(|value| value.is_object())
             .ok_or_else(|| root.error("vision_config", "is missing"))?;
-        let vision = Self::vision(&Fields::new(&path, "vision_config", vision_value), &text)?;
+        let vision = Fields::new(&path, "vision_config", vision_value);
+        let vision = Self::vision(kind, &vision, &text)?;
         let mut eos = eos_token_ids(dir, &root)?;
         if eos.is_empty() {
             eos = eos_token_ids(dir, &text_fields)?;
@@ -130,6 +163,7 @@ impl Qwen2VlConfig {
             return Err(root.error("eos_token_id", message));
         }
         Ok(Self {
+            kind,
             text,
             vision,
             image_token_id,
@@ -229,43 +263,79 @@ impl Qwen2VlConfig {
         })
     }
 
-    fn vision(fields: &Fields<'_>, text: &TextConfig) -> Result<VisionConfig, Error> {
-        let embed_dim = fields.size("embed_dim", MAX_WIDTH)?;
+    fn vision(
+        kind: QwenVlKind,
+        fields: &Fields<'_>,
+        text: &TextConfig,
+    ) -> Result<VisionConfig, Error> {
+        // The two name the same things differently.
+        let (width, out, act) = match kind {
+            QwenVlKind::Qwen2 => ("embed_dim", "hidden_size", "quick_gelu"),
+            QwenVlKind::Qwen2_5 => ("hidden_size", "out_hidden_size", "silu"),
+        };
+        let embed_dim = fields.size(width, MAX_WIDTH)?;
         let heads = fields.size("num_heads", embed_dim)?;
         if embed_dim % heads != 0 || (embed_dim / heads) % 4 != 0 {
-            let message = format!("is {heads}; embed_dim {embed_dim} over it must divide by 4");
+            let message = format!("is {heads}; {width} {embed_dim} over it must divide by 4");
             return Err(fields.error("num_heads", message));
         }
-        let out = fields.size_or("hidden_size", MAX_WIDTH, text.hidden_size)?;
-        if out != text.hidden_size {
-            let message = format!("is {out}, but the language model has {}", text.hidden_size);
-            return Err(fields.error("hidden_size", message));
+        let found = fields.size_or(out, MAX_WIDTH, text.hidden_size)?;
+        if found != text.hidden_size {
+            let message = format!(
+                "is {found}, but the language model has {}",
+                text.hidden_size
+            );
+            return Err(fields.error(out, message));
         }
-        let act = fields
-            .optional::<String>("hidden_act")?
-            .unwrap_or_else(|| "quick_gelu".into());
-        if act != "quick_gelu" {
-            return Err(fields.error("hidden_act", format!("is `{act}`, expected `quick_gelu`")));
+        let found = fields.optional::<String>("hidden_act")?;
+        if let Some(found) = found.filter(|found| found != act) {
+            return Err(fields.error("hidden_act", format!("is `{found}`, expected `{act}`")));
         }
-        let ratio: f64 = fields.optional("mlp_ratio")?.unwrap_or(4.0);
-        let intermediate = embed_dim as f64 * ratio;
-        if !(intermediate >= 1.0 && intermediate <= (MAX_WIDTH * 8) as f64) {
-            return Err(fields.error("mlp_ratio", format!("is {ratio}, expected about 4")));
-        }
+        let intermediate_size = match kind {
+            QwenVlKind::Qwen2 => {
+                let ratio: f64 = fields.optional("mlp_ratio")?.unwrap_or(4.0);
+                let size = embed_dim as f64 * ratio;
+                if !(size >= 1.0 && size <= (MAX_WIDTH * 8) as f64) {
+                    return Err(fields.error("mlp_ratio", format!("is {ratio}, expected about 4")));
+                }
+                size as usize
+            }
+            QwenVlKind::Qwen2_5 => fields.size("intermediate_size", MAX_WIDTH * 8)?,
+        };
         let channels = if fields.optional::<usize>("in_chans")?.is_some() {
             fields.size("in_chans", 16)?
         } else {
             fields.size_or("in_channels", 16, 3)?
         };
+        let depth = fields.size("depth", MAX_LAYERS)?;
+        let patch_size = fields.size_or("patch_size", 1024, 14)?;
+        let merge_size = fields.size_or("spatial_merge_size", 64, 2)?;
+        let windows = match kind {
+            QwenVlKind::Qwen2 => None,
+            QwenVlKind::Qwen2_5 => {
+                let pixels = fields.size_or("window_size", MAX_WIDTH, 112)?;
+                let side = pixels / merge_size / patch_size;
+                if side == 0 {
+                    let token = merge_size * patch_size;
+                    let message = format!("is {pixels}, less than a visual token's {token} pixels");
+                    return Err(fields.error("window_size", message));
+                }
+                let full_blocks: Vec<usize> = fields
+                    .optional("fullatt_block_indexes")?
+                    .unwrap_or_else(|| vec![7, 15, 23, 31]);
+                Some(Windows { side, full_blocks })
+            }
+        };
         Ok(VisionConfig {
-            depth: fields.size("depth", MAX_LAYERS)?,
+            depth,
             embed_dim,
             heads,
-            intermediate_size: intermediate as usize,
+            intermediate_size,
             channels,
-            patch_size: fields.size_or("patch_size", 1024, 14)?,
+            patch_size,
             temporal_patch_size: fields.size_or("temporal_patch_size", 64, 2)?,
-            merge_size: fields.size_or("spatial_merge_size", 64, 2)?,
+            merge_size,
+            windows,
         })
     }
 }
