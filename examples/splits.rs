@@ -21,8 +21,8 @@ use clap::{Parser, ValueEnum};
 use serde_json::json;
 use visrl::core::ImageSource;
 use visrl::data::{
-    Classes, CoopSet, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
-    JsonLinesConfig, MemoryDataset, Record, Split, base_new,
+    Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
+    JsonLinesConfig, MemoryDataset, ParquetConfig, Record, SatConfig, Split, base_new,
 };
 
 #[derive(Parser, Debug)]
@@ -67,6 +67,12 @@ enum Source {
     Folder,
     /// A file of JSON lines.
     JsonLines,
+    /// A parquet file, or a folder of them.
+    Parquet,
+    /// CV-Bench's parquet files.
+    CvBench,
+    /// A JSON file of SAT.
+    Sat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -123,6 +129,9 @@ fn open(cli: &Cli) -> Result<Box<dyn Dataset>, Box<dyn Error>> {
         }
         Source::Folder => Box::new(ImageFolderConfig::default().open(&cli.path)?),
         Source::JsonLines => Box::new(JsonLinesConfig::default().open(&cli.path)?),
+        Source::Parquet => Box::new(ParquetConfig::default().open(&cli.path)?),
+        Source::CvBench => Box::new(CvBenchConfig::default().open(&cli.path)?),
+        Source::Sat => Box::new(SatConfig::default().open(&cli.path)?),
     })
 }
 
@@ -153,7 +162,7 @@ fn report(data: &dyn Dataset, rows: usize, out: &mut impl Write) -> Result<(), B
     }
     write!(out, "\n{:>5}  {:<32}", "label", "class")?;
     for (split, _) in &counts {
-        write!(out, "{split:>8}")?;
+        write!(out, "{:>8}", split.as_str())?;
     }
     writeln!(out)?;
     for (label, class) in classes.iter().enumerate() {

@@ -19,6 +19,54 @@
 //! println!("{:.1} %", 100.0 * summary.after.greedy);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # A run as a file
+//!
+//! Recipes, reward sets, templates and settings are values of serde: what is asked, what is paid
+//! for and every number of a run can be a file. What a file leaves out takes the defaults; what it
+//! misspells is an error.
+//!
+//! ```
+//! use visrl::{FineTune, Recipe};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Run {
+//!     recipe: Recipe,
+//!     settings: FineTune,
+//! }
+//!
+//! let run: Run = toml::from_str(r#"
+//!     [recipe]
+//!     name = "brief_thoughts"
+//!     tagged = true
+//!
+//!     [recipe.template]
+//!     closed = """
+//!     {question} One of: {choices}.
+//!     Think briefly in <think> </think>, then answer in <answer> </answer>."""
+//!     open = "{question} Think in <think> </think>, then answer in <answer> </answer>."
+//!
+//!     [[recipe.rewards]]
+//!     rule = { type = "strict_tag_accuracy", matcher = { underscore = "ignore_case" } }
+//!
+//!     [[recipe.rewards]]
+//!     weight = 0.5
+//!     rule = { type = "think_answer_format", tags = "once" }
+//!
+//!     [settings]
+//!     seed = 7
+//!     num_generations = 8
+//!     choices = { kind = "all" }
+//! "#)?;
+//!
+//! assert_eq!(run.recipe.rewards.range(), (0.0, 1.5));
+//! assert_eq!(run.recipe.rewards.names().last(), Some("think_answer_format"));
+//! assert_eq!((run.settings.seed, run.settings.steps), (7, FineTune::default().steps));
+//!
+//! let misspelt = "[settings]\nsteps = 10\nnum_generation = 8";
+//! assert!(toml::from_str::<Run>(misspelt).is_err());
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod device;
