@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use image::{ImageFormat, Rgb, RgbImage};
 use visrl::core::ImageSource;
 use visrl::vlm::processor::{
@@ -36,20 +36,41 @@ fn encoded(format: ImageFormat) -> ImageSource {
     }
 }
 
+/// The generated picture as PNG and JPEG, or the files of the folder `VISRL_BENCH_IMAGES`, to compare
+/// with what other programs make of them.
+fn sources() -> Vec<(String, ImageSource)> {
+    let Some(folder) = std::env::var_os("VISRL_BENCH_IMAGES") else {
+        let formats = [("png", ImageFormat::Png), ("jpeg", ImageFormat::Jpeg)];
+        return formats
+            .map(|(name, format)| (name.to_owned(), encoded(format)))
+            .into();
+    };
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let source = |path: std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(path).unwrap().into();
+        (name.clone(), ImageSource::Encoded { name, bytes })
+    };
+    paths.into_iter().map(source).collect()
+}
+
 fn images(c: &mut Criterion) {
-    let mut group = c.benchmark_group("images_640x480");
-    group.throughput(Throughput::Elements(u64::from(SIZE.0 * SIZE.1)));
+    let mut group = c.benchmark_group("images");
     let limits = Limits::default();
-    for (name, format) in [
-        ("decode_png", ImageFormat::Png),
-        ("decode_jpeg", ImageFormat::Jpeg),
-    ] {
-        let source = encoded(format);
-        group.bench_function(name, |b| {
-            b.iter(|| Raster::open(black_box(&source), &limits).unwrap());
+    let sources = sources();
+    for (name, source) in &sources {
+        group.bench_function(format!("decode_{name}"), |b| {
+            b.iter(|| Raster::open(black_box(source), &limits).unwrap());
         });
     }
-    let raster = Raster::open(&encoded(ImageFormat::Png), &limits).unwrap();
+    let Some((_, source)) = sources.last() else {
+        return;
+    };
+    let raster = Raster::open(source, &limits).unwrap();
     let small = raster.resize(384, 384, Resample::Lanczos);
     group.bench_function("lanczos_384", |b| {
         b.iter(|| black_box(&raster).resize(384, 384, Resample::Lanczos));
@@ -66,9 +87,8 @@ fn images(c: &mut Criterion) {
             ..Qwen2VlProcessorConfig::default()
         };
         let processor = Qwen2VlProcessor::new(config).unwrap();
-        let source = encoded(ImageFormat::Jpeg);
         group.bench_function(name, |b| {
-            b.iter(|| processor.process(black_box(&source)).unwrap());
+            b.iter(|| processor.process(black_box(source)).unwrap());
         });
     }
     group.finish();

@@ -144,7 +144,7 @@ fn small_files(cli: &Cli, new: &Path) -> Result<(), visrl::vlm::Error> {
         move |source| visrl::vlm::Error::Io { path, source }
     };
     let from = cli.like.as_ref().or(cli.tokenizer.as_ref());
-    for dir in from {
+    if let Some(dir) = from {
         for entry in fs::read_dir(dir).map_err(failed(dir))? {
             let path = entry.map_err(failed(dir))?.path();
             let name = path.file_name().unwrap_or_default();

@@ -38,7 +38,7 @@ const JSON_FILE: &str = "chat_template.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_BYTES: u64 = 16 << 20;
 /// Instructions of the template engine: a long conversation takes some thousands.
-const MAX_STEPS: u64 = 10_000_000;
+const MAX_STEPS: u64 = 1_000_000;
 
 /// A chat template, rendered with the settings of transformers (`trim_blocks`, `lstrip_blocks`,
 /// `raise_exception`, Python's string methods).

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::decode::Limits;
+use super::patches::{Tables, value_tables};
 use super::raster::AlphaMode;
 use super::resample::Resample;
 use crate::config::Fields;
@@ -243,6 +244,11 @@ impl Qwen2VlProcessorConfig {
             let message = format!("is {:?}, expected positive numbers", self.image_std);
             return Err(("image_std", message));
         }
+        let tables = self.value_tables();
+        if !tables.as_flattened().iter().all(|value| value.is_finite()) {
+            let message = "together with image_mean and image_std gives values beyond 32 bits";
+            return Err(("rescale_factor", message.into()));
+        }
         let side = match self.pipeline {
             ImagePipeline::Plain => return Ok(()),
             ImagePipeline::Paper { size } | ImagePipeline::PaperEvaluation { size } => size,
@@ -254,6 +260,15 @@ impl Qwen2VlProcessorConfig {
             ));
         }
         Ok(())
+    }
+
+    /// The normalized value of every 8-bit sample, by channel.
+    pub(super) fn value_tables(&self) -> Tables {
+        let scale = self.do_rescale.then_some(self.rescale_factor);
+        let norm = self
+            .do_normalize
+            .then_some((self.image_mean, self.image_std));
+        value_tables(scale, norm)
     }
 
     /// Writes `preprocessor_config.json`, which transformers reads as well; what it does not know

@@ -151,6 +151,7 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
     };
     limits.check_pixels(name, side(16), side(20))?;
     let (depth, color) = (header[24], header[25]);
+    check_palette(name, bytes)?;
 
     let mut budget = image::Limits::no_limits();
     budget.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 24));
@@ -228,6 +229,21 @@ fn decode_png(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error
     raster.picked = color == 3 || (color == 0 && depth == 1);
     raster.transparent = transparent;
     Ok(raster)
+}
+
+/// Refuses a palette that is no list of colours, which the decoder takes for granted.
+fn check_palette(name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let mut rest = &bytes[8..];
+    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+        let [a, b, c, d, kind @ ..] = *head;
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        if kind == *b"PLTE" && (len == 0 || len > 3 * 256 || len % 3 != 0) {
+            return Err(error(name, format!("has a palette of {len} bytes")));
+        }
+        // The content and its check value.
+        rest = tail.get(len.saturating_add(4)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn high_bytes(data: &[u8]) -> Vec<u8> {

@@ -29,12 +29,7 @@ impl Qwen2VlProcessor {
         config
             .check()
             .map_err(|(field, message)| Error::Input(format!("processor: `{field}` {message}")))?;
-        let tables = patches::value_tables(
-            config.do_rescale.then_some(config.rescale_factor),
-            config
-                .do_normalize
-                .then_some((config.image_mean, config.image_std)),
-        );
+        let tables = config.value_tables();
         Ok(Self {
             config,
             tables: Box::new(tables),

@@ -104,6 +104,8 @@ fn write_file(path: &Path, tensors: &[TensorToSave<'_>], dtype: SaveDtype) -> Re
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let written = safetensors::serialize_to_file(views, Some(metadata), path);
     if let Some(error) = failure.take() {
+        // Nothing is left of a file whose tensors could not all be read.
+        let _ = std::fs::remove_file(path);
         return Err(error);
     }
     written.map_err(|error| match error {

@@ -1,12 +1,12 @@
 //! From text to token ids and back: the byte-level BPE tokenizer of a checkpoint folder.
 
+mod check;
 mod train;
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::DecoderWrapper;
 
@@ -138,11 +138,7 @@ impl Tokenizer {
                 .map(|(_, bytes)| bytes)
         };
         let json = bytes(MAIN_FILE).map_or(&[][..], Vec::as_slice);
-        // The tokenizers crate takes it for granted that the decoder's JSON is well-formed.
-        serde_json::from_slice::<WellFormed>(json).map_err(|source| Error::Json {
-            path: path.clone(),
-            source,
-        })?;
+        check::check(json, &path)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| fail(format!("is not a tokenizer: {error}")))?;
         if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
@@ -284,12 +280,6 @@ impl Tokenizer {
         }
         Ok(())
     }
-}
-
-#[derive(Deserialize)]
-struct WellFormed {
-    #[serde(rename = "decoder")]
-    _decoder: Option<Value>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

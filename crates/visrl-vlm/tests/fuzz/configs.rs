@@ -10,7 +10,7 @@ use visrl_vlm::processor::{
 };
 use visrl_vlm::{Error, QwenVl, QwenVlConfig, WeightSource};
 
-use crate::{MIB, group, mutate};
+use crate::{MIB, folder, group, mutate};
 
 fn flat() -> Value {
     json!({
@@ -81,7 +81,7 @@ impl WeightSource for UpTo {
 
 #[test]
 fn model_configs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let config = dir.path().join("config.json");
     let generation = dir.path().join("generation_config.json");
     let shapes = [flat(), nested()];
@@ -118,7 +118,7 @@ fn model_configs() {
 
 #[test]
 fn processor_configs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let small = Qwen2VlProcessorConfig {
         max_pixels: 56 * 84,
         pipeline: ImagePipeline::Paper { size: 32 },

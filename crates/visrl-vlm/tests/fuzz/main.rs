@@ -62,3 +62,15 @@ fn group(name: &str, limit: usize, mut case: impl FnMut(&mut Rng) -> bool) {
         most >> 10
     );
 }
+
+/// A folder for a group's files; in memory where the system has such a place, for it is written
+/// thousands of times.
+fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    made.unwrap()
+}

@@ -7,7 +7,7 @@ use visrl_core::{Content, ImageSource, Message, Prompt, Role};
 use visrl_vlm::ChatTemplate;
 use visrl_vlm::chat::QWEN2_VL_CHAT_TEMPLATE;
 
-use crate::{MIB, group, mutate};
+use crate::{MIB, folder, group, mutate};
 
 /// What templates are made of.
 const PIECES: [&str; 25] = [
@@ -40,7 +40,7 @@ const PIECES: [&str; 25] = [
 
 #[test]
 fn chat_templates() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let jinja = dir.path().join("chat_template.jinja");
     let file = dir.path().join("chat_template.json");
     let mut messages = Prompt::user("p", ImageSource::path("x.png"), "Hi").messages;

@@ -7,7 +7,7 @@ use visrl_vlm::Tokenizer;
 use visrl_vlm::tokenizer::train_bpe;
 
 use crate::mutate::{self, Rng};
-use crate::{MIB, group};
+use crate::{MIB, folder, group};
 
 /// Parts of other kinds of tokenizers.
 const PARTS: [(&str, &str); 24] = [
@@ -127,7 +127,7 @@ fn bend(rng: &mut Rng, root: &mut Value) {
 
 #[test]
 fn tokenizer_files() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let text = train_bpe(["the cat and the hat"], 290).unwrap();
     Tokenizer::from_json(&text)
         .unwrap()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use visrl_vlm::{SafetensorsDir, WeightSource};
 
 use crate::mutate::{self, Rng};
-use crate::{MIB, group};
+use crate::{MIB, folder, group};
 
 const TENSORS: [(&str, &[usize]); 4] = [
     ("model.norm.weight", &[6]),
@@ -73,7 +73,7 @@ fn bend(rng: &mut Rng, header: &mut Value) {
 
 #[test]
 fn safetensors_files() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = dir.path().join("model.safetensors");
     let header = header();
     let data: Vec<u8> = (0..24 + 60 + 84 + 96).map(|i| (i * 7 % 64) as u8).collect();
@@ -145,7 +145,7 @@ fn safetensors_files() {
 
 #[test]
 fn shard_indices() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let shard = |name: &str| {
         let header = json!({ name: { "dtype": "F32", "shape": [2], "data_offsets": [0, 8] } });
         file(header.to_string().as_bytes(), &[0; 8])
