@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::nn::{Gelu, LayerNorm, Linear};
-use burn::tensor::activation::{sigmoid, softmax};
+use burn::nn::{self, LayerNorm, Linear};
 use burn::tensor::{Tensor, TensorData};
 
 use super::{Qwen2VlConfig, VisionConfig};
 use crate::build::Builder;
+use crate::kernels::{Gelu, Mask, layer_norm, masked_softmax};
 use crate::rope::Rotary;
 use crate::{Error, ProcessedImage};
 
@@ -47,7 +47,7 @@ struct Mlp {
 #[derive(Module, Debug)]
 struct Merger {
     ln_q: LayerNorm,
-    mlp: (Linear, Gelu, Linear),
+    mlp: (Linear, nn::Gelu, Linear),
 }
 
 impl VisionTower {
@@ -83,7 +83,7 @@ impl VisionTower {
             ln_q: build.layer_norm("visual.merger.ln_q", width, EPS)?,
             mlp: (
                 build.linear("visual.merger.mlp.0", [merged, merged], true, None)?,
-                Gelu::new(),
+                nn::Gelu::new(),
                 build.linear("visual.merger.mlp.2", [merged, out], true, None)?,
             ),
         };
@@ -171,12 +171,13 @@ impl Block {
         sizes: &[usize],
         heads: usize,
     ) -> Tensor<2> {
-        let normed = self.norm1.forward(hidden.clone());
+        let normed = layer_norm(&self.norm1, EPS, hidden.clone());
         let hidden = hidden + self.attn.forward(normed, rotary, sizes, heads);
-        let inner = self.mlp.fc1.forward(self.norm2.forward(hidden.clone()));
-        // Quick GELU: x * sigmoid(1.702 x).
-        let inner = inner.clone() * sigmoid(inner * 1.702);
-        hidden + self.mlp.fc2.forward(inner)
+        let inner = self
+            .mlp
+            .fc1
+            .forward(layer_norm(&self.norm2, EPS, hidden.clone()));
+        hidden + self.mlp.fc2.forward(Gelu::Quick.apply(inner))
     }
 }
 
@@ -199,7 +200,9 @@ impl Attention {
                 tensor.reshape([count, size, heads, dim]).swap_dims(1, 2)
             };
             let scores = cut(&queries).matmul(cut(&keys).swap_dims(2, 3));
-            let mixed = softmax(scores, 3).matmul(cut(&values)).swap_dims(1, 2);
+            let mixed = masked_softmax(scores, Mask::Full)
+                .matmul(cut(&values))
+                .swap_dims(1, 2);
             parts.push(mixed.reshape([count * size, width]));
             start += count * size;
         }
@@ -211,11 +214,9 @@ impl Merger {
     fn forward(&self, hidden: Tensor<2>, config: &VisionConfig) -> Tensor<2> {
         let [patches, width] = hidden.dims();
         let side = config.merge_size * config.merge_size;
-        let normed = self
-            .ln_q
-            .forward(hidden)
-            .reshape([patches / side, width * side]);
-        let (first, gelu, second) = &self.mlp;
-        second.forward(gelu.forward(first.forward(normed)))
+        let normed = layer_norm(&self.ln_q, EPS, hidden);
+        let normed = normed.reshape([patches / side, width * side]);
+        let (first, _, second) = &self.mlp;
+        second.forward(Gelu::Exact.apply(first.forward(normed)))
     }
 }
