@@ -37,7 +37,7 @@ pub mod chat;
 mod config;
 mod error;
 mod features;
-mod kernels;
+pub mod kernels;
 mod model;
 mod naming;
 mod prefill;

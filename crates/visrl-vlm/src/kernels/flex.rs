@@ -13,6 +13,8 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 
+use super::slices;
+
 /// A tensor in host memory.
 pub(crate) type Host = FloatTensor<Flex>;
 
@@ -108,6 +110,16 @@ impl<const N: usize, O: Fused<N>> Backward<Flex, N> for Step<O> {
     }
 }
 
+/// The tensor in host memory behind an untracked f32 tensor.
+pub(crate) fn plain<const D: usize>(tensor: &Tensor<D>) -> Option<Host> {
+    host(&tensor.clone().into_dispatch())
+}
+
+/// An untracked tensor of one in host memory.
+pub(crate) fn tensor<const D: usize>(tensor: Host) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(tensor)
+}
+
 /// A tensor of these numbers.
 pub(crate) fn from_vec(values: Vec<f32>, shape: Shape) -> Host {
     Host::from_data(TensorData::new(values, shape))
@@ -131,7 +143,7 @@ pub(crate) fn owned(tensor: Host) -> Host {
         false => {
             let shape = tensor.layout().shape().clone();
             let tensor = in_order(tensor);
-            let values = read(&tensor).to_vec();
+            let values = slices::copy(read(&tensor));
             from_vec(values, shape)
         }
     }

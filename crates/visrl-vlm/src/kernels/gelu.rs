@@ -12,7 +12,7 @@ use super::{
 
 /// The activations of vision towers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gelu {
+pub enum Gelu {
     /// `x sigmoid(1.702 x)`.
     Quick,
     /// `x (1 + erf(x / sqrt(2))) / 2`.
@@ -21,7 +21,7 @@ pub(crate) enum Gelu {
 
 impl Gelu {
     /// Applies the activation to each number.
-    pub(crate) fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         #[cfg(feature = "flex")]
         {
             match flex::run(&self, [x.into_dispatch()]) {

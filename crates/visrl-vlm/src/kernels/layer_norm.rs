@@ -12,7 +12,7 @@ use super::{
 /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` for each row of `x`; `epsilon` is that of
 /// `norm`, which does not tell it.
 #[cfg_attr(not(feature = "flex"), allow(unused_variables))]
-pub(crate) fn layer_norm(norm: &LayerNorm, epsilon: f64, x: Tensor<2>) -> Tensor<2> {
+pub fn layer_norm(norm: &LayerNorm, epsilon: f64, x: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if let Some(beta) = &norm.beta {
         let (gamma, beta) = (norm.gamma.val().into_dispatch(), beta.val().into_dispatch());

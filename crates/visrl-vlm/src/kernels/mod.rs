@@ -5,8 +5,10 @@
 //! every backend can run and which tests take as the reference, and, with the feature `flex`, a
 //! kernel over slices with its gradient, which runs where the tensors are f32 in host memory.
 
+mod adamw;
 mod gelu;
 mod layer_norm;
+mod log_softmax;
 mod rms_norm;
 mod rotary;
 mod silu;
@@ -21,9 +23,11 @@ mod slices;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
-pub(crate) use gelu::Gelu;
-pub(crate) use layer_norm::layer_norm;
-pub(crate) use rms_norm::rms_norm;
-pub(crate) use rotary::Turn;
-pub(crate) use silu::silu_mul;
-pub(crate) use softmax::{Mask, masked_softmax};
+pub use adamw::{AdamWStep, Moved, adamw, sum_of_squares};
+pub use gelu::Gelu;
+pub use layer_norm::layer_norm;
+pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
+pub use rms_norm::rms_norm;
+pub use rotary::Turn;
+pub use silu::silu_mul;
+pub use softmax::{Mask, masked_softmax};

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// `x / sqrt(mean(x^2) + epsilon) * gamma` for each row of `x`.
-pub(crate) fn rms_norm(norm: &RmsNorm, x: Tensor<2>) -> Tensor<2> {
+pub fn rms_norm(norm: &RmsNorm, x: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
     {
         let op = Rms(norm.epsilon as f32);

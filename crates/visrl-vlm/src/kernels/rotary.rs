@@ -15,7 +15,7 @@ use super::{
 /// The first half of a head's numbers are the first coordinates of its pairs, the second half are
 /// the second ones.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     table: Arc<Table>,
 }
 
@@ -30,7 +30,7 @@ struct Table {
 
 impl Turn {
     /// By these angles, `[tokens, half]`.
-    pub(crate) fn new(angles: &[f32], half: usize) -> Self {
+    pub fn new(angles: &[f32], half: usize) -> Self {
         let table = Table {
             cos: angles.iter().map(|angle| angle.cos()).collect(),
             sin: angles.iter().map(|angle| angle.sin()).collect(),
@@ -43,7 +43,7 @@ impl Turn {
     }
 
     /// Turns the heads of `x`, `[tokens, heads * 2 half]`.
-    pub(crate) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn apply(&self, x: Tensor<2>) -> Tensor<2> {
         #[cfg(feature = "flex")]
         {
             let op = Rotate(self.clone());

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// `silu(gate) * up`, with `silu(x) = x sigmoid(x)`, for tensors of one shape.
-pub(crate) fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+pub fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     {
         match flex::run(&SiluMul, [gate.into_dispatch(), up.into_dispatch()]) {

@@ -35,6 +35,20 @@ pub(crate) fn rows1(width: usize, a: &mut [f32], work: impl Fn(usize, &mut [f32]
     a.par_chunks_mut(size).enumerate().for_each(run);
 }
 
+/// As [`rows1`] with one number for each row, which is written.
+pub(crate) fn rows_and(
+    width: usize,
+    a: &mut [f32],
+    b: &mut [f32],
+    work: impl Fn(&mut [f32], &mut [f32]) + Sync,
+) {
+    debug_assert_eq!(a.len(), b.len() * width);
+    let rows = rows_per_task(a.len(), width);
+    a.par_chunks_mut((rows * width).max(1))
+        .zip(b.par_chunks_mut(rows))
+        .for_each(|(a, b)| vectorized(|| work(a, b)));
+}
+
 /// As [`rows1`] with a second slice of equal length, which is read.
 pub(crate) fn rows2(
     width: usize,
@@ -70,6 +84,35 @@ pub(crate) fn rows3(
         .for_each(|(index, ((a, b), c))| vectorized(|| work(index * rows, a, b, c)));
 }
 
+/// Calls `work` for pieces of four slices of equal length, three of which are written.
+pub(crate) fn rows4(
+    a: &mut [f32],
+    b: &mut [f32],
+    c: &mut [f32],
+    d: &[f32],
+    work: impl Fn(&mut [f32], &mut [f32], &mut [f32], &[f32]) + Sync,
+) {
+    debug_assert!(a.len() == b.len() && b.len() == c.len() && c.len() == d.len());
+    let size = rows_per_task(a.len(), 1);
+    a.par_chunks_mut(size)
+        .zip(b.par_chunks_mut(size))
+        .zip(c.par_chunks_mut(size))
+        .zip(d.par_chunks(size))
+        .for_each(|(((a, b), c), d)| vectorized(|| work(a, b, c, d)));
+}
+
+/// A copy; many numbers are copied in parallel, so that the system hands out memory in parallel.
+pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
+    if values.len() < PARALLEL {
+        return values.to_vec();
+    }
+    let mut out = vec![0.0; values.len()];
+    let size = rows_per_task(values.len(), 1);
+    let pieces = out.par_chunks_mut(size).zip(values.par_chunks(size));
+    pieces.for_each(|(out, values)| out.copy_from_slice(values));
+    out
+}
+
 /// The largest number of a row; NaN where there is one is not sure to be found.
 #[inline(always)]
 pub(crate) fn maximum(row: &[f32]) -> f32 {
@@ -99,6 +142,27 @@ pub(crate) fn map_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     for x in rest {
         *x = f(*x);
         sum += *x;
+    }
+    sum
+}
+
+/// Replaces each number by the first of its two images and returns the sum of the second ones.
+#[inline(always)]
+pub(crate) fn map_and_sum_of(row: &mut [f32], f: impl Fn(f32) -> (f32, f32)) -> f32 {
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            let (image, term) = f(*x);
+            *x = image;
+            *lane += term;
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for x in rest {
+        let (image, term) = f(*x);
+        *x = image;
+        sum += term;
     }
     sum
 }

@@ -12,12 +12,17 @@ use super::{
 
 /// Which columns a row of scores may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mask {
+pub enum Mask {
     /// All.
     Full,
     /// Row `r` stands for new token `r % len`, which sees the `past` columns before the new tokens'
     /// own and those up to itself.
-    Causal { len: usize, past: usize },
+    Causal {
+        /// Number of new tokens.
+        len: usize,
+        /// Number of columns before theirs.
+        past: usize,
+    },
 }
 
 impl Mask {
@@ -35,7 +40,7 @@ const MASKED: f32 = -1e30;
 
 /// Softmax over the last axis of scores `[.., rows, columns]`; `len` of a causal mask divides
 /// `rows`.
-pub(crate) fn masked_softmax<const D: usize>(scores: Tensor<D>, mask: Mask) -> Tensor<D> {
+pub fn masked_softmax<const D: usize>(scores: Tensor<D>, mask: Mask) -> Tensor<D> {
     #[cfg(feature = "flex")]
     {
         match flex::run(&MaskedSoftmax(mask), [scores.into_dispatch()]) {

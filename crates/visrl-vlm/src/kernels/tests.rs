@@ -2,10 +2,14 @@
 
 use burn::module::{Param, ParamId};
 use burn::nn::{LayerNormConfig, RmsNormConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::optim::{AdamWConfig, Optimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::{Gelu, Mask, Turn, layer_norm, masked_softmax, rms_norm, silu, silu_mul, softmax};
+use super::{
+    AdamWStep, Gelu, Mask, RowGradients, Turn, adamw, layer_norm, log_softmax,
+    log_softmax_backward, masked_softmax, rms_norm, silu, silu_mul, softmax, sum_of_squares,
+};
 
 /// Numbers that look random, the same for the same seed.
 fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
@@ -164,6 +168,87 @@ proptest! {
             norm.forward(x)
         });
     }
+
+    #[test]
+    fn log_softmax_with_entropy(
+        seed in 0u64..1000, rows in 1usize..20, vocab in 1usize..300, scale in 0.1f32..20.0,
+        with_entropy: bool,
+    ) {
+        let device = Device::flex();
+        let logits = || matrix(seed, rows, vocab, scale, &device);
+        let targets: Vec<u32> = (0..rows).map(|row| ((seed as usize + 7 * row) % vocab) as u32).collect();
+        let c = numbers(seed + 1, rows, 1.0);
+        let e = numbers(seed + 2, rows, 1.0);
+        let found = log_softmax(logits(), &targets).unwrap();
+        // The same in tensor operations, and its gradient.
+        let tracked = logits().autodiff().require_grad();
+        let logps = burn::tensor::activation::log_softmax(tracked.clone(), 1);
+        let entropies = -(logps.clone() * logps.clone().exp()).sum_dim(1);
+        close(&values(found.logps.clone()), &values(logps.clone()), 2e-6);
+        close(&found.entropies, &values(entropies.clone()), 4e-6);
+        let index: Vec<i64> = targets.iter().map(|&target| i64::from(target)).collect();
+        let index = Tensor::<2, Int>::from_data(TensorData::new(index, [rows, 1]), &tracked.device());
+        let chosen = logps.gather(1, index);
+        close(&found.chosen, &values(chosen.clone()), 2e-6);
+        let column = |values: &[f32]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), [rows, 1]), &tracked.device())
+        };
+        let mut loss = (chosen * column(&c)).sum();
+        if with_entropy {
+            loss = loss + (entropies * column(&e)).sum();
+        }
+        let expected = tracked.grad(&loss.backward()).unwrap();
+        let gradients = RowGradients {
+            logp: &c,
+            entropy: with_entropy.then_some((&e[..], &found.entropies[..])),
+        };
+        let gradient = log_softmax_backward(found.logps, &targets, gradients).unwrap();
+        close(&values(gradient), &values(expected), 1e-5);
+    }
+
+    #[test]
+    fn adamw_as_burn_does_it(seed in 0u64..1000, len in 1usize..200, weight_decay in 0.0f32..0.2) {
+        let device = Device::flex();
+        let vector = |seed: u64| {
+            Tensor::<1>::from_data(TensorData::new(numbers(seed, len, 1.0), [len]), &device)
+        };
+        let rule = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(weight_decay).build();
+        let mut state = [vector(seed), vector(seed).zeros_like(), vector(seed).zeros_like()];
+        let (mut expected, mut burn_state) = (vector(seed), None);
+        for time in 1..4 {
+            let gradient = vector(seed + time as u64);
+            let step = AdamWStep {
+                betas: [0.9, 0.999],
+                epsilon: 1e-8,
+                weight_decay,
+                learning_rate: 1e-2,
+                time,
+            };
+            state = adamw(&step, state, &gradient).unwrap();
+            (expected, burn_state) = rule.step(1e-2, expected, gradient.clone(), burn_state);
+            close(&values(state[0].clone()), &values(expected.clone()), 1e-6);
+            let squares = sum_of_squares(&gradient).unwrap();
+            let exact: f64 = values(gradient).into_iter().map(|g| f64::from(g).powi(2)).sum();
+            assert!((squares - exact).abs() <= 1e-6 * exact);
+        }
+    }
+}
+
+/// What is not an untracked tensor in host memory comes back.
+#[test]
+fn tracked_tensors_are_left_to_the_plain_form() {
+    let tracked = || matrix(1, 2, 3, 1.0, &Device::flex()).autodiff();
+    assert!(log_softmax(tracked(), &[0, 1]).is_err());
+    assert!(sum_of_squares(&tracked().reshape([6])).is_none());
+    let plain = matrix(1, 2, 3, 1.0, &Device::flex());
+    assert!(
+        log_softmax(plain.clone(), &[0]).is_err(),
+        "a target is missing"
+    );
+    assert!(
+        log_softmax(plain, &[0, 3]).is_err(),
+        "beyond the vocabulary"
+    );
 }
 
 /// Large enough for several tasks.
