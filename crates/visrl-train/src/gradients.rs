@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients as Graph, Tensor};
 use visrl_vlm::ParameterPath;
+use visrl_vlm::kernels::sum_of_squares;
 
 use crate::Error;
 
@@ -82,14 +83,15 @@ impl Gradients {
     /// # Errors
     /// [`Error::Device`] when the number cannot be read.
     pub fn global_norm(&self) -> Result<f64, Error> {
+        let sums: Option<Vec<f64>> = self.by_name.values().map(sum_of_squares).collect();
+        if let Some(sums) = sums {
+            return Ok(sums.into_iter().sum::<f64>().sqrt());
+        }
         let squares: Vec<_> = self
             .by_name
             .values()
             .map(|gradient| gradient.clone().square().sum())
             .collect();
-        if squares.is_empty() {
-            return Ok(0.0);
-        }
         let squares: Vec<f32> = Tensor::cat(squares, 0)
             .try_into_vec_as()
             .map_err(Error::device)?;
@@ -105,8 +107,9 @@ impl Gradients {
         let norm = self.global_norm()?;
         let scale = max_norm / (norm + 1e-6);
         if scale < 1.0 {
-            for gradient in self.by_name.values_mut() {
-                *gradient = gradient.clone() * scale;
+            for (name, gradient) in std::mem::take(&mut self.by_name) {
+                // Without another holder it is scaled in place.
+                self.by_name.insert(name, gradient * scale);
             }
         }
         Ok(norm)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use visrl_vlm::VisionLanguageModel;
+use visrl_vlm::kernels::{self, RowGradients};
 
 use crate::{Error, Gradients};
 
@@ -40,17 +41,28 @@ pub(crate) fn head_forward<M: VisionLanguageModel>(
     let mut kept = 0;
     for start in (0..targets.len()).step_by(chunk.max(1)) {
         let range = start..(start + chunk.max(1)).min(targets.len());
-        let logps = chunk_logps(hidden, &head, &range);
-        let index = indices(&targets[range.clone()], hidden);
-        let chosen = logps.clone().gather(1, index);
-        let entropy = -(logps.clone() * logps.clone().exp()).sum_dim(1);
-        let both: Vec<f32> = Tensor::cat(vec![chosen, entropy], 1)
-            .try_into_vec_as()
-            .map_err(Error::device)?;
-        for pair in both.as_chunks::<2>().0 {
-            pass.logps.push(pair[0]);
-            pass.entropies.push(pair[1]);
-        }
+        let logits = chunk_logits(hidden, &head, &range);
+        let logps = match kernels::log_softmax(logits, &targets[range.clone()]) {
+            Ok(found) => {
+                pass.logps.extend(found.chosen);
+                pass.entropies.extend(found.entropies);
+                found.logps
+            }
+            Err(logits) => {
+                let logps = log_softmax(logits, 1);
+                let index = indices(&targets[range.clone()], hidden);
+                let chosen = logps.clone().gather(1, index);
+                let entropy = -(logps.clone() * logps.clone().exp()).sum_dim(1);
+                let both: Vec<f32> = Tensor::cat(vec![chosen, entropy], 1)
+                    .try_into_vec_as()
+                    .map_err(Error::device)?;
+                for pair in both.as_chunks::<2>().0 {
+                    pass.logps.push(pair[0]);
+                    pass.entropies.push(pair[1]);
+                }
+                logps
+            }
+        };
         kept += range.len() * model.info().vocab_size;
         let keep = keep && kept <= KEPT_VALUES;
         pass.chunks.push((range, keep.then_some(logps)));
@@ -82,22 +94,18 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
     let head = model.head().without_autodiff();
     let mut parts = Vec::with_capacity(pass.chunks.len());
     for (range, logps) in pass.chunks {
-        let logps = logps.unwrap_or_else(|| chunk_logps(hidden, &head, &range));
+        let logps = logps.unwrap_or_else(|| log_softmax(chunk_logits(hidden, &head, &range), 1));
         let len = range.len();
-        let column = |values: &[f32]| {
-            let data = TensorData::new(values[range.clone()].to_vec(), [len, 1]);
-            Tensor::<2>::from_data(data, &hidden.device())
+        let entropy = coefficients.entropy;
+        let rows = RowGradients {
+            logp: &coefficients.logp[range.clone()],
+            entropy: entropy.map(|e| (&e[range.clone()], &pass.entropies[range.clone()])),
         };
-        let index = indices(&targets[range.clone()], hidden);
-        let of_logp = column(coefficients.logp);
-        let mut factor = of_logp.clone().neg();
-        if let Some(entropy) = coefficients.entropy {
-            // -(c + e (log p + H)) p
-            let shifted = logps.clone() + column(&pass.entropies);
-            let by_logit = factor.expand(shifted.dims()) - shifted * column(entropy);
-            factor = by_logit;
-        }
-        let d_logits = (logps.exp() * factor).scatter(1, index, of_logp, IndexingUpdateOp::Add);
+        let targets = &targets[range.clone()];
+        let d_logits = match kernels::log_softmax_backward(logps, targets, rows) {
+            Ok(d_logits) => d_logits,
+            Err(logps) => plain_backward(logps, targets, rows),
+        };
         let states = hidden.clone().narrow(0, range.start, len);
         if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
             gradients.add(name, gradient);
@@ -107,9 +115,26 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
     Tensor::cat(parts, 0)
 }
 
-fn chunk_logps(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
+/// [`kernels::log_softmax_backward`] in tensor operations.
+fn plain_backward(logps: Tensor<2>, targets: &[u32], rows: RowGradients<'_>) -> Tensor<2> {
+    let column = |values: &[f32]| {
+        let data = TensorData::new(values.to_vec(), [values.len(), 1]);
+        Tensor::<2>::from_data(data, &logps.device())
+    };
+    let index = indices(targets, &logps);
+    let of_logp = column(rows.logp);
+    let mut factor = of_logp.clone().neg();
+    if let Some((entropy, entropies)) = rows.entropy {
+        // -(c + e (log p + H)) p
+        let shifted = logps.clone() + column(entropies);
+        factor = factor.expand(shifted.dims()) - shifted * column(entropy);
+    }
+    (logps.exp() * factor).scatter(1, index, of_logp, IndexingUpdateOp::Add)
+}
+
+fn chunk_logits(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
     let states = hidden.clone().narrow(0, range.start, range.len());
-    log_softmax(states.matmul(head.clone()), 1)
+    states.matmul(head.clone())
 }
 
 fn indices(targets: &[u32], like: &Tensor<2>) -> Tensor<2, Int> {

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::{AdamW as Rule, AdamWConfig, AdamWState, Optimizer};
+use burn::optim::{AdamW as Rule, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use visrl_vlm::ParameterPath;
+use visrl_vlm::kernels::{AdamWStep, adamw};
 
 use crate::Gradients;
 
@@ -35,6 +36,7 @@ impl Default for AdamWSettings {
 #[derive(Clone)]
 pub struct AdamW {
     rule: Rule,
+    settings: AdamWSettings,
     states: BTreeMap<String, AdamWState<1>>,
 }
 
@@ -57,6 +59,7 @@ impl AdamW {
             .build();
         Self {
             rule,
+            settings: *settings,
             states: BTreeMap::new(),
         }
     }
@@ -67,9 +70,46 @@ impl AdamW {
         struct Mapper<'a> {
             path: ParameterPath,
             rule: &'a Rule,
+            settings: AdamWSettings,
             states: &'a mut BTreeMap<String, AdamWState<1>>,
             gradients: &'a Gradients,
             learning_rate: f64,
+        }
+        impl Mapper<'_> {
+            /// In one pass on the CPU, by burn's rule elsewhere.
+            fn step(
+                &self,
+                values: Tensor<1>,
+                gradient: &Tensor<1>,
+                state: Option<AdamWState<1>>,
+            ) -> (Tensor<1>, Option<AdamWState<1>>) {
+                let time = state.as_ref().map_or(0, |state| state.momentum.time);
+                let [first, second] = match state {
+                    Some(AdamWState { momentum }) => [momentum.moment_1, momentum.moment_2],
+                    None => [values.zeros_like(), values.zeros_like()],
+                };
+                let step = AdamWStep {
+                    betas: self.settings.betas,
+                    epsilon: self.settings.epsilon,
+                    weight_decay: self.settings.weight_decay,
+                    learning_rate: self.learning_rate,
+                    time: time + 1,
+                };
+                let momentum = |time, [first, second]: [Tensor<1>; 2]| {
+                    AdamWState::new(AdaptiveMomentumState::new(time, first, second))
+                };
+                match adamw(&step, [values, first, second], gradient) {
+                    Ok([values, first, second]) => {
+                        (values, Some(momentum(time + 1, [first, second])))
+                    }
+                    Err([values, first, second]) => {
+                        let state = momentum(time, [first, second]);
+                        let gradient = gradient.clone();
+                        self.rule
+                            .step(self.learning_rate, values, gradient, Some(state))
+                    }
+                }
+            }
         }
         impl ModuleMapper for Mapper<'_> {
             fn enter_module(&mut self, name: &str, container: &str) {
@@ -87,9 +127,7 @@ impl AdamW {
                 let shape = tensor.dims();
                 let values = tensor.without_autodiff().reshape([-1]);
                 let state = self.states.remove(&name);
-                let (values, state) =
-                    self.rule
-                        .step(self.learning_rate, values, gradient.clone(), state);
+                let (values, state) = self.step(values, gradient, state);
                 if let Some(state) = state {
                     self.states.insert(name, state);
                 }
@@ -100,6 +138,7 @@ impl AdamW {
         model.map(&mut Mapper {
             path: ParameterPath::default(),
             rule: &self.rule,
+            settings: self.settings,
             states: &mut self.states,
             gradients,
             learning_rate,

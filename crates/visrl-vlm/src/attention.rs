@@ -1,9 +1,9 @@
 //! Attention of new tokens to a shared prefix and to their own row.
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::Segment;
+use crate::kernels::{Mask, masked_softmax};
 
 /// Numbers of heads and their width.
 #[derive(Clone, Copy, Debug)]
@@ -12,9 +12,6 @@ pub(crate) struct Heads {
     pub(crate) kv: usize,
     pub(crate) dim: usize,
 }
-
-/// A score so low that its probability is 0.
-const MASKED: f32 = -1e30;
 
 /// Grouped-query attention of a segment's new tokens in one layer.
 ///
@@ -58,27 +55,15 @@ pub(crate) fn attend(
     let queries = queries?;
 
     let total = own[0].dims()[3];
-    let device = queries.device();
     // [groups, kv, rows, per_kv, len, dim]: the rows of the products below.
     let queries = queries.reshape([groups, rows, len, kv, per_kv, dim]);
     let queries = (queries / (dim as f64).sqrt()).permute([0, 3, 1, 4, 2, 5]);
     let queries = queries.reshape([groups * kv * rows, per_kv * len, dim]);
     let [own_keys, own_values] = own.map(|tensor| tensor.reshape([groups * kv * rows, total, dim]));
-    let mut scores = queries.clone().matmul(own_keys.swap_dims(1, 2));
-    if len > 1 {
-        let past = total - len;
-        let mask: Vec<f32> = (0..per_kv * len)
-            .flat_map(|row| {
-                let last = past + row % len;
-                (0..total).map(move |column| if column > last { MASKED } else { 0.0 })
-            })
-            .collect();
-        let mask = TensorData::new(mask, [1, per_kv * len, total]);
-        let mask = Tensor::<3>::from_data(mask, &device).cast(scores.dtype());
-        scores = scores + mask;
-    }
+    let scores = queries.clone().matmul(own_keys.swap_dims(1, 2));
+    let past = total - len;
     let mixed = match &cache.prefix {
-        None => softmax(scores, 2).matmul(own_values),
+        None => masked_softmax(scores, Mask::Causal { len, past }).matmul(own_values),
         Some([prefix_keys, prefix_values]) => {
             let prefix = prefix_keys.dims()[2];
             let shared = [groups * kv, prefix, dim];
@@ -86,7 +71,9 @@ pub(crate) fn attend(
             let prefix_keys = prefix_keys.clone().reshape(shared);
             let to_prefix = queries.reshape(stacked).matmul(prefix_keys.swap_dims(1, 2));
             let to_prefix = to_prefix.reshape([groups * kv * rows, per_kv * len, prefix]);
-            let weights = softmax(Tensor::cat(vec![to_prefix, scores], 2), 2);
+            let past = prefix + past;
+            let scores = Tensor::cat(vec![to_prefix, scores], 2);
+            let weights = masked_softmax(scores, Mask::Causal { len, past });
             let to_prefix = weights.clone().narrow(2, 0, prefix);
             let to_own = weights.narrow(2, prefix, total);
             let to_prefix = to_prefix.reshape([groups * kv, rows * per_kv * len, prefix]);

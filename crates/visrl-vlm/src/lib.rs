@@ -40,6 +40,7 @@ mod config;
 mod dense;
 mod error;
 mod features;
+pub mod kernels;
 mod lora;
 mod model;
 mod naming;

@@ -1,11 +1,11 @@
 use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 
 use super::TextConfig;
 use crate::attention::{Heads, attend};
 use crate::build::Builder;
+use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
 use crate::{Dense, Error, Output, Segment};
@@ -129,7 +129,7 @@ impl TextModel {
         output: Output,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta, &hidden);
+        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta);
         let heads = Heads {
             query: config.heads,
             kv: config.kv_heads,
@@ -140,7 +140,7 @@ impl TextModel {
             let cache_only = index == last && output == Output::Cache;
             hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
         }
-        Some(self.norm.forward(hidden))
+        Some(rms_norm(&self.norm, hidden))
     }
 }
 
@@ -185,16 +185,16 @@ impl DecoderLayer {
         segments: &mut [Segment],
         cache_only: bool,
     ) -> Option<Tensor<2>> {
-        let normed = self.input_layernorm.forward(hidden.clone());
+        let normed = rms_norm(&self.input_layernorm, hidden.clone());
         let attention = &self.self_attn;
         let keys = rotary.apply(attention.k_proj.forward(normed.clone()));
         let values = attention.v_proj.forward(normed.clone());
         let queries = (!cache_only).then(|| rotary.apply(attention.q_proj.forward(normed)));
         let mixed = attend_segments(heads, segments, index, queries, keys, values)?;
         let hidden = hidden + attention.o_proj.forward(mixed);
-        let normed = self.post_attention_layernorm.forward(hidden.clone());
-        let gate = silu(self.mlp.gate_proj.forward(normed.clone()));
-        let inner = gate * self.mlp.up_proj.forward(normed);
+        let normed = rms_norm(&self.post_attention_layernorm, hidden.clone());
+        let gate = self.mlp.gate_proj.forward(normed.clone());
+        let inner = silu_mul(gate, self.mlp.up_proj.forward(normed));
         Some(hidden + self.mlp.down_proj.forward(inner))
     }
 }

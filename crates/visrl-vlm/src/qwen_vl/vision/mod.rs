@@ -7,12 +7,12 @@ mod windows;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::nn::Gelu;
-use burn::tensor::activation::softmax;
+use burn::nn;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{QwenVlConfig, QwenVlKind, VisionConfig};
 use crate::build::Builder;
+use crate::kernels::{Gelu, Mask, masked_softmax};
 use crate::rope::Rotary;
 use crate::{Dense, Error, ProcessedImage};
 
@@ -188,7 +188,8 @@ impl Attention {
                 tensor.reshape([count, size, heads, dim]).swap_dims(1, 2)
             };
             let scores = cut(&queries).matmul(cut(&keys).swap_dims(2, 3));
-            let mixed = softmax(scores, 3).matmul(cut(&values)).swap_dims(1, 2);
+            let mixed = masked_softmax(scores, Mask::Full).matmul(cut(&values));
+            let mixed = mixed.swap_dims(1, 2);
             parts.push(mixed.reshape([count * size, width]));
             start += count * size;
         }
@@ -200,7 +201,7 @@ impl Attention {
 #[derive(Module, Debug)]
 struct Merger<N: Module> {
     ln_q: N,
-    mlp: (Dense, Gelu, Dense),
+    mlp: (Dense, nn::Gelu, Dense),
 }
 
 impl<N: Module> Merger<N> {
@@ -213,7 +214,7 @@ impl<N: Module> Merger<N> {
         let merged = config.embed_dim * config.merge_size * config.merge_size;
         let mlp = (
             build.dense("visual.merger.mlp.0", [merged, merged], true, None)?,
-            Gelu::new(),
+            nn::Gelu::new(),
             build.dense("visual.merger.mlp.2", [merged, out], true, None)?,
         );
         Ok(Self { ln_q, mlp })
@@ -222,9 +223,9 @@ impl<N: Module> Merger<N> {
     fn forward(&self, normed: Tensor<2>, config: &VisionConfig) -> Tensor<2> {
         let [patches, width] = normed.dims();
         let side = config.merge_size * config.merge_size;
-        let (first, gelu, second) = &self.mlp;
+        let (first, _, second) = &self.mlp;
         let merged = normed.reshape([patches / side, width * side]);
-        second.forward(gelu.forward(first.forward(merged)))
+        second.forward(Gelu::Exact.apply(first.forward(merged)))
     }
 
     fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut Dense)) {

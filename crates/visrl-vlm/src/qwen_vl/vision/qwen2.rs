@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
-use burn::tensor::activation::sigmoid;
 
 use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
 use crate::build::Builder;
+use crate::kernels::{Gelu, layer_norm};
 use crate::rope::Rotary;
 use crate::{Dense, Error};
 
@@ -70,11 +70,11 @@ impl Tower {
         let sizes = patches.sizes();
         let mut hidden = self.patch_embed.forward(patches.values, config);
         let head_dim = config.embed_dim / config.heads;
-        let rotary = Rotary::plane(&patches.positions, head_dim, &hidden);
+        let rotary = Rotary::plane(&patches.positions, head_dim);
         for block in &self.blocks {
             hidden = block.forward(hidden, &rotary, &sizes, config.heads);
         }
-        let normed = self.merger.ln_q.forward(hidden.clone());
+        let normed = layer_norm(&self.merger.ln_q, EPS, hidden.clone());
         let merged = self.merger.forward(normed, config);
         (hidden, merged)
     }
@@ -102,11 +102,10 @@ impl Block {
         sizes: &[usize],
         heads: usize,
     ) -> Tensor<2> {
-        let normed = self.norm1.forward(hidden.clone());
+        let normed = layer_norm(&self.norm1, EPS, hidden.clone());
         let hidden = hidden + self.attn.forward(normed, rotary, sizes, heads);
-        let inner = self.mlp.fc1.forward(self.norm2.forward(hidden.clone()));
-        // Quick GELU: x * sigmoid(1.702 x).
-        let inner = inner.clone() * sigmoid(inner * 1.702);
+        let normed = layer_norm(&self.norm2, EPS, hidden.clone());
+        let inner = Gelu::Quick.apply(self.mlp.fc1.forward(normed));
         hidden + self.mlp.fc2.forward(inner)
     }
 }

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::nn::RmsNorm;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 
 use super::windows::WindowOrder;
 use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
 use crate::build::Builder;
+use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
 use crate::{Dense, Error};
@@ -80,7 +80,7 @@ impl Tower {
         let windows: Vec<usize> = order.windows.iter().map(|tokens| tokens * unit).collect();
         let mut hidden = self.patch_embed.forward(values, config);
         let head_dim = config.embed_dim / config.heads;
-        let rotary = Rotary::plane(&positions, head_dim, &hidden);
+        let rotary = Rotary::plane(&positions, head_dim);
         let full = |index: usize| match &config.windows {
             Some(windows) => windows.full_blocks.contains(&index),
             None => true,
@@ -89,7 +89,7 @@ impl Tower {
             let sizes = if full(index) { &whole } else { &windows };
             hidden = block.forward(hidden, &rotary, sizes, config.heads);
         }
-        let normed = self.merger.ln_q.forward(hidden.clone());
+        let normed = rms_norm(&self.merger.ln_q, hidden.clone());
         let merged = self.merger.forward(normed, config);
         let back = int_tensor(order.inverse(), &merged.device());
         (hidden, merged.select(0, back))
@@ -119,11 +119,11 @@ impl Block {
         sizes: &[usize],
         heads: usize,
     ) -> Tensor<2> {
-        let normed = self.norm1.forward(hidden.clone());
+        let normed = rms_norm(&self.norm1, hidden.clone());
         let hidden = hidden + self.attn.forward(normed, rotary, sizes, heads);
-        let normed = self.norm2.forward(hidden.clone());
-        let gate = silu(self.mlp.gate_proj.forward(normed.clone()));
-        let inner = gate * self.mlp.up_proj.forward(normed);
+        let normed = rms_norm(&self.norm2, hidden.clone());
+        let gate = self.mlp.gate_proj.forward(normed.clone());
+        let inner = silu_mul(gate, self.mlp.up_proj.forward(normed));
         hidden + self.mlp.down_proj.forward(inner)
     }
 }

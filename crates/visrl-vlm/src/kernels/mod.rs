@@ -1,0 +1,33 @@
+//! Operations that are written out for the CPU.
+//!
+//! burn's flex backend computes exponentials one by one and composes norms and rotations of many
+//! passes over memory. Each file here holds one operation: its form in tensor operations, which
+//! every backend can run and which tests take as the reference, and, with the feature `flex`, a
+//! kernel over slices with its gradient, which runs where the tensors are f32 in host memory.
+
+mod adamw;
+mod gelu;
+mod layer_norm;
+mod log_softmax;
+mod rms_norm;
+mod rotary;
+mod silu;
+mod softmax;
+
+#[cfg(feature = "flex")]
+mod exp;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod slices;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+
+pub use adamw::{AdamWStep, Moved, adamw, sum_of_squares};
+pub use gelu::Gelu;
+pub use layer_norm::layer_norm;
+pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
+pub use rms_norm::rms_norm;
+pub use rotary::Turn;
+pub use silu::silu_mul;
+pub use softmax::{Mask, masked_softmax};

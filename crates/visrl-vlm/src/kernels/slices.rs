@@ -1,0 +1,225 @@
+//! Loops over rows of numbers: in parallel where there are many, with the processor's widest
+//! vectors.
+
+use rayon::prelude::*;
+
+/// Below this many numbers a loop stays on its thread.
+const PARALLEL: usize = 1 << 15;
+
+/// Numbers that partial sums and maxima are kept apart for.
+const LANES: usize = 16;
+
+/// Runs a loop compiled for the vectors that the processor has.
+#[inline]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Rows of `width` that one task takes.
+fn rows_per_task(len: usize, width: usize) -> usize {
+    let rows = len / width.max(1);
+    if len < PARALLEL {
+        return rows.max(1);
+    }
+    rows.div_ceil(4 * rayon::current_num_threads()).max(1)
+}
+
+/// Calls `work(first row, rows)` for runs of whole rows.
+pub(crate) fn rows1(width: usize, a: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = rows_per_task(a.len(), width);
+    let run = |(index, a): (usize, &mut [f32])| vectorized(|| work(index * rows, a));
+    let size = (rows * width).max(1);
+    if size >= a.len() {
+        return run((0, a));
+    }
+    a.par_chunks_mut(size).enumerate().for_each(run);
+}
+
+/// As [`rows1`] with one number for each row, which is written.
+pub(crate) fn rows_and(
+    width: usize,
+    a: &mut [f32],
+    b: &mut [f32],
+    work: impl Fn(&mut [f32], &mut [f32]) + Sync,
+) {
+    debug_assert_eq!(a.len(), b.len() * width);
+    let rows = rows_per_task(a.len(), width);
+    a.par_chunks_mut((rows * width).max(1))
+        .zip(b.par_chunks_mut(rows))
+        .for_each(|(a, b)| vectorized(|| work(a, b)));
+}
+
+/// As [`rows1`] with a second slice of equal length, which is read.
+pub(crate) fn rows2(
+    width: usize,
+    a: &mut [f32],
+    b: &[f32],
+    work: impl Fn(usize, &mut [f32], &[f32]) + Sync,
+) {
+    debug_assert_eq!(a.len(), b.len());
+    rows1(width, a, |row, a| {
+        let start = row * width;
+        work(row, a, &b[start..start + a.len()]);
+    });
+}
+
+/// As [`rows2`] with two slices that are written.
+pub(crate) fn rows3(
+    width: usize,
+    a: &mut [f32],
+    b: &mut [f32],
+    c: &[f32],
+    work: impl Fn(usize, &mut [f32], &mut [f32], &[f32]) + Sync,
+) {
+    debug_assert!(a.len() == b.len() && b.len() == c.len());
+    let rows = rows_per_task(a.len(), width);
+    let size = (rows * width).max(1);
+    if size >= a.len() {
+        return vectorized(|| work(0, a, b, c));
+    }
+    a.par_chunks_mut(size)
+        .zip(b.par_chunks_mut(size))
+        .zip(c.par_chunks(size))
+        .enumerate()
+        .for_each(|(index, ((a, b), c))| vectorized(|| work(index * rows, a, b, c)));
+}
+
+/// Calls `work` for pieces of four slices of equal length, three of which are written.
+pub(crate) fn rows4(
+    a: &mut [f32],
+    b: &mut [f32],
+    c: &mut [f32],
+    d: &[f32],
+    work: impl Fn(&mut [f32], &mut [f32], &mut [f32], &[f32]) + Sync,
+) {
+    debug_assert!(a.len() == b.len() && b.len() == c.len() && c.len() == d.len());
+    let size = rows_per_task(a.len(), 1);
+    a.par_chunks_mut(size)
+        .zip(b.par_chunks_mut(size))
+        .zip(c.par_chunks_mut(size))
+        .zip(d.par_chunks(size))
+        .for_each(|(((a, b), c), d)| vectorized(|| work(a, b, c, d)));
+}
+
+/// A copy; many numbers are copied in parallel, so that the system hands out memory in parallel.
+pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
+    if values.len() < PARALLEL {
+        return values.to_vec();
+    }
+    let mut out = vec![0.0; values.len()];
+    let size = rows_per_task(values.len(), 1);
+    let pieces = out.par_chunks_mut(size).zip(values.par_chunks(size));
+    pieces.for_each(|(out, values)| out.copy_from_slice(values));
+    out
+}
+
+/// The largest number of a row; NaN where there is one is not sure to be found.
+#[inline(always)]
+pub(crate) fn maximum(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    let all = lanes.iter().chain(rest);
+    all.fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+/// Replaces each number by its image and returns the sum of the images.
+#[inline(always)]
+pub(crate) fn map_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = f(*x);
+            *lane += *x;
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for x in rest {
+        *x = f(*x);
+        sum += *x;
+    }
+    sum
+}
+
+/// Replaces each number by the first of its two images and returns the sum of the second ones.
+#[inline(always)]
+pub(crate) fn map_and_sum_of(row: &mut [f32], f: impl Fn(f32) -> (f32, f32)) -> f32 {
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            let (image, term) = f(*x);
+            *x = image;
+            *lane += term;
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for x in rest {
+        let (image, term) = f(*x);
+        *x = image;
+        sum += term;
+    }
+    sum
+}
+
+/// The sum of `f` over a row.
+#[inline(always)]
+pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*x);
+        }
+    }
+    rest.iter().fold(lanes.iter().sum(), |sum, &x| sum + f(x))
+}
+
+/// The sum of `f` over two rows of equal length.
+#[inline(always)]
+pub(crate) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(*x, *y);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest);
+    rest.fold(lanes.iter().sum(), |sum, (&x, &y)| sum + f(x, y))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_visited_once_with_its_number() {
+        for (rows, width) in [(0, 3), (1, 7), (5, 1), (1000, 37), (3, 40_000)] {
+            let mut a = vec![1.0; rows * width];
+            let b: Vec<f32> = (0..rows * width).map(|i| (i / width) as f32).collect();
+            rows2(width, &mut a, &b, |first, a, b| {
+                for (i, (a, b)) in a.iter_mut().zip(b).enumerate() {
+                    *a += *b - (first + i / width) as f32;
+                }
+            });
+            assert!(a.iter().all(|&x| x == 1.0), "{rows} x {width}");
+        }
+    }
+
+    #[test]
+    fn sums_and_maxima() {
+        let mut row: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        assert_eq!(maximum(&row), 36.0);
+        assert_eq!(sum(&row, |x| x), 666.0);
+        assert_eq!(sum2(&row, &row, |x, y| x - y + 1.0), 37.0);
+        assert_eq!(map_and_sum(&mut row, |x| 2.0 * x), 1332.0);
+        assert_eq!(row[36], 72.0);
+    }
+}
