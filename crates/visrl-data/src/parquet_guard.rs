@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use parquet::errors::ParquetError;
 
 use crate::parquet_page::{PageHeader, encoding_name};
-use crate::parquet_thrift::{Fault, check_schema_depth};
+use crate::parquet_thrift::{Fault, check_schema};
 
 /// The most values of one page.
 const MAX_PAGE_VALUES: u64 = 1 << 24;
@@ -36,7 +36,7 @@ pub(crate) fn check_footer(file: &File, length: u64) -> Result<(), String> {
     let size = u64::from(u32::from_le_bytes([a, b, c, d]));
     let start = tail.checked_sub(size).ok_or("it is longer than the file")?;
     read_at(file, start, size, &mut bytes).map_err(io)?;
-    check_schema_depth(&bytes).map_err(|fault| match fault {
+    check_schema(&bytes).map_err(|fault| match fault {
         Fault::Short => "it is cut short".into(),
         Fault::Wrong => "its schema is damaged or nested too deep".into(),
     })

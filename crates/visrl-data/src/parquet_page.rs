@@ -1,10 +1,11 @@
 //! The headers of a parquet file's pages, read before the pages themselves: a header says how much
 //! memory its page will take, and nothing else bounds it.
 //!
-//! Headers are written in Thrift's compact protocol. What is known here is the structure
-//! `PageHeader` of the format's `parquet.thrift`; other fields are skipped.
+//! Headers are written in Thrift's compact protocol; this is the structure `PageHeader` of the
+//! format's `parquet.thrift`. A field of another number or type is refused, for what is read here
+//! has to be what the `parquet` crate will read.
 
-use crate::parquet_thrift::{Fault, I32, STRUCT, Thrift};
+use crate::parquet_thrift::{FALSE, Fault, I32, STRUCT, TRUE, Thrift};
 
 /// What a page header promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl PageHeader {
                 (1, I32) => kind = Some(input.int()?),
                 (2, I32) => sizes.0 = Some(input.size()?),
                 (3, I32) => sizes.1 = Some(input.size()?),
+                (4, I32) => drop(input.int()?),
                 (5 | 7 | 8, STRUCT) => content = Some((id, content_of(&mut input, id)?)),
-                (1..=3 | 5 | 7 | 8, _) => return Err(Fault::Wrong),
-                _ => input.skip(of, 0)?,
+                _ => return Err(Fault::Wrong),
             }
         }
         header.dictionary = kind == Some(2);
@@ -73,19 +74,24 @@ pub(crate) fn encoding_name(encoding: i32) -> &'static str {
     }
 }
 
-/// Number of values and encoding of a page: fields 1 and 2, in a data page of version 2 fields
-/// 1 and 4.
-fn content_of(input: &mut Thrift<'_>, page: i32) -> Result<(u64, i32), Fault> {
-    let encoding_id = if page == 8 { 4 } else { 2 };
+/// Number of values and encoding of a page. What is skipped are other counts, a truth value, and at
+/// the end the statistics.
+fn content_of(input: &mut Thrift<'_>, page: i16) -> Result<(u64, i32), Fault> {
+    let (encoding_id, last_number, truth, statistics) = match page {
+        5 => (2, 4, None, Some(5)),
+        7 => (2, 2, Some(3), None),
+        _ => (4, 6, Some(7), Some(8)),
+    };
     let (mut values, mut encoding) = (None, None);
     let mut id = 0;
     while let Some(of) = input.field(&mut id)? {
         match (id, of) {
             (1, I32) => values = Some(input.size()?),
             (id, I32) if id == encoding_id => encoding = Some(input.int()?),
-            (1, _) => return Err(Fault::Wrong),
-            (id, _) if id == encoding_id => return Err(Fault::Wrong),
-            _ => input.skip(of, 1)?,
+            (id, I32) if id <= last_number => drop(input.int()?),
+            (id, TRUE | FALSE) if truth == Some(id) => {}
+            (id, STRUCT) if statistics == Some(id) => input.skip(of, 1)?,
+            _ => return Err(Fault::Wrong),
         }
     }
     values.zip(encoding).ok_or(Fault::Wrong)

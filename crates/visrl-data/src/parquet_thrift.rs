@@ -1,8 +1,14 @@
 //! The little of Thrift's compact protocol that is needed to look at parquet's page headers and
 //! schemas before the `parquet` crate decodes them.
 
+/// The types of truth values, which are their values.
+pub(crate) const TRUE: u8 = 1;
+/// See [`TRUE`].
+pub(crate) const FALSE: u8 = 2;
 /// The type of 32-bit numbers.
 pub(crate) const I32: u8 = 5;
+/// The type of texts and bytes.
+const BINARY: u8 = 8;
 /// The type of lists.
 pub(crate) const LIST: u8 = 9;
 /// The type of structures.
@@ -78,14 +84,14 @@ impl<'a> Thrift<'a> {
     }
 
     /// The type of a structure's next field, whose number follows that of the field before.
-    pub(crate) fn field(&mut self, id: &mut i32) -> Result<Option<u8>, Fault> {
+    pub(crate) fn field(&mut self, id: &mut i16) -> Result<Option<u8>, Fault> {
         let byte = self.byte()?;
         if byte & 0x0f == 0 {
             return Ok(None);
         }
         *id = match byte >> 4 {
-            0 => self.int()?,
-            step => id.saturating_add(i32::from(step)),
+            0 => i16::try_from(self.int()?).map_err(|_| Fault::Wrong)?,
+            step => id.checked_add(i16::from(step)).ok_or(Fault::Wrong)?,
         };
         Ok(Some(byte & 0x0f))
     }
@@ -96,15 +102,15 @@ impl<'a> Thrift<'a> {
             return Err(Fault::Wrong);
         }
         match of {
-            1 | 2 => Ok(()),
+            TRUE | FALSE => Ok(()),
             3 => self.advance(1),
             4..=6 => self.varint().map(drop),
             7 => self.advance(8),
-            8 => {
+            BINARY => {
                 let length = self.varint()?;
                 self.advance(length)
             }
-            9 | 10 => self.skip_list(depth),
+            LIST | 10 => self.skip_list(depth),
             STRUCT => {
                 let mut id = 0;
                 while let Some(of) = self.field(&mut id)? {
@@ -135,7 +141,7 @@ impl<'a> Thrift<'a> {
         let (of, size) = self.list()?;
         for _ in 0..size {
             match of {
-                1 | 2 => self.advance(1)?,
+                TRUE | FALSE => self.advance(1)?,
                 of => self.skip(of, depth + 1)?,
             }
         }
@@ -143,16 +149,17 @@ impl<'a> Thrift<'a> {
     }
 }
 
-/// Checks that the schema in a parquet footer is not nested deeper than anyone would: the `parquet`
-/// crate goes down in it by recursion.
-pub(crate) fn check_schema_depth(footer: &[u8]) -> Result<(), Fault> {
+/// Checks that the schema in a parquet footer is not nested deeper than anyone would, and has no
+/// more children than elements: the `parquet` crate goes down in it by recursion, and makes room
+/// for as many children as are promised.
+pub(crate) fn check_schema(footer: &[u8]) -> Result<(), Fault> {
     let mut input = Thrift::new(footer);
     let mut id = 0;
     while let Some(of) = input.field(&mut id)? {
         match (id, of) {
+            (1, I32) => drop(input.int()?),
             (2, LIST) => return check_elements(&mut input),
-            (2, _) => return Err(Fault::Wrong),
-            _ => input.skip(of, 0)?,
+            _ => return Err(Fault::Wrong),
         }
     }
     Err(Fault::Wrong)
@@ -165,21 +172,26 @@ fn check_elements(input: &mut Thrift<'_>) -> Result<(), Fault> {
         return Err(Fault::Wrong);
     }
     let mut open: Vec<u64> = Vec::new();
-    for _ in 0..size {
+    for left in (0..size).rev() {
         let mut children = 0;
         let mut id = 0;
         while let Some(of) = input.field(&mut id)? {
             match (id, of) {
                 (5, I32) => children = input.size()?,
-                (5, _) => return Err(Fault::Wrong),
+                (1..=9, I32) if id != 4 => drop(input.int()?),
+                (4, BINARY) | (10, STRUCT) => input.skip(of, 1)?,
+                (1..=10, _) => return Err(Fault::Wrong),
                 _ => input.skip(of, 1)?,
             }
+        }
+        if children > left {
+            return Err(Fault::Wrong);
         }
         while open.last() == Some(&0) {
             open.pop();
         }
-        if let Some(left) = open.last_mut() {
-            *left -= 1;
+        if let Some(siblings) = open.last_mut() {
+            *siblings -= 1;
         }
         if children > 0 {
             open.push(children);
@@ -217,19 +229,27 @@ mod tests {
     #[test]
     fn a_schema_may_be_nested_but_not_without_end() {
         for depth in [1, 5, 64] {
-            assert_eq!(check_schema_depth(&nested(depth)), Ok(()), "{depth}");
+            assert_eq!(check_schema(&nested(depth)), Ok(()), "{depth}");
         }
         for depth in [66, 100_000] {
-            assert_eq!(check_schema_depth(&nested(depth)), Err(Fault::Wrong));
+            assert_eq!(check_schema(&nested(depth)), Err(Fault::Wrong));
         }
         let footer = nested(5);
-        assert_eq!(check_schema_depth(&footer[..20]), Err(Fault::Short));
+        assert_eq!(check_schema(&footer[..20]), Err(Fault::Short));
+    }
+
+    #[test]
+    fn a_group_has_no_more_children_than_there_are_elements() {
+        let mut footer = nested(1);
+        assert_eq!(footer[8..10], [0x15, 2], "one child");
+        footer[9] = 4;
+        assert_eq!(check_schema(&footer), Err(Fault::Wrong));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_schema_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = check_schema_depth(&bytes);
+            let _ = check_schema(&bytes);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use visrl_core::ImageSource;
 
+use crate::lines::{MAX_LABEL, MAX_PATH, check_length};
 use crate::paths::join_below;
 use crate::{Error, MemoryDataset, Record, Split};
 
@@ -26,6 +27,7 @@ struct Rows {
 ///
 /// * [`Error::Missing`], [`Error::Io`], [`Error::Json`]: the file cannot be read;
 /// * [`Error::ImagePath`]: a row's path is absolute or has `..` in it;
+/// * [`Error::TooLarge`]: a path has more than 4 KiB or a class name more than 1 KiB;
 /// * [`Error::LabelRange`]: a label is negative or not below `max_classes`;
 /// * [`Error::LabelNames`]: one label has two names;
 /// * [`Error::Row`]: a label below the largest one has no row, so its name is unknown.
@@ -50,6 +52,8 @@ pub fn read_split_file(
         let mut records = Vec::with_capacity(rows.len());
         for (i, (id, label, class)) in rows.into_iter().enumerate() {
             let row = || format!("{split}[{i}]");
+            check_length(&id, MAX_PATH, path, row, "path")?;
+            check_length(&class, MAX_LABEL, path, row, "class name")?;
             let file = join_below(images, &id, path, row)?;
             let label = check_label(label, max_classes, path, row)?;
             name_label(&mut names, label, class, path, row)?;
@@ -165,6 +169,14 @@ mod tests {
             with(r#"["b", -1, "d"]"#),
             Error::LabelRange { label: -1, .. }
         ));
+        for (row, field) in [
+            (format!(r#"["{}", 1, "b"]"#, "x".repeat(4097)), "path"),
+            (format!(r#"["b", 1, "{}"]"#, "x".repeat(1025)), "class name"),
+        ] {
+            let message = with(&row).to_string();
+            let wanted = format!("split.json: train[1]: field `{field}`: ");
+            assert!(message.contains(&wanted), "{message}");
+        }
         assert!(matches!(
             with(r#"["b", 0, "other"]"#),
             Error::LabelNames { .. }
