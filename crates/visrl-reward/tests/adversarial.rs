@@ -1,5 +1,7 @@
 //! What a policy under training tries, and what it must get for it.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 use visrl_core::{Example, ImageSource};
 use visrl_reward::matcher::{Contains, Exact, IgnoreCase, Matcher, MatcherKind, Numeric, Trimmed};
@@ -8,6 +10,8 @@ use visrl_reward::rules::{
     OverlongPenalty, ReferenceTagAccuracy, RepetitionPenalty, SatAccuracy, StrictTagAccuracy,
     TagUse, ThinkAnswerAgreement, ThinkAnswerFormat, TrimmedCompletion,
 };
+use visrl_reward::tags::{first_answer, first_answer_in_line};
+use visrl_reward::text::is_blank;
 use visrl_reward::{RewardRule, RewardSet, Rule};
 
 fn example(label: &str, choices: &[&str]) -> Example {
@@ -874,6 +878,30 @@ proptest! {
         ] {
             prop_assert!(score(strict) <= score(lenient));
         }
+    }
+
+    /// The walks over bytes find what the plain definitions say.
+    #[test]
+    fn answers_are_found_as_defined(completion in completions()) {
+        let first = |text: &str| {
+            let (_, rest) = text.split_once("<answer>")?;
+            Some(rest.split_once("</answer>")?.0.to_owned())
+        };
+        let over_lines = first(&completion);
+        prop_assert_eq!(first_answer(&completion), over_lines.as_deref());
+        let in_line = completion.split('\n').find_map(first);
+        prop_assert_eq!(first_answer_in_line(&completion), in_line.as_deref());
+    }
+
+    #[test]
+    fn repetition_is_counted_as_defined(completion in completions(), ngram in 1..5usize) {
+        let lower = completion.to_lowercase();
+        let words: Vec<&str> = lower.split(is_blank).filter(|word| !word.is_empty()).collect();
+        let all = words.windows(ngram).count();
+        let distinct = words.windows(ngram).collect::<HashSet<_>>().len();
+        let want = if all == 0 { 0.0 } else { distinct as f64 / all as f64 - 1.0 };
+        let rule = RepetitionPenalty { ngram, max_penalty: -1.0 };
+        prop_assert_eq!(rule.score(&completion, &example("x", &[])), Some(want as f32));
     }
 
     #[test]

@@ -87,10 +87,19 @@ fn number_words(text: &str) -> (Vec<u32>, usize) {
     let mut short = Numbers::default();
     let mut long = Numbers::default();
     let mut distinct = 0;
+    // Most words of a text are the same few short ones, which are looked for here first. No key is
+    // the greatest number.
+    let mut common = [(u64::MAX, 0); 256];
     let ids = words(text)
-        .map(|word| match packed(word.as_bytes()) {
-            Some(key) => short.number(key, &mut distinct),
-            None => long.number(word, &mut distinct),
+        .map(|word| {
+            let Some(key) = packed(word.as_bytes()) else {
+                return long.number(word, &mut distinct);
+            };
+            let slot = &mut common[(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize];
+            if slot.0 != key {
+                *slot = (key, short.number(key, &mut distinct));
+            }
+            slot.1
         })
         .collect();
     (ids, distinct)
