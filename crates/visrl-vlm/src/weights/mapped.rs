@@ -33,6 +33,22 @@ impl MappedFile {
         &self.map
     }
 
+    /// Tells the system that these bytes will be read next, in whatever order, and then those that
+    /// follow: it fetches them from the disk one after another.
+    #[cfg(unix)]
+    pub(super) fn announce(&self, range: Range<usize>) {
+        use memmap2::Advice;
+        const AHEAD: usize = 32 << 20;
+        let len = (range.end + AHEAD).min(self.map.len()) - range.start;
+        if let Err(error) = self.map.advise_range(Advice::WillNeed, range.start, len) {
+            // It only costs time.
+            tracing::debug!(path = %self.path.display(), %error, "pages were not fetched ahead");
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn announce(&self, _: Range<usize>) {}
+
     /// Tells the system that these bytes will not be needed soon: they no longer count as the
     /// process's memory. They can be read again, at the cost of another look at the file.
     #[cfg(unix)]

@@ -164,6 +164,7 @@ impl SafetensorsDir {
             .zip(out.chunks_mut(SECTION / size))
         {
             let section = start..start + out.len() * size;
+            file.announce(section.clone());
             convert::plain(&file.bytes()[section.clone()], size, out, convert);
             file.release(section);
         }
@@ -181,6 +182,7 @@ impl SafetensorsDir {
         for first in (0..rows).step_by(together) {
             let end = (first + together).min(rows);
             let place = |row: usize| entry.bytes.start + row * columns * size;
+            file.announce(place(first)..place(end));
             let part = convert::Rows {
                 bytes: &file.bytes()[place(first)..place(end)],
                 size,
