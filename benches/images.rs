@@ -53,7 +53,11 @@ fn sources() -> Vec<(String, ImageSource)> {
     let source = |path: std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let bytes = std::fs::read(path).unwrap().into();
-        (name.clone(), ImageSource::Encoded { name, bytes })
+        let source = ImageSource::Encoded {
+            name: name.as_str().into(),
+            bytes,
+        };
+        (name, source)
     };
     paths.into_iter().map(source).collect()
 }
