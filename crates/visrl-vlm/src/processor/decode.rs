@@ -237,7 +237,7 @@ fn check_palette(name: &str, bytes: &[u8]) -> Result<(), Error> {
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {
         let [a, b, c, d, kind @ ..] = *head;
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        if kind == *b"PLTE" && (len == 0 || len > 3 * 256 || len % 3 != 0) {
+        if kind == *b"PLTE" && (len == 0 || len > 3 * 256 || !len.is_multiple_of(3)) {
             return Err(error(name, format!("has a palette of {len} bytes")));
         }
         // The content and its check value.
