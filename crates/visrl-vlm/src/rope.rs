@@ -44,6 +44,11 @@ impl Rotary {
         Self(Turn::new(&angles, quarter * 2))
     }
 
+    /// The rotation itself.
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.0
+    }
+
     /// Turns the heads of `x` `[tokens, heads * head_dim]`.
     pub(crate) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
         self.0.apply(x)

@@ -11,6 +11,7 @@ mod layer_norm;
 mod log_softmax;
 mod rms_norm;
 mod rotary;
+mod self_attention;
 mod silu;
 mod softmax;
 
@@ -29,5 +30,6 @@ pub use layer_norm::layer_norm;
 pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
 pub use rms_norm::rms_norm;
 pub use rotary::Turn;
+pub use self_attention::SelfAttention;
 pub use silu::silu_mul;
 pub use softmax::{Mask, masked_softmax};

@@ -60,11 +60,10 @@ impl Turn {
     pub(super) fn plain(&self, x: Tensor<2>) -> Tensor<2> {
         let [tokens, width] = x.dims();
         let half = self.table.half;
-        let dtype = x.dtype();
         let [cos, sin] = self
             .tensors(&x.device())
             .clone()
-            .map(|table| table.cast(dtype));
+            .map(|table| table.cast(x.dtype()));
         let x = x.reshape([tokens, width / (2 * half), 2 * half]);
         let left = x.clone().narrow(2, 0, half);
         let right = x.clone().narrow(2, half, half);
@@ -92,24 +91,31 @@ impl Turn {
     #[cfg(feature = "flex")]
     fn turn(&self, mut x: Host, sign: f32) -> Host {
         let width = flex::width(&x);
-        let Table { cos, sin, half, .. } = &*self.table;
-        let half = *half;
         slices::rows1(width, x.storage_mut(), |first, rows| {
             for (token, row) in (first..).zip(rows.chunks_exact_mut(width)) {
-                let cos = &cos[token * half..][..half];
-                let sin = &sin[token * half..][..half];
-                for head in row.chunks_exact_mut(2 * half) {
-                    let (left, right) = head.split_at_mut(half);
-                    let pairs = left.iter_mut().zip(right).zip(cos.iter().zip(sin));
-                    for ((left, right), (cos, sin)) in pairs {
-                        let (a, b, sin) = (*left, *right, sign * sin);
-                        *left = a * cos - b * sin;
-                        *right = b * cos + a * sin;
-                    }
-                }
+                self.turn_row(token, row, sign);
             }
         });
         x
+    }
+
+    /// Turns the heads of one token.
+    #[cfg(feature = "flex")]
+    #[inline(always)]
+    pub(super) fn turn_row(&self, token: usize, row: &mut [f32], sign: f32) {
+        let Table { cos, sin, half, .. } = &*self.table;
+        let half = *half;
+        let cos = &cos[token * half..][..half];
+        let sin = &sin[token * half..][..half];
+        for head in row.chunks_exact_mut(2 * half) {
+            let (left, right) = head.split_at_mut(half);
+            let pairs = left.iter_mut().zip(right).zip(cos.iter().zip(sin));
+            for ((left, right), (cos, sin)) in pairs {
+                let (a, b, sin) = (*left, *right, sign * sin);
+                *left = a * cos - b * sin;
+                *right = b * cos + a * sin;
+            }
+        }
     }
 }
 

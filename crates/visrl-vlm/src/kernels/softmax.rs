@@ -73,7 +73,7 @@ pub(super) fn plain<const D: usize>(scores: Tensor<D>, mask: Mask) -> Tensor<D> 
 
 #[cfg(feature = "flex")]
 #[derive(Clone, Debug)]
-struct MaskedSoftmax(Mask);
+pub(super) struct MaskedSoftmax(pub(super) Mask);
 
 #[cfg(feature = "flex")]
 impl Fused<1> for MaskedSoftmax {

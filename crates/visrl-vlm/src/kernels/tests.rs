@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
 
 use super::{
-    AdamWStep, Gelu, Mask, RowGradients, Turn, adamw, layer_norm, log_softmax,
+    AdamWStep, Gelu, Mask, RowGradients, SelfAttention, Turn, adamw, layer_norm, log_softmax,
     log_softmax_backward, masked_softmax, rms_norm, silu, silu_mul, softmax, sum_of_squares,
 };
 
@@ -135,6 +135,21 @@ proptest! {
                 false => tracked.plain(x),
             },
         );
+    }
+
+    #[test]
+    fn self_attention(
+        seed in 0u64..1000, sizes in prop::collection::vec(1usize..7, 1..5), heads in 1usize..4,
+        half in 1usize..6, scale in 0.1f32..3.0,
+    ) {
+        let tokens: usize = sizes.iter().sum();
+        let attention = || SelfAttention {
+            turn: Turn::new(&numbers(seed, tokens * half, 20.0), half),
+            sizes: sizes.clone(),
+            heads,
+        };
+        let shape = (tokens, 3 * heads * 2 * half, scale);
+        compare([shape], seed, 1e-5, |[x]| attention().apply(x), |[x]| attention().plain(x));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{QwenVlConfig, QwenVlKind, VisionConfig};
 use crate::build::Builder;
-use crate::kernels::{Gelu, Mask, masked_softmax};
+use crate::kernels::{Gelu, SelfAttention};
 use crate::rope::Rotary;
 use crate::{Dense, Error, ProcessedImage};
 
@@ -171,29 +171,12 @@ impl Attention {
 
     /// `sizes` are the lengths of the runs, in order.
     fn forward(&self, x: Tensor<2>, rotary: &Rotary, sizes: &[usize], heads: usize) -> Tensor<2> {
-        let width = x.dims()[1];
-        let qkv = self.qkv.forward(x);
-        let part = |index: usize| qkv.clone().narrow(1, index * width, width);
-        let (queries, keys) = (rotary.apply(part(0)), rotary.apply(part(1)));
-        let values = part(2);
-        let dim = width / heads;
-        let queries = queries / (dim as f64).sqrt();
-        // Runs of one size are attended to together.
-        let mut parts = Vec::new();
-        let mut start = 0;
-        for run in sizes.chunk_by(|a, b| a == b) {
-            let (count, size) = (run.len(), run[0]);
-            let cut = |tensor: &Tensor<2>| {
-                let tensor = tensor.clone().narrow(0, start, count * size);
-                tensor.reshape([count, size, heads, dim]).swap_dims(1, 2)
-            };
-            let scores = cut(&queries).matmul(cut(&keys).swap_dims(2, 3));
-            let mixed = masked_softmax(scores, Mask::Full).matmul(cut(&values));
-            let mixed = mixed.swap_dims(1, 2);
-            parts.push(mixed.reshape([count * size, width]));
-            start += count * size;
-        }
-        self.proj.forward(Tensor::cat(parts, 0))
+        let attention = SelfAttention {
+            turn: rotary.turn().clone(),
+            sizes: sizes.to_vec(),
+            heads,
+        };
+        self.proj.forward(attention.apply(self.qkv.forward(x)))
     }
 }
 
