@@ -65,6 +65,7 @@ fn flex_step(step: &AdamWStep, state: Moved, gradient: &Tensor<1>) -> Result<Mov
         first.storage_mut(),
         second.storage_mut(),
         flex::read(&gradient),
+        #[inline(always)]
         |w, m, v, g| {
             for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
                 *m = *m * beta_1 + g * (1.0 - beta_1);
@@ -88,7 +89,18 @@ pub fn sum_of_squares(tensor: &Tensor<1>) -> Option<f64> {
         let tensor = flex::in_order(flex::plain(tensor)?);
         let parts = flex::read(&tensor).par_chunks(1 << 14);
         let sums: Vec<f32> = parts
-            .map(|part| slices::vectorized(|| slices::sum(part, |x| x * x)))
+            .map(|part| {
+                slices::vectorized(
+                    #[inline(always)]
+                    || {
+                        slices::sum(
+                            part,
+                            #[inline(always)]
+                            |x| x * x,
+                        )
+                    },
+                )
+            })
             .collect();
         Some(sums.into_iter().map(f64::from).sum())
     }

@@ -48,10 +48,23 @@ impl Fused<1> for Gelu {
 
     fn forward(&self, [x]: [Host; 1]) -> Host {
         let mut x = flex::owned(x);
-        slices::rows1(1, x.storage_mut(), |_, x| match self {
-            Self::Quick => x.iter_mut().for_each(|x| *x *= sigmoid(1.702 * *x)),
-            Self::Exact => x.iter_mut().for_each(|x| *x *= normal_below(*x)),
-        });
+        slices::rows1(
+            1,
+            x.storage_mut(),
+            #[inline(always)]
+            |_, x| match self {
+                Self::Quick => {
+                    for x in x {
+                        *x *= sigmoid(1.702 * *x);
+                    }
+                }
+                Self::Exact => {
+                    for x in x {
+                        *x *= normal_below(*x);
+                    }
+                }
+            },
+        );
         x
     }
 
@@ -65,21 +78,31 @@ impl Fused<1> for Gelu {
     fn backward(&self, x: Host, grad: Host) -> [Host; 1] {
         let mut x = flex::owned(x);
         let grad = flex::in_order(grad);
-        slices::rows2(1, x.storage_mut(), flex::read(&grad), |_, x, grad| {
-            let both = x.iter_mut().zip(grad);
-            match self {
-                Self::Quick => both.for_each(|(x, grad)| {
-                    let s = sigmoid(1.702 * *x);
-                    *x = grad * s * (1.0 + 1.702 * *x * (1.0 - s));
-                }),
-                Self::Exact => both.for_each(|(x, grad)| {
-                    /// 1 / sqrt(2 pi).
-                    const PEAK: f32 = 0.398_942_3;
-                    let density = PEAK * exp(-0.5 * *x * *x);
-                    *x = grad * (normal_below(*x) + *x * density);
-                }),
-            }
-        });
+        slices::rows2(
+            1,
+            x.storage_mut(),
+            flex::read(&grad),
+            #[inline(always)]
+            |_, x, grad| {
+                let both = x.iter_mut().zip(grad);
+                match self {
+                    Self::Quick => {
+                        for (x, grad) in both {
+                            let s = sigmoid(1.702 * *x);
+                            *x = grad * s * (1.0 + 1.702 * *x * (1.0 - s));
+                        }
+                    }
+                    Self::Exact => {
+                        for (x, grad) in both {
+                            /// 1 / sqrt(2 pi).
+                            const PEAK: f32 = 0.398_942_3;
+                            let density = PEAK * exp(-0.5 * *x * *x);
+                            *x = grad * (normal_below(*x) + *x * density);
+                        }
+                    }
+                }
+            },
+        );
         [x]
     }
 }

@@ -34,8 +34,16 @@ impl Layer {
     #[inline(always)]
     fn moments(&self, row: &[f32]) -> (f32, f32) {
         let len = row.len() as f32;
-        let mean = slices::sum(row, |x| x) / len;
-        let variance = slices::sum(row, |x| (x - mean) * (x - mean)) / len;
+        let mean = slices::sum(
+            row,
+            #[inline(always)]
+            |x| x,
+        ) / len;
+        let variance = slices::sum(
+            row,
+            #[inline(always)]
+            |x| (x - mean) * (x - mean),
+        ) / len;
         (mean, 1.0 / (variance + self.0).sqrt())
     }
 }
@@ -49,14 +57,19 @@ impl Fused<3> for Layer {
         let (gamma, beta) = (flex::in_order(gamma), flex::in_order(beta));
         let (gamma, beta) = (flex::read(&gamma), flex::read(&beta));
         let width = flex::width(&x);
-        slices::rows1(width, x.storage_mut(), |_, rows| {
-            for row in rows.chunks_exact_mut(width) {
-                let (mean, scale) = self.moments(row);
-                for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-                    *x = (*x - mean) * scale * gamma + beta;
+        slices::rows1(
+            width,
+            x.storage_mut(),
+            #[inline(always)]
+            |_, rows| {
+                for row in rows.chunks_exact_mut(width) {
+                    let (mean, scale) = self.moments(row);
+                    for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
+                        *x = (*x - mean) * scale * gamma + beta;
+                    }
                 }
-            }
-        });
+            },
+        );
         x
     }
 
@@ -73,32 +86,51 @@ impl Fused<3> for Layer {
         let width = flex::width(&x);
         let values = flex::read(&x);
         let (mut d_gamma, mut d_beta) = (vec![0.0; width], vec![0.0; width]);
-        slices::vectorized(|| {
-            let rows = flex::read(&grad).chunks_exact(width);
-            for (d, x) in rows.zip(values.chunks_exact(width)) {
-                let (mean, scale) = self.moments(x);
-                let sums = d_gamma.iter_mut().zip(&mut d_beta);
-                for (((of_gamma, of_beta), d), x) in sums.zip(d).zip(x) {
-                    *of_gamma += d * (x - mean) * scale;
-                    *of_beta += d;
+        slices::vectorized(
+            #[inline(always)]
+            || {
+                let rows = flex::read(&grad).chunks_exact(width);
+                for (d, x) in rows.zip(values.chunks_exact(width)) {
+                    let (mean, scale) = self.moments(x);
+                    let sums = d_gamma.iter_mut().zip(&mut d_beta);
+                    for (((of_gamma, of_beta), d), x) in sums.zip(d).zip(x) {
+                        *of_gamma += d * (x - mean) * scale;
+                        *of_beta += d;
+                    }
                 }
-            }
-        });
+            },
+        );
         let weights = flex::read(&gamma);
-        slices::rows2(width, grad.storage_mut(), values, |_, d, x| {
-            let rows = d.chunks_exact_mut(width).zip(x.chunks_exact(width));
-            for (d, x) in rows {
-                let (mean, scale) = self.moments(x);
-                for (d, gamma) in d.iter_mut().zip(weights) {
-                    *d *= gamma;
+        slices::rows2(
+            width,
+            grad.storage_mut(),
+            values,
+            #[inline(always)]
+            |_, d, x| {
+                let rows = d.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for (d, x) in rows {
+                    let (mean, scale) = self.moments(x);
+                    for (d, gamma) in d.iter_mut().zip(weights) {
+                        *d *= gamma;
+                    }
+                    let of_mean = slices::sum(
+                        d,
+                        #[inline(always)]
+                        |d| d,
+                    ) / width as f32;
+                    let of_scale = slices::sum2(
+                        d,
+                        x,
+                        #[inline(always)]
+                        |d, x| d * (x - mean),
+                    ) * scale
+                        / width as f32;
+                    for (d, x) in d.iter_mut().zip(x) {
+                        *d = scale * (*d - of_mean - (x - mean) * scale * of_scale);
+                    }
                 }
-                let of_mean = slices::sum(d, |d| d) / width as f32;
-                let of_scale = slices::sum2(d, x, |d, x| d * (x - mean)) * scale / width as f32;
-                for (d, x) in d.iter_mut().zip(x) {
-                    *d = scale * (*d - of_mean - (x - mean) * scale * of_scale);
-                }
-            }
-        });
+            },
+        );
         let mut beta = flex::owned(gamma.clone());
         gamma.storage_mut().copy_from_slice(&d_gamma);
         beta.storage_mut().copy_from_slice(&d_beta);

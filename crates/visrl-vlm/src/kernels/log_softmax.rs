@@ -99,15 +99,24 @@ mod on_flex {
             vocab,
             logits.storage_mut(),
             &mut entropies,
+            #[inline(always)]
             |rows, entropies| {
                 for (row, entropy) in rows.chunks_exact_mut(vocab).zip(entropies) {
                     let largest = slices::maximum(row);
-                    let sum = slices::sum(row, |x| exp(x - largest));
+                    let sum = slices::sum(
+                        row,
+                        #[inline(always)]
+                        |x| exp(x - largest),
+                    );
                     let log_sum = sum.ln();
-                    let weighted = slices::map_and_sum_of(row, |x| {
-                        let x = (x - largest) - log_sum;
-                        (x, x * exp(x))
-                    });
+                    let weighted = slices::map_and_sum_of(
+                        row,
+                        #[inline(always)]
+                        |x| {
+                            let x = (x - largest) - log_sum;
+                            (x, x * exp(x))
+                        },
+                    );
                     *entropy = -weighted;
                 }
             },
@@ -124,20 +133,30 @@ mod on_flex {
     pub(super) fn backward(logps: Host, targets: &[u32], of: RowGradients<'_>) -> Tensor<2> {
         let mut logps = flex::owned(logps);
         let vocab = flex::width(&logps);
-        slices::rows1(vocab, logps.storage_mut(), |first, rows| {
-            for (index, row) in (first..).zip(rows.chunks_exact_mut(vocab)) {
-                let c = of.logp[index];
-                match of.entropy {
-                    None => row.iter_mut().for_each(|x| *x = -c * exp(*x)),
-                    Some((e, h)) => {
-                        let (e, h) = (e[index], h[index]);
-                        row.iter_mut()
-                            .for_each(|x| *x = -exp(*x) * (c + e * (*x + h)));
+        slices::rows1(
+            vocab,
+            logps.storage_mut(),
+            #[inline(always)]
+            |first, rows| {
+                for (index, row) in (first..).zip(rows.chunks_exact_mut(vocab)) {
+                    let c = of.logp[index];
+                    match of.entropy {
+                        None => {
+                            for x in row.iter_mut() {
+                                *x = -c * exp(*x);
+                            }
+                        }
+                        Some((e, h)) => {
+                            let (e, h) = (e[index], h[index]);
+                            for x in row.iter_mut() {
+                                *x = -exp(*x) * (c + e * (*x + h));
+                            }
+                        }
                     }
+                    row[targets[index] as usize] += c;
                 }
-                row[targets[index] as usize] += c;
-            }
-        });
+            },
+        );
         flex::tensor(logps)
     }
 }

@@ -32,7 +32,11 @@ impl Rms {
     /// One over the root mean square of a row.
     #[inline(always)]
     fn scale(&self, row: &[f32]) -> f32 {
-        let mean = slices::sum(row, |x| x * x) / row.len() as f32;
+        let mean = slices::sum(
+            row,
+            #[inline(always)]
+            |x| x * x,
+        ) / row.len() as f32;
         1.0 / (mean + self.0).sqrt()
     }
 }
@@ -44,14 +48,19 @@ impl Fused<2> for Rms {
     fn forward(&self, [x, gamma]: [Host; 2]) -> Host {
         let (mut x, gamma) = (flex::owned(x), flex::in_order(gamma));
         let (width, gamma) = (flex::width(&x), flex::read(&gamma));
-        slices::rows1(width, x.storage_mut(), |_, rows| {
-            for row in rows.chunks_exact_mut(width) {
-                let scale = self.scale(row);
-                for (x, gamma) in row.iter_mut().zip(gamma) {
-                    *x *= scale * gamma;
+        slices::rows1(
+            width,
+            x.storage_mut(),
+            #[inline(always)]
+            |_, rows| {
+                for row in rows.chunks_exact_mut(width) {
+                    let scale = self.scale(row);
+                    for (x, gamma) in row.iter_mut().zip(gamma) {
+                        *x *= scale * gamma;
+                    }
                 }
-            }
-        });
+            },
+        );
         x
     }
 
@@ -68,29 +77,45 @@ impl Fused<2> for Rms {
         let width = flex::width(&x);
         let values = flex::read(&x);
         let mut d_gamma = vec![0.0; width];
-        slices::vectorized(|| {
-            let rows = flex::read(&grad).chunks_exact(width);
-            for (d, x) in rows.zip(values.chunks_exact(width)) {
-                let scale = self.scale(x);
-                for ((sum, d), x) in d_gamma.iter_mut().zip(d).zip(x) {
-                    *sum += d * x * scale;
+        slices::vectorized(
+            #[inline(always)]
+            || {
+                let rows = flex::read(&grad).chunks_exact(width);
+                for (d, x) in rows.zip(values.chunks_exact(width)) {
+                    let scale = self.scale(x);
+                    for ((sum, d), x) in d_gamma.iter_mut().zip(d).zip(x) {
+                        *sum += d * x * scale;
+                    }
                 }
-            }
-        });
+            },
+        );
         let weights = flex::read(&gamma);
-        slices::rows2(width, grad.storage_mut(), values, |_, d, x| {
-            let rows = d.chunks_exact_mut(width).zip(x.chunks_exact(width));
-            for (d, x) in rows {
-                let scale = self.scale(x);
-                for (d, gamma) in d.iter_mut().zip(weights) {
-                    *d *= gamma;
+        slices::rows2(
+            width,
+            grad.storage_mut(),
+            values,
+            #[inline(always)]
+            |_, d, x| {
+                let rows = d.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for (d, x) in rows {
+                    let scale = self.scale(x);
+                    for (d, gamma) in d.iter_mut().zip(weights) {
+                        *d *= gamma;
+                    }
+                    let share = slices::sum2(
+                        d,
+                        x,
+                        #[inline(always)]
+                        |d, x| d * x,
+                    ) * scale
+                        * scale
+                        / width as f32;
+                    for (d, x) in d.iter_mut().zip(x) {
+                        *d = scale * (*d - x * share);
+                    }
                 }
-                let share = slices::sum2(d, x, |d, x| d * x) * scale * scale / width as f32;
-                for (d, x) in d.iter_mut().zip(x) {
-                    *d = scale * (*d - x * share);
-                }
-            }
-        });
+            },
+        );
         gamma.storage_mut().copy_from_slice(&d_gamma);
         [grad, gamma]
     }

@@ -91,11 +91,16 @@ impl Turn {
     #[cfg(feature = "flex")]
     fn turn(&self, mut x: Host, sign: f32) -> Host {
         let width = flex::width(&x);
-        slices::rows1(width, x.storage_mut(), |first, rows| {
-            for (token, row) in (first..).zip(rows.chunks_exact_mut(width)) {
-                self.turn_row(token, row, sign);
-            }
-        });
+        slices::rows1(
+            width,
+            x.storage_mut(),
+            #[inline(always)]
+            |first, rows| {
+                for (token, row) in (first..).zip(rows.chunks_exact_mut(width)) {
+                    self.turn_row(token, row, sign);
+                }
+            },
+        );
         x
     }
 

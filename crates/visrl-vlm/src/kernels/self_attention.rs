@@ -150,12 +150,17 @@ mod on_flex {
             let row = flex::width(&qkv);
             let width = row / 3;
             let scale = self.scale(width);
-            slices::rows1(row, qkv.storage_mut(), |first, rows| {
-                for (token, row) in (first..).zip(rows.chunks_exact_mut(row)) {
-                    self.turn.turn_row(token, &mut row[..2 * width], 1.0);
-                    row[..width].iter_mut().for_each(|x| *x *= scale);
-                }
-            });
+            slices::rows1(
+                row,
+                qkv.storage_mut(),
+                #[inline(always)]
+                |first, rows| {
+                    for (token, row) in (first..).zip(rows.chunks_exact_mut(row)) {
+                        self.turn.turn_row(token, &mut row[..2 * width], 1.0);
+                        row[..width].iter_mut().for_each(|x| *x *= scale);
+                    }
+                },
+            );
             let tokens = flex::read(&qkv).len() / row.max(1);
             let mut out = vec![0.0; tokens * width];
             let mut kept = Vec::new();
@@ -191,12 +196,17 @@ mod on_flex {
                 self.put(&Flex::float_matmul(d_scores, keys), runs, 0, 3, &mut out);
             }
             let scale = self.scale(width);
-            slices::rows1(row, &mut out, |first, rows| {
-                for (token, row) in (first..).zip(rows.chunks_exact_mut(row)) {
-                    row[..width].iter_mut().for_each(|x| *x *= scale);
-                    self.turn.turn_row(token, &mut row[..2 * width], -1.0);
-                }
-            });
+            slices::rows1(
+                row,
+                &mut out,
+                #[inline(always)]
+                |first, rows| {
+                    for (token, row) in (first..).zip(rows.chunks_exact_mut(row)) {
+                        row[..width].iter_mut().for_each(|x| *x *= scale);
+                        self.turn.turn_row(token, &mut row[..2 * width], -1.0);
+                    }
+                },
+            );
             [flex::from_vec(out, Shape::from(vec![tokens, row]))]
         }
     }

@@ -42,11 +42,17 @@ impl Fused<2> for SiluMul {
     fn forward(&self, [gate, up]: [Host; 2]) -> Host {
         let mut gate = flex::owned(gate);
         let up = flex::in_order(up);
-        slices::rows2(1, gate.storage_mut(), flex::read(&up), |_, gate, up| {
-            for (gate, up) in gate.iter_mut().zip(up) {
-                *gate = *gate * sigmoid(*gate) * up;
-            }
-        });
+        slices::rows2(
+            1,
+            gate.storage_mut(),
+            flex::read(&up),
+            #[inline(always)]
+            |_, gate, up| {
+                for (gate, up) in gate.iter_mut().zip(up) {
+                    *gate = *gate * sigmoid(*gate) * up;
+                }
+            },
+        );
         gate
     }
 
@@ -60,14 +66,21 @@ impl Fused<2> for SiluMul {
         let (mut gate, mut up) = (flex::owned(gate), flex::owned(up));
         let grad = flex::in_order(grad);
         let (gates, ups) = (gate.storage_mut(), up.storage_mut());
-        slices::rows3(1, gates, ups, flex::read(&grad), |_, gate, up, grad| {
-            for ((gate, up), grad) in gate.iter_mut().zip(up).zip(grad) {
-                let s = sigmoid(*gate);
-                let d_gate = grad * *up * s * (1.0 + *gate * (1.0 - s));
-                *up = grad * *gate * s;
-                *gate = d_gate;
-            }
-        });
+        slices::rows3(
+            1,
+            gates,
+            ups,
+            flex::read(&grad),
+            #[inline(always)]
+            |_, gate, up, grad| {
+                for ((gate, up), grad) in gate.iter_mut().zip(up).zip(grad) {
+                    let s = sigmoid(*gate);
+                    let d_gate = grad * *up * s * (1.0 + *gate * (1.0 - s));
+                    *up = grad * *gate * s;
+                    *gate = d_gate;
+                }
+            },
+        );
         [gate, up]
     }
 }

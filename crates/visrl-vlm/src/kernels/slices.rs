@@ -27,7 +27,12 @@ fn rows_per_task(len: usize, width: usize) -> usize {
 /// Calls `work(first row, rows)` for runs of whole rows.
 pub(crate) fn rows1(width: usize, a: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = rows_per_task(a.len(), width);
-    let run = |(index, a): (usize, &mut [f32])| vectorized(|| work(index * rows, a));
+    let run = |(index, a): (usize, &mut [f32])| {
+        vectorized(
+            #[inline(always)]
+            || work(index * rows, a),
+        )
+    };
     let size = (rows * width).max(1);
     if size >= a.len() {
         return run((0, a));
@@ -46,7 +51,12 @@ pub(crate) fn rows_and(
     let rows = rows_per_task(a.len(), width);
     a.par_chunks_mut((rows * width).max(1))
         .zip(b.par_chunks_mut(rows))
-        .for_each(|(a, b)| vectorized(|| work(a, b)));
+        .for_each(|(a, b)| {
+            vectorized(
+                #[inline(always)]
+                || work(a, b),
+            )
+        });
 }
 
 /// As [`rows1`] with a second slice of equal length, which is read.
@@ -81,7 +91,12 @@ pub(crate) fn rows3(
         .zip(b.par_chunks_mut(size))
         .zip(c.par_chunks(size))
         .enumerate()
-        .for_each(|(index, ((a, b), c))| vectorized(|| work(index * rows, a, b, c)));
+        .for_each(|(index, ((a, b), c))| {
+            vectorized(
+                #[inline(always)]
+                || work(index * rows, a, b, c),
+            )
+        });
 }
 
 /// Calls `work` for pieces of four slices of equal length, three of which are written.
@@ -98,7 +113,12 @@ pub(crate) fn rows4(
         .zip(b.par_chunks_mut(size))
         .zip(c.par_chunks_mut(size))
         .zip(d.par_chunks(size))
-        .for_each(|(((a, b), c), d)| vectorized(|| work(a, b, c, d)));
+        .for_each(|(((a, b), c), d)| {
+            vectorized(
+                #[inline(always)]
+                || work(a, b, c, d),
+            )
+        });
 }
 
 /// A copy; many numbers are copied in parallel, so that the system hands out memory in parallel.

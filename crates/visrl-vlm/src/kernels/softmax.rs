@@ -82,19 +82,28 @@ impl Fused<1> for MaskedSoftmax {
     fn forward(&self, [scores]: [Host; 1]) -> Host {
         let mut scores = flex::owned(scores);
         let columns = flex::width(&scores);
-        slices::rows1(columns, scores.storage_mut(), |first, rows| {
-            for (row, values) in (first..).zip(rows.chunks_exact_mut(columns)) {
-                let visible = self.0.visible(row, columns);
-                let (seen, hidden) = values.split_at_mut(visible);
-                hidden.fill(0.0);
-                let largest = slices::maximum(seen);
-                let sum = slices::map_and_sum(seen, |x| exp(x - largest));
-                let scale = 1.0 / sum;
-                for x in seen {
-                    *x *= scale;
+        slices::rows1(
+            columns,
+            scores.storage_mut(),
+            #[inline(always)]
+            |first, rows| {
+                for (row, values) in (first..).zip(rows.chunks_exact_mut(columns)) {
+                    let visible = self.0.visible(row, columns);
+                    let (seen, hidden) = values.split_at_mut(visible);
+                    hidden.fill(0.0);
+                    let largest = slices::maximum(seen);
+                    let sum = slices::map_and_sum(
+                        seen,
+                        #[inline(always)]
+                        |x| exp(x - largest),
+                    );
+                    let scale = 1.0 / sum;
+                    for x in seen {
+                        *x *= scale;
+                    }
                 }
-            }
-        });
+            },
+        );
         scores
     }
 
@@ -112,6 +121,7 @@ impl Fused<1> for MaskedSoftmax {
             columns,
             grad.storage_mut(),
             flex::read(&output),
+            #[inline(always)]
             |first, d, p| {
                 let rows = d.chunks_exact_mut(columns).zip(p.chunks_exact(columns));
                 for (row, (d, p)) in (first..).zip(rows) {
@@ -119,7 +129,12 @@ impl Fused<1> for MaskedSoftmax {
                     let (d, hidden) = d.split_at_mut(visible);
                     hidden.fill(0.0);
                     let p = &p[..visible];
-                    let dot = slices::sum2(d, p, |d, p| d * p);
+                    let dot = slices::sum2(
+                        d,
+                        p,
+                        #[inline(always)]
+                        |d, p| d * p,
+                    );
                     for (d, p) in d.iter_mut().zip(p) {
                         *d = p * (*d - dot);
                     }
