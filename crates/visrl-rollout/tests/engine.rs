@@ -90,9 +90,7 @@ fn models(root: &Path) -> Vec<Fixture> {
         let f32_numbers = info["dtype"]
             .as_str()
             .is_some_and(|dtype| dtype.ends_with("float32"));
-        if let (true, Some(dir)) = (f32_numbers, dir)
-            && read_json(&dir.join("config.json")).unwrap()["model_type"] == "qwen2_vl"
-        {
+        if let (true, Some(dir)) = (f32_numbers, dir) {
             found.push(Fixture {
                 name,
                 golden,
