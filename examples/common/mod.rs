@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use visrl::data::{Dataset, FashionMnist, few_shot};
-use visrl::vlm::{Pretrained, QwenVl};
+use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
 use visrl::{FineTune, Recipe, Summary};
 
 /// The embedded model and data.
@@ -40,6 +40,9 @@ pub struct Flags {
     /// Peak learning rate.
     #[arg(long)]
     pub learning_rate: Option<f64>,
+    /// Train adapters of this rank instead of the weights themselves.
+    #[arg(long)]
+    pub lora_rank: Option<usize>,
     /// Test images of each class (0: all).
     #[arg(long)]
     pub test_per_class: Option<usize>,
@@ -57,6 +60,11 @@ impl Flags {
             num_generations: self.generations.unwrap_or(defaults.num_generations),
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             test_per_class: self.test_per_class.unwrap_or(defaults.test_per_class),
+            lora: self.lora_rank.map(|r| LoraConfig {
+                r,
+                lora_alpha: 2.0 * r as f64,
+                ..LoraConfig::default()
+            }),
             out: self.out.clone(),
             progress: true,
             ..defaults

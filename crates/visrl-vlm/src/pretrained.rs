@@ -25,6 +25,8 @@ pub struct Pretrained<M> {
     pub encoder: Arc<PromptEncoder>,
     /// The other files of the folder, for saving.
     pub files: CheckpointFiles,
+    /// The folder that it came from, as it was named.
+    pub name: String,
 }
 
 impl Pretrained<QwenVl> {
@@ -55,6 +57,7 @@ impl Pretrained<QwenVl> {
             model,
             encoder: Arc::new(encoder),
             files: CheckpointFiles::read(dir)?,
+            name: dir.display().to_string(),
         })
     }
 
@@ -76,6 +79,7 @@ impl Pretrained<QwenVl> {
             model,
             encoder: Arc::new(encoder),
             files: CheckpointFiles::read(dir)?,
+            name: dir.display().to_string(),
         })
     }
 }

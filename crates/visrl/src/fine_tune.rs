@@ -14,7 +14,10 @@ use visrl_train::{
     LearnerConfig, MetricSink, Progress, Schedule, Seconds, StepMetrics, SupervisedLoss,
     TokenGroup,
 };
-use visrl_vlm::{FeatureStore, ModelInput, Pretrained, SaveDtype, Trainable, VisionLanguageModel};
+use visrl_vlm::{
+    FeatureStore, LoraConfig, ModelInput, Pretrained, SaveDtype, Trainable, VisionLanguageModel,
+    attach_lora, merge_lora, save_lora,
+};
 
 use crate::{Accuracy, Recipe, Summary};
 
@@ -41,6 +44,8 @@ pub struct FineTune {
     pub loss: GrpoLoss,
     /// How the policy is updated.
     pub learner: LearnerConfig,
+    /// Train low-rank adapters instead of the weights themselves.
+    pub lora: Option<LoraConfig>,
     /// How many names an example's list shows.
     pub choices: ChoiceRule,
     /// Test examples of each class; 0 takes all.
@@ -69,6 +74,7 @@ impl Default for FineTune {
                 trainable: Trainable::language_model(),
                 ..LearnerConfig::default()
             },
+            lora: None,
             choices: ChoiceRule::All,
             test_per_class: 50,
             out: PathBuf::from("runs/latest"),
@@ -80,7 +86,8 @@ impl Default for FineTune {
 impl FineTune {
     /// Reinforcement learning by a recipe: measures the base, trains it on the training split of
     /// `train`, measures it again on the test split of `test`, and writes `metrics.jsonl`,
-    /// `summary.json`, `config.json` and the checkpoint `model/` into the output folder.
+    /// `summary.json`, `config.json` and the checkpoint `model/` into the output folder. Adapters
+    /// are written as `adapter/`, in PEFT's format, and merged in `model/`.
     ///
     /// # Errors
     /// What any part of the run says.
@@ -97,7 +104,7 @@ impl FineTune {
         let features = Arc::clone(&run.features);
         let mut trainer = GrpoTrainer {
             learner: Learner::new(
-                run.base.model.clone(),
+                run.policy()?,
                 Box::new(self.loss),
                 features,
                 self.learner.clone(),
@@ -146,7 +153,7 @@ impl FineTune {
         let before = run.measure()?;
         let dealer = self.dealer(train)?;
         let mut learner = Learner::new(
-            run.base.model.clone(),
+            run.policy()?,
             Box::new(SupervisedLoss),
             Arc::clone(&run.features),
             self.learner.clone(),
@@ -301,6 +308,16 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         })
     }
 
+    /// The model to train: the base, with new adapters where they are asked for.
+    fn policy(&self) -> Result<M, Error> {
+        let model = self.base.model.clone();
+        let Some(lora) = &self.settings.lora else {
+            return Ok(model);
+        };
+        let rng = SeedStream::new(self.settings.seed, Domain::Init).rng();
+        Ok(attach_lora(model, lora, rng)?)
+    }
+
     fn evaluate(&mut self, sampling: &SamplingParams) -> Result<Evaluation, Error> {
         self.evaluator.run(
             &mut self.engine,
@@ -330,9 +347,13 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
     fn finish(mut self, before: Accuracy, seconds: f64) -> Result<Summary, Error> {
         let after = self.measure()?;
         let out = &self.settings.out;
+        if let Some(lora) = &self.settings.lora {
+            save_lora(&self.base.model, lora, &self.base.name, out.join("adapter"))?;
+        }
+        let model = merge_lora(self.base.model);
         self.base
             .files
-            .save(&self.base.model, out.join("model"), SaveDtype::F32)?;
+            .save(&model, out.join("model"), SaveDtype::F32)?;
         let summary = Summary {
             recipe: self.recipe.name.clone(),
             matcher: self.evaluator.matcher.name().to_owned(),
