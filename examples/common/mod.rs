@@ -4,9 +4,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use visrl::data::{Dataset, FashionMnist, few_shot};
-use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
+use visrl::vlm::processor::ImagePipeline;
+use visrl::vlm::{LoadOptions, LoraConfig, Pretrained, QwenVl};
 use visrl::{FineTune, Recipe, Summary};
 
 /// The embedded model and data.
@@ -22,6 +23,10 @@ pub struct Flags {
     /// Folder with Fashion-MNIST's four IDX files.
     #[arg(long, default_value = DATA, hide_default_value = true)]
     pub data: PathBuf,
+    /// What happens to images before the processor's resize: as the checkpoint says, nothing, or
+    /// the paper's resize to 384 x 384.
+    #[arg(long, value_enum, default_value_t = Pipeline::AsSaved)]
+    pub pipeline: Pipeline,
     /// Device: flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     pub device: String,
@@ -51,6 +56,26 @@ pub struct Flags {
     pub out: PathBuf,
 }
 
+/// What happens to images before the processor's resize.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Pipeline {
+    AsSaved,
+    Plain,
+    Paper,
+    PaperEvaluation,
+}
+
+impl Pipeline {
+    fn value(self) -> Option<ImagePipeline> {
+        match self {
+            Self::AsSaved => None,
+            Self::Plain => Some(ImagePipeline::Plain),
+            Self::Paper => Some(ImagePipeline::Paper { size: 384 }),
+            Self::PaperEvaluation => Some(ImagePipeline::PaperEvaluation { size: 384 }),
+        }
+    }
+}
+
 impl Flags {
     /// The run's numbers: the defaults with what the flags say.
     pub fn settings(&self, defaults: FineTune) -> FineTune {
@@ -76,7 +101,11 @@ impl Flags {
         &self,
     ) -> Result<(Pretrained<QwenVl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
         let device = visrl::parse_device(&self.device)?;
-        let base = Pretrained::load(&self.model, &device)?;
+        let options = LoadOptions {
+            pipeline: self.pipeline.value(),
+            ..LoadOptions::default()
+        };
+        let base = Pretrained::load_with(&self.model, &device, &options)?;
         let data = FashionMnist::open(&self.data)?;
         let train = few_shot(&data, self.shots, self.seed)?;
         Ok((base, train, data))

@@ -26,6 +26,19 @@ fn fixtures() -> PathBuf {
     )
 }
 
+/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
+/// that feature.
+fn device() -> Device {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Err(_) | Ok("flex") => Device::flex(),
+        #[cfg(feature = "wgpu")]
+        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "tch")]
+        Ok("tch") => Device::libtorch(),
+        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
+    }
+}
+
 struct Case {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
     json: Value,
@@ -190,7 +203,7 @@ fn check_logps(
 }
 
 fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
-    let device = Device::flex();
+    let device = device();
     let model = QwenVl::from_dir(dir, &device).unwrap();
     let groups = groups(case, &model);
     let float = |path: &str| case.number(path) as f32;
@@ -357,7 +370,7 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
         target_modules: TargetModules::Pattern("all-linear".into()),
         ..LoraConfig::default()
     };
-    let base = QwenVl::from_dir(dir, &Device::flex()).unwrap();
+    let base = QwenVl::from_dir(dir, &device()).unwrap();
     let mut adapted = attach_lora(base, &lora, rng(1)).unwrap();
     let mut factors = BTreeMap::new();
     let mut noise = rng(2);

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use visrl_core::{ImageSource, Prompt};
 
 use crate::chat::ChatTemplate;
-use crate::processor::{Processor, Qwen2VlProcessor};
+use crate::processor::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use crate::save::config_with_dtype;
 use crate::{
     Error, ModelInput, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir,
@@ -29,34 +31,51 @@ pub struct Pretrained<M> {
     pub name: String,
 }
 
+/// How a checkpoint is loaded, where it is not as its files say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadOptions {
+    /// The number format of the parameters, whatever that of the files.
+    pub dtype: ParamDtype,
+    /// What happens to an image before the processor's resize, when not what the folder says. The
+    /// folder that is saved says it.
+    pub pipeline: Option<ImagePipeline>,
+}
+
 impl Pretrained<QwenVl> {
     /// Loads a folder in Hugging Face layout.
     ///
     /// # Errors
     /// A typed error that names the file and the field, tensor or token.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Self::load_as(dir, device, ParamDtype::F32)
+        Self::load_with(dir, device, &LoadOptions::default())
     }
 
-    /// As [`load`](Self::load), with parameters of a number format, whatever that of the files.
+    /// As [`load`](Self::load), with options.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_as(
+    pub fn load_with(
         dir: impl AsRef<Path>,
         device: &Device,
-        dtype: ParamDtype,
+        options: &LoadOptions,
     ) -> Result<Self, Error> {
         let dir = dir.as_ref();
         // The small files first: they tell more clearly what is wrong with a folder.
         let config = QwenVlConfig::from_dir(dir)?;
-        let encoder = PromptEncoder::from_dir(dir)?;
+        let mut files = CheckpointFiles::read(dir)?;
+        let mut processor = Qwen2VlProcessor::from_dir(dir)?;
+        if let Some(pipeline) = options.pipeline {
+            processor = processor.with_pipeline(pipeline)?;
+            files.record_processor(dir, processor.config())?;
+        }
+        let encoder = PromptEncoder::with_processor(dir, Arc::new(processor))?;
         let source = &mut SafetensorsDir::open(dir)?;
-        let model = QwenVl::with_dtype(config, source, device, dtype)?;
+        let model = QwenVl::with_dtype(config, source, device, options.dtype)?;
         Ok(Self {
             model,
             encoder: Arc::new(encoder),
-            files: CheckpointFiles::read(dir)?,
+            files,
             name: dir.display().to_string(),
         })
     }
@@ -129,6 +148,37 @@ impl CheckpointFiles {
         })
     }
 
+    /// Puts the processor's settings that Hugging Face's files do not have where they are read from.
+    fn record_processor(
+        &mut self,
+        dir: &Path,
+        config: &Qwen2VlProcessorConfig,
+    ) -> Result<(), Error> {
+        let files = Arc::make_mut(&mut self.files);
+        for (file, part) in Qwen2VlProcessorConfig::PLACES {
+            let Some((name, bytes)) = files.iter_mut().find(|(name, _)| *name == file) else {
+                continue;
+            };
+            let path = dir.join(&*name);
+            let json = |source| Error::Json {
+                path: path.clone(),
+                source,
+            };
+            let mut value: Value = serde_json::from_slice(bytes).map_err(json)?;
+            let settings = match part {
+                Some(part) => value.get_mut(part),
+                None => Some(&mut value),
+            };
+            let Some(settings) = settings.and_then(Value::as_object_mut) else {
+                continue;
+            };
+            config.record_own(settings).map_err(json)?;
+            *bytes = serde_json::to_vec_pretty(&value).map_err(json)?;
+            return Ok(());
+        }
+        Ok(())
+    }
+
     /// Saves a model with these files as a checkpoint in Hugging Face layout, whole or not at all.
     /// `config.json` tells the number format of the weights.
     ///
@@ -191,7 +241,14 @@ impl PromptEncoder {
     /// # Errors
     /// A typed error that names the file.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
-        let processor = Arc::new(Qwen2VlProcessor::from_dir(dir)?);
+        Self::with_processor(dir, Arc::new(Qwen2VlProcessor::from_dir(dir)?))
+    }
+
+    /// Reads tokenizer and chat template of a checkpoint, with a processor of one's own.
+    ///
+    /// # Errors
+    /// A typed error that names the file.
+    pub fn with_processor(dir: &Path, processor: Arc<dyn Processor>) -> Result<Self, Error> {
         let tokenizer = Arc::new(Tokenizer::from_dir(dir)?);
         Ok(Self::new(
             processor,
@@ -229,6 +286,11 @@ impl PromptEncoder {
     /// Keeps at most this many prepared images from now on (default 4096); 0 keeps none.
     pub fn set_image_capacity(&self, capacity: usize) {
         self.lock().capacity = capacity;
+    }
+
+    /// The image processor.
+    pub fn processor(&self) -> &dyn Processor {
+        &*self.processor
     }
 
     /// The tokenizer.

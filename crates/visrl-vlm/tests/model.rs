@@ -22,6 +22,19 @@ fn fixtures() -> PathBuf {
     )
 }
 
+/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
+/// that feature.
+fn device() -> Device {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Err(_) | Ok("flex") => Device::flex(),
+        #[cfg(feature = "wgpu")]
+        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "tch")]
+        Ok("tch") => Device::libtorch(),
+        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
+    }
+}
+
 struct Case {
     bytes: Vec<u8>,
 }
@@ -181,7 +194,7 @@ fn greedy(model: &QwenVl, row: &Row, features: Option<&Tensor<2>>, steps: usize)
 #[test]
 fn every_case_equals_transformers() {
     let root = fixtures();
-    let device = Device::flex();
+    let device = device();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut failures = Vec::new();
     let mut models: Vec<_> = fs::read_dir(root.join("golden"))

@@ -277,7 +277,13 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         test: &dyn Dataset,
     ) -> Result<Self, Error> {
         // An output folder that cannot be written must show now, not after the training.
-        let config = serde_json::json!({ "fine_tune": settings, "recipe": recipe });
+        let config = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "model": base.name,
+            "processor": base.encoder.processor().settings(),
+            "fine_tune": settings,
+            "recipe": recipe,
+        });
         let path = settings.out.join("config.json");
         let config =
             serde_json::to_vec_pretty(&config).map_err(|source| visrl_vlm::Error::Json {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::decode::Limits;
 use super::patches::{Tables, value_tables};
@@ -125,15 +125,37 @@ impl Qwen2VlProcessorConfig {
     /// # Errors
     /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
-        let nested = dir.join("processor_config.json");
+        let [(nested, part), (flat, _)] = Self::PLACES;
+        let (nested, part) = (dir.join(nested), part.unwrap_or_default());
         if nested.exists() {
             let value = read_json(&nested)?;
-            if let Some(value) = value.get("image_processor") {
-                return Self::from_value(&nested, "image_processor", value);
+            if let Some(value) = value.get(part) {
+                return Self::from_value(&nested, part, value);
             }
         }
-        let path = dir.join("preprocessor_config.json");
+        let path = dir.join(flat);
         Self::from_value(&path, "", &read_json(&path)?)
+    }
+
+    /// The files that may hold the settings, and the object in them that does; the first that is
+    /// there counts.
+    pub(crate) const PLACES: [(&str, Option<&str>); 2] = [
+        ("processor_config.json", Some("image_processor")),
+        ("preprocessor_config.json", None),
+    ];
+
+    fn own(&self) -> Own {
+        Own {
+            pipeline: self.pipeline,
+            alpha: self.alpha,
+            limits: self.limits,
+        }
+    }
+
+    /// Adds what Hugging Face's files do not have to the settings in one of them.
+    pub(crate) fn record_own(&self, settings: &mut Map<String, Value>) -> serde_json::Result<()> {
+        settings.insert(OWN_KEY.into(), serde_json::to_value(self.own())?);
+        Ok(())
     }
 
     fn from_value(path: &Path, prefix: &str, value: &Value) -> Result<Self, Error> {
@@ -278,11 +300,7 @@ impl Qwen2VlProcessorConfig {
     /// [`Error::Io`] with the file.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         let path = dir.join("preprocessor_config.json");
-        let own = Own {
-            pipeline: self.pipeline,
-            alpha: self.alpha,
-            limits: self.limits,
-        };
+        let own = self.own();
         let value = json!({
             "min_pixels": self.min_pixels,
             "max_pixels": self.max_pixels,

@@ -34,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde_json::Value;
 use visrl_core::ImageSource;
 
 use crate::Error;
@@ -99,8 +100,8 @@ pub fn image_tokens(grid: [usize; 3], merge: usize) -> usize {
 /// Prepares images for a model.
 ///
 /// # Adding a processor
-/// Implement [`process`](Self::process), [`merge_size`](Self::merge_size) and
-/// [`save`](Self::save); nothing else changes.
+/// Implement [`process`](Self::process), [`merge_size`](Self::merge_size),
+/// [`settings`](Self::settings) and [`save`](Self::save); nothing else changes.
 pub trait Processor: Send + Sync {
     /// Prepares one image.
     ///
@@ -110,6 +111,9 @@ pub trait Processor: Send + Sync {
 
     /// Patches along a side of the block that becomes one visual token.
     fn merge_size(&self) -> usize;
+
+    /// The settings, for the record of a run.
+    fn settings(&self) -> Value;
 
     /// Writes the processor's settings into a checkpoint folder.
     ///
@@ -206,6 +210,10 @@ mod tests {
 
         fn merge_size(&self) -> usize {
             1
+        }
+
+        fn settings(&self) -> Value {
+            Value::Null
         }
 
         fn save(&self, _: &Path) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use visrl_core::ImageSource;
 
 use super::config::{ImagePipeline, Qwen2VlProcessorConfig};
@@ -114,6 +115,11 @@ impl Qwen2VlProcessor {
 }
 
 impl Processor for Qwen2VlProcessor {
+    fn settings(&self) -> Value {
+        // Numbers, text and lists of them always have a JSON form.
+        serde_json::to_value(&self.config).unwrap_or_default()
+    }
+
     fn process(&self, image: &ImageSource) -> Result<ProcessedImage, Error> {
         let raster = self.resized(image)?;
         let config = &self.config;
