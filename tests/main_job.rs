@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::Value;
 use visrl::data::{FashionMnist, few_shot};
-use visrl::vlm::{Pretrained, QwenVl};
+use visrl::vlm::{LoraConfig, Pretrained, QwenVl, load_lora, merge_lora, visit_parameters};
 use visrl::{FineTune, Recipe, Summary};
 
 fn asset(name: &str) -> PathBuf {
@@ -100,4 +100,48 @@ fn the_saved_checkpoint_evaluates_to_the_summary_s_accuracy() {
     let loaded = run(&out.join("model"), &nothing);
     assert_eq!(loaded.before, summary.after);
     assert_ne!(summary.before, summary.after);
+}
+
+#[test]
+fn adapters_are_trained_saved_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let lora = LoraConfig {
+        r: 4,
+        lora_alpha: 8.0,
+        ..LoraConfig::default()
+    };
+    let settings = FineTune {
+        steps: 5,
+        learning_rate: 1e-2,
+        test_per_class: 2,
+        lora: Some(lora.clone()),
+        out: out.clone(),
+        ..FineTune::default()
+    };
+    run(&asset("base"), &settings);
+    let load = |dir: &Path| {
+        Pretrained::<QwenVl>::load(dir, &Device::flex())
+            .unwrap()
+            .model
+    };
+    let (adapted, read) = load_lora(load(&asset("base")), out.join("adapter")).unwrap();
+    assert_eq!(read, lora);
+    let weights = |model: &QwenVl| {
+        let mut all: Vec<f32> = Vec::new();
+        visit_parameters(model, |p| {
+            all.extend(p.values.try_into_vec_as::<f32>().unwrap())
+        });
+        all
+    };
+    let difference = |a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len());
+        a.iter()
+            .zip(b)
+            .fold(0.0, |worst: f32, (a, b)| worst.max((a - b).abs()))
+    };
+    let merged = weights(&merge_lora(adapted));
+    let saved = weights(&load(&out.join("model")));
+    assert!(difference(&merged, &saved) < 1e-6);
+    assert!(difference(&saved, &weights(&load(&asset("base")))) > 1e-4);
 }
