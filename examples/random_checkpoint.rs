@@ -110,7 +110,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    if !(cli.shard_gb > 0.0) {
+    if cli.shard_gb.is_nan() || cli.shard_gb <= 0.0 {
         return Err("--shard-gb must be more than 0".into());
     }
     let options = SaveOptions {

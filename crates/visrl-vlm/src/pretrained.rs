@@ -159,7 +159,7 @@ impl CheckpointFiles {
             let Some((name, bytes)) = files.iter_mut().find(|(name, _)| *name == file) else {
                 continue;
             };
-            let path = dir.join(&*name);
+            let path = dir.join(*name);
             let json = |source| Error::Json {
                 path: path.clone(),
                 source,

@@ -25,6 +25,7 @@ pub type Moved = [Tensor<1>; 3];
 /// # Errors
 /// The tensors as they were, where they are not untracked f32 tensors of the flex backend: then
 /// burn's optimizer does the same in tensor operations.
+#[allow(clippy::result_large_err)] // What could not be used is given back whole.
 pub fn adamw(step: &AdamWStep, state: Moved, gradient: &Tensor<1>) -> Result<Moved, Moved> {
     #[cfg(feature = "flex")]
     {
@@ -38,6 +39,7 @@ pub fn adamw(step: &AdamWStep, state: Moved, gradient: &Tensor<1>) -> Result<Mov
 }
 
 #[cfg(feature = "flex")]
+#[allow(clippy::result_large_err)] // What could not be used is given back whole.
 fn flex_step(step: &AdamWStep, state: Moved, gradient: &Tensor<1>) -> Result<Moved, Moved> {
     use super::{flex, slices};
 

@@ -18,6 +18,7 @@ pub struct LogSoftmax {
 /// # Errors
 /// The logits as they were, where they are not an untracked f32 tensor of the flex backend, or
 /// where targets do not fit.
+#[allow(clippy::result_large_err)] // What could not be used is given back whole.
 pub fn log_softmax(logits: Tensor<2>, targets: &[u32]) -> Result<LogSoftmax, Tensor<2>> {
     #[cfg(feature = "flex")]
     if fit(&logits, targets)
@@ -25,14 +26,10 @@ pub fn log_softmax(logits: Tensor<2>, targets: &[u32]) -> Result<LogSoftmax, Ten
     {
         drop(logits);
         return Ok(on_flex::forward(host, targets));
-    } else {
-        return Err(logits);
     }
     #[cfg(not(feature = "flex"))]
-    {
-        let _ = targets;
-        Err(logits)
-    }
+    let _ = targets;
+    Err(logits)
 }
 
 /// What a loss asks of the rows of [`log_softmax`].
@@ -51,6 +48,7 @@ pub struct RowGradients<'a> {
 ///
 /// # Errors
 /// The log-probabilities as they were, as [`log_softmax`].
+#[allow(clippy::result_large_err)] // What could not be used is given back whole.
 pub fn log_softmax_backward(
     logps: Tensor<2>,
     targets: &[u32],
@@ -66,14 +64,10 @@ pub fn log_softmax_backward(
     {
         drop(logps);
         return Ok(on_flex::backward(host, targets, rows));
-    } else {
-        return Err(logps);
     }
     #[cfg(not(feature = "flex"))]
-    {
-        let _ = (targets, rows);
-        Err(logps)
-    }
+    let _ = (targets, rows);
+    Err(logps)
 }
 
 #[cfg(feature = "flex")]
