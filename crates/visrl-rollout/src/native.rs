@@ -121,8 +121,7 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             let hidden = self.model.forward(tokens, &mut segments, Output::Hidden)?;
             let hidden = hidden.ok_or_else(|| Error::Device("no hidden states".into()))?;
             let vocab = self.model.info().vocab_size;
-            let logits: Vec<f32> = hidden
-                .matmul(self.head.clone())
+            let logits: Vec<f32> = visrl_vlm::kernels::matmul(hidden, self.head.clone())
                 .try_into_vec_as()
                 .map_err(|error| Error::Device(error.to_string()))?;
             let mut logits = logits.as_slice();

@@ -110,7 +110,7 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
         if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
             gradients.add(name, gradient);
         }
-        parts.push(d_logits.matmul(head.clone().transpose()));
+        parts.push(kernels::matmul(d_logits, head.clone().transpose()));
     }
     Tensor::cat(parts, 0)
 }
@@ -134,7 +134,7 @@ fn plain_backward(logps: Tensor<2>, targets: &[u32], rows: RowGradients<'_>) -> 
 
 fn chunk_logits(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
     let states = hidden.clone().narrow(0, range.start, range.len());
-    states.matmul(head.clone())
+    kernels::matmul(states, head.clone())
 }
 
 fn indices(targets: &[u32], like: &Tensor<2>) -> Tensor<2, Int> {

@@ -65,11 +65,10 @@ pub(crate) fn attend(
     let mixed = match &cache.prefix {
         None => masked_softmax(scores, Mask::Causal { len, past }).matmul(own_values),
         Some([prefix_keys, prefix_values]) => {
-            let prefix = prefix_keys.dims()[2];
-            let shared = [groups * kv, prefix, dim];
+            let prefix = prefix_values.dims()[2];
             let stacked = [groups * kv, rows * per_kv * len, dim];
-            let prefix_keys = prefix_keys.clone().reshape(shared);
-            let to_prefix = queries.reshape(stacked).matmul(prefix_keys.swap_dims(1, 2));
+            let prefix_keys = prefix_keys.clone().reshape([groups * kv, dim, prefix]);
+            let to_prefix = queries.reshape(stacked).matmul(prefix_keys);
             let to_prefix = to_prefix.reshape([groups * kv * rows, per_kv * len, prefix]);
             let past = prefix + past;
             let scores = Tensor::cat(vec![to_prefix, scores], 2);
@@ -77,7 +76,8 @@ pub(crate) fn attend(
             let to_prefix = weights.clone().narrow(2, 0, prefix);
             let to_own = weights.narrow(2, prefix, total);
             let to_prefix = to_prefix.reshape([groups * kv, rows * per_kv * len, prefix]);
-            let from_prefix = to_prefix.matmul(prefix_values.clone().reshape(shared));
+            let prefix_values = prefix_values.clone().reshape([groups * kv, prefix, dim]);
+            let from_prefix = to_prefix.matmul(prefix_values);
             let from_prefix = from_prefix.reshape([groups * kv * rows, per_kv * len, dim]);
             to_own.matmul(own_values) + from_prefix
         }

@@ -7,7 +7,9 @@ use crate::model::int_tensor;
 /// Keys and values of one layer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerCache {
-    /// Of the prefix that the rows of a group share, `[groups, kv_heads, prefix, head_dim]`.
+    /// Of the prefix that the rows of a group share: keys `[groups, kv_heads, head_dim, prefix]`,
+    /// as the products with a few queries read them, and values
+    /// `[groups, kv_heads, prefix, head_dim]`.
     pub(crate) prefix: Option<[Tensor<4>; 2]>,
     /// Of each row's own tokens, `[groups, kv_heads, rows, len, head_dim]`.
     pub(crate) own: Option<[Tensor<5>; 2]>,
@@ -32,7 +34,7 @@ impl KvCache {
     /// Tokens in the shared prefix.
     pub fn prefix_len(&self) -> usize {
         let prefix = self.layers.first().and_then(|layer| layer.prefix.as_ref());
-        prefix.map_or(0, |[keys, _]| keys.dims()[2])
+        prefix.map_or(0, |[_, values]| values.dims()[2])
     }
 
     /// Tokens that each row has of its own.
@@ -49,14 +51,14 @@ impl KvCache {
         let layers = self.layers.into_iter().map(|layer| match layer {
             LayerCache {
                 prefix: None,
-                own: Some(own),
+                own: Some([keys, values]),
             } => {
-                let prefix = own.map(|tensor| {
-                    let [groups, heads, rows, len, dim] = tensor.dims();
-                    tensor.reshape([groups, heads, rows * len, dim])
-                });
+                let [groups, heads, rows, len, dim] = keys.dims();
+                let keys = keys.permute([0, 1, 4, 2, 3]);
+                let keys = keys.reshape([groups, heads, dim, rows * len]);
+                let values = values.reshape([groups, heads, rows * len, dim]);
                 LayerCache {
-                    prefix: Some(prefix),
+                    prefix: Some([keys, values]),
                     own: None,
                 }
             }

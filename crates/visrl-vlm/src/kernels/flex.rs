@@ -31,8 +31,9 @@ pub(crate) trait Fused<const N: usize>: Clone + Debug + Send + 'static {
     /// The result and what the gradient needs.
     fn forward_saving(&self, inputs: [Host; N]) -> (Host, Self::Saved);
 
-    /// The gradients of the inputs from that of the result.
-    fn backward(&self, saved: Self::Saved, grad: Host) -> [Host; N];
+    /// The gradients of the inputs from that of the result; any tensor may stand for a gradient
+    /// that is not wanted.
+    fn backward(&self, saved: Self::Saved, grad: Host, wanted: [bool; N]) -> [Host; N];
 }
 
 /// Runs an operation on tensors that all lie in host memory as f32, all tracked or none; gives
@@ -101,7 +102,9 @@ impl<const N: usize, O: Fused<N>> Backward<Flex, N> for Step<O> {
 
     fn backward(self, ops: Ops<O::Saved, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let grad = gradients.consume::<Flex>(&ops.node);
-        let grads = self.0.backward(ops.state, grad);
+        let grads = self
+            .0
+            .backward(ops.state, grad, ops.parents.each_ref().map(Option::is_some));
         for (parent, grad) in ops.parents.into_iter().zip(grads) {
             if let Some(parent) = parent {
                 gradients.register::<Flex>(parent.id, grad);

@@ -75,7 +75,7 @@ impl Fused<1> for Gelu {
 
     /// With s the sigmoid of 1.702 x, `d (x s) / d x = s (1 + 1.702 x (1 - s))`; with P and p the
     /// normal distribution and its density, `d (x P) / d x = P + x p`.
-    fn backward(&self, x: Host, grad: Host) -> [Host; 1] {
+    fn backward(&self, x: Host, grad: Host, _: [bool; 1]) -> [Host; 1] {
         let mut x = flex::owned(x);
         let grad = flex::in_order(grad);
         slices::rows2(

@@ -80,26 +80,24 @@ impl Fused<3> for Layer {
 
     /// With z the normed row, s its scale and e = d y gamma,
     /// `d x = s (e - mean(e) - z mean(e z))`, `d gamma = sum(d y z)` and `d beta = sum(d y)`.
-    fn backward(&self, [x, gamma]: [Host; 2], grad: Host) -> [Host; 3] {
+    fn backward(&self, [x, gamma]: [Host; 2], grad: Host, _: [bool; 3]) -> [Host; 3] {
         let (x, mut gamma) = (flex::in_order(x), flex::owned(gamma));
         let mut grad = flex::owned(grad);
         let width = flex::width(&x);
         let values = flex::read(&x);
-        let (mut d_gamma, mut d_beta) = (vec![0.0; width], vec![0.0; width]);
-        slices::vectorized(
+        let grads = flex::read(&grad);
+        let d_gamma = slices::column_sums(
+            width,
+            values,
             #[inline(always)]
-            || {
-                let rows = flex::read(&grad).chunks_exact(width);
-                for (d, x) in rows.zip(values.chunks_exact(width)) {
-                    let (mean, scale) = self.moments(x);
-                    let sums = d_gamma.iter_mut().zip(&mut d_beta);
-                    for (((of_gamma, of_beta), d), x) in sums.zip(d).zip(x) {
-                        *of_gamma += d * (x - mean) * scale;
-                        *of_beta += d;
-                    }
+            |sums, x, row| {
+                let (mean, scale) = self.moments(x);
+                for ((sum, d), x) in sums.iter_mut().zip(&grads[row * width..]).zip(x) {
+                    *sum += d * (x - mean) * scale;
                 }
             },
         );
+        let d_beta = slices::column_sums(width, grads, slices::add_row);
         let weights = flex::read(&gamma);
         slices::rows2(
             width,

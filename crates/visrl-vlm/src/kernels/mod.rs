@@ -8,6 +8,7 @@
 mod adamw;
 mod gelu;
 mod layer_norm;
+mod linear;
 mod log_softmax;
 mod rms_norm;
 mod rotary;
@@ -20,6 +21,8 @@ mod exp;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
+mod product;
+#[cfg(feature = "flex")]
 mod slices;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
@@ -27,6 +30,7 @@ mod tests;
 pub use adamw::{AdamWStep, Moved, adamw, sum_of_squares};
 pub use gelu::Gelu;
 pub use layer_norm::layer_norm;
+pub use linear::{linear, matmul};
 pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
 pub use rms_norm::rms_norm;
 pub use rotary::Turn;

@@ -71,21 +71,20 @@ impl Fused<2> for Rms {
 
     /// With s the scale of a row of n numbers and e = d y gamma,
     /// `d x = s (e - x s^2 sum(e x) / n)` and `d gamma = sum over rows of (d y x s)`.
-    fn backward(&self, [x, gamma]: [Host; 2], grad: Host) -> [Host; 2] {
+    fn backward(&self, [x, gamma]: [Host; 2], grad: Host, _: [bool; 2]) -> [Host; 2] {
         let (x, mut gamma) = (flex::in_order(x), flex::owned(gamma));
         let mut grad = flex::owned(grad);
         let width = flex::width(&x);
         let values = flex::read(&x);
-        let mut d_gamma = vec![0.0; width];
-        slices::vectorized(
+        let grads = flex::read(&grad);
+        let d_gamma = slices::column_sums(
+            width,
+            values,
             #[inline(always)]
-            || {
-                let rows = flex::read(&grad).chunks_exact(width);
-                for (d, x) in rows.zip(values.chunks_exact(width)) {
-                    let scale = self.scale(x);
-                    for ((sum, d), x) in d_gamma.iter_mut().zip(d).zip(x) {
-                        *sum += d * x * scale;
-                    }
+            |sums, x, row| {
+                let scale = self.scale(x);
+                for ((sum, d), x) in sums.iter_mut().zip(&grads[row * width..]).zip(x) {
+                    *sum += d * x * scale;
                 }
             },
         );

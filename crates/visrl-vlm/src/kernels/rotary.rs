@@ -140,7 +140,7 @@ impl Fused<1> for Rotate {
         (self.forward(inputs), ())
     }
 
-    fn backward(&self, (): (), grad: Host) -> [Host; 1] {
+    fn backward(&self, (): (), grad: Host, _: [bool; 1]) -> [Host; 1] {
         [self.0.turn(flex::owned(grad), -1.0)]
     }
 }

@@ -178,7 +178,7 @@ mod on_flex {
 
         /// With P the probabilities, S the scores and O the result: `d v = P^T d O`,
         /// `d P = d O v^T`, `d q = d S k` and `d k = d S^T q`.
-        fn backward(&self, (qkv, kept): Self::Saved, grad: Host) -> [Host; 1] {
+        fn backward(&self, (qkv, kept): Self::Saved, grad: Host, _: [bool; 1]) -> [Host; 1] {
             let grad = flex::in_order(grad);
             let row = flex::width(&qkv);
             let width = row / 3;
@@ -190,7 +190,7 @@ mod on_flex {
                 let d_values = Flex::float_matmul(transposed(weights.clone()), grad.clone());
                 self.put(&d_values, runs, 2, 3, &mut out);
                 let d_weights = Flex::float_matmul(grad, transposed(values));
-                let [d_scores] = MaskedSoftmax(Mask::Full).backward(weights, d_weights);
+                let [d_scores] = MaskedSoftmax(Mask::Full).backward(weights, d_weights, [true]);
                 let d_keys = Flex::float_matmul(transposed(d_scores.clone()), queries);
                 self.put(&d_keys, runs, 1, 3, &mut out);
                 self.put(&Flex::float_matmul(d_scores, keys), runs, 0, 3, &mut out);

@@ -62,7 +62,7 @@ impl Fused<2> for SiluMul {
     }
 
     /// With s the sigmoid of the gate g, `d up = d g s` and `d gate = d up s (1 + g (1 - s))`.
-    fn backward(&self, [gate, up]: [Host; 2], grad: Host) -> [Host; 2] {
+    fn backward(&self, [gate, up]: [Host; 2], grad: Host, _: [bool; 2]) -> [Host; 2] {
         let (mut gate, mut up) = (flex::owned(gate), flex::owned(up));
         let grad = flex::in_order(grad);
         let (gates, ups) = (gate.storage_mut(), up.storage_mut());

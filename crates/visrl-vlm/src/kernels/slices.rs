@@ -121,6 +121,51 @@ pub(crate) fn rows4(
         });
 }
 
+/// Sums over the rows of `a`: `work(sums, row of a, number of the row)` adds a row to the sums.
+///
+/// Rows are added in runs of a fixed length, so the result does not depend on the number of
+/// threads.
+pub(crate) fn column_sums(
+    width: usize,
+    a: &[f32],
+    work: impl Fn(&mut [f32], &[f32], usize) + Sync,
+) -> Vec<f32> {
+    const ROWS: usize = 64;
+    let add = |(index, rows): (usize, &[f32])| {
+        let mut sums = vec![0.0; width];
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, values) in (index * ROWS..).zip(rows.chunks_exact(width)) {
+                    work(&mut sums, values, row);
+                }
+            },
+        );
+        sums
+    };
+    let size = (ROWS * width).max(1);
+    let parts: Vec<Vec<f32>> = match a.len() < PARALLEL {
+        true => a.chunks(size).enumerate().map(add).collect(),
+        false => a.par_chunks(size).enumerate().map(add).collect(),
+    };
+    let mut parts = parts.into_iter();
+    let mut sums = parts.next().unwrap_or_else(|| vec![0.0; width]);
+    for part in parts {
+        for (sum, x) in sums.iter_mut().zip(part) {
+            *sum += x;
+        }
+    }
+    sums
+}
+
+/// Adds a row to sums, for [`column_sums`].
+#[inline(always)]
+pub(crate) fn add_row(sums: &mut [f32], row: &[f32], _: usize) {
+    for (sum, x) in sums.iter_mut().zip(row) {
+        *sum += x;
+    }
+}
+
 /// A copy; many numbers are copied in parallel, so that the system hands out memory in parallel.
 pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
     if values.len() < PARALLEL {
@@ -241,5 +286,19 @@ mod tests {
         assert_eq!(sum2(&row, &row, |x, y| x - y + 1.0), 37.0);
         assert_eq!(map_and_sum(&mut row, |x| 2.0 * x), 1332.0);
         assert_eq!(row[36], 72.0);
+    }
+
+    #[test]
+    fn columns_are_summed_over_all_runs() {
+        for (rows, width) in [(0, 3), (1, 7), (65, 5), (1000, 37)] {
+            let a: Vec<f32> = (0..rows * width).map(|i| (i % width) as f32).collect();
+            let sums = column_sums(width, &a, |sums, values, row| {
+                for (sum, x) in sums.iter_mut().zip(values) {
+                    *sum += x + (row % 2) as f32;
+                }
+            });
+            let expected = (0..width).map(|i| (i * rows + rows / 2) as f32);
+            assert!(sums.into_iter().eq(expected), "{rows} x {width}");
+        }
     }
 }

@@ -113,7 +113,7 @@ impl Fused<1> for MaskedSoftmax {
     }
 
     /// With p the result, `d x = p (d p - sum(p d p))`.
-    fn backward(&self, output: Host, grad: Host) -> [Host; 1] {
+    fn backward(&self, output: Host, grad: Host, _: [bool; 1]) -> [Host; 1] {
         let mut grad = flex::owned(grad);
         let output = flex::in_order(output);
         let columns = flex::width(&grad);

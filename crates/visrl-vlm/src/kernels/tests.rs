@@ -7,8 +7,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
 
 use super::{
-    AdamWStep, Gelu, Mask, RowGradients, SelfAttention, Turn, adamw, layer_norm, log_softmax,
-    log_softmax_backward, masked_softmax, rms_norm, silu, silu_mul, softmax, sum_of_squares,
+    AdamWStep, Gelu, Mask, RowGradients, SelfAttention, Turn, adamw, layer_norm, linear,
+    log_softmax, log_softmax_backward, masked_softmax, rms_norm, silu, silu_mul, softmax,
+    sum_of_squares,
 };
 
 /// Numbers that look random, the same for the same seed.
@@ -150,6 +151,19 @@ proptest! {
         };
         let shape = (tokens, 3 * heads * 2 * half, scale);
         compare([shape], seed, 1e-5, |[x]| attention().apply(x), |[x]| attention().plain(x));
+    }
+
+    #[test]
+    fn linear_maps(
+        seed in 0u64..1000, rows in 1usize..90, inner in 1usize..50, columns in 1usize..70,
+    ) {
+        let [x, weight, bias] = [(rows, inner, 2.0), (inner, columns, 2.0), (1, columns, 2.0)];
+        compare([x, weight], seed, 2e-5, |[x, w]| linear(x, w, None), |[x, w]| {
+            linear::plain(x, w, None)
+        });
+        compare([x, weight, bias], seed, 2e-5, |[x, w, b]| linear(x, w, Some(b.squeeze_dim(0))), |[x, w, b]| {
+            linear::plain(x, w, Some(b.squeeze_dim(0)))
+        });
     }
 
     #[test]

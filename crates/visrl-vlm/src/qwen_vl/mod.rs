@@ -12,6 +12,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::build::Builder;
+use crate::kernels;
 use crate::{
     Dense, Error, ModelInfo, Output, ParamDtype, Part, Positions, ProcessedImage, SafetensorsDir,
     Segment, TokenBatch, VisionLanguageModel, WeightSource,
@@ -185,11 +186,11 @@ impl VisionLanguageModel for QwenVl {
         }
         Some(match &self.lm_head {
             Some(_) => {
-                let gradient = hidden.transpose().matmul(d_logits);
+                let gradient = kernels::matmul(hidden.transpose(), d_logits);
                 ("lm_head.weight".into(), gradient.reshape([-1]))
             }
             None => {
-                let gradient = d_logits.transpose().matmul(hidden);
+                let gradient = kernels::matmul(d_logits.transpose(), hidden);
                 ("model.embed_tokens.weight".into(), gradient.reshape([-1]))
             }
         })
