@@ -276,7 +276,9 @@ fn every_case_equals_transformers() {
     assert!(failures.is_empty(), "{failures:#?}");
     for group in [
         "Qwen2-VL models",
+        "Qwen2.5-VL models",
         "cases",
+        "from image files",
         "logits",
         "greedy",
         "position_ids",
