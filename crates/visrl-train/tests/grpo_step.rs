@@ -34,8 +34,17 @@ fn device() -> Device {
         #[cfg(feature = "wgpu")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "tch")]
+        #[allow(deprecated)]
         Ok("tch") => Device::libtorch(),
         Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
+    }
+}
+
+/// How many times the tolerances count: once, but for wgpu, whose shaders may round differently.
+fn slack() -> f64 {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Ok("wgpu") => 4.0,
+        _ => 1.0,
     }
 }
 
@@ -233,7 +242,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let (loss, gradients) = learner.gradients(&groups, Some(&reference)).unwrap();
     let expected = case.number("/loss");
     assert!(
-        (loss - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+        (loss - expected).abs() <= slack() * 1e-5 * expected.abs().max(1.0),
         "{label} loss {loss}"
     );
     let mut shapes = BTreeMap::new();
@@ -254,7 +263,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             .sqrt();
         let norm = norm.as_f64().unwrap();
         assert!(
-            (found - norm).abs() <= 1e-4 * norm.max(1e-4),
+            (found - norm).abs() <= slack() * 1e-4 * norm.max(1e-4),
             "{label} {name}: {found} {norm}"
         );
         norms += 1;
@@ -281,13 +290,16 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             values
         };
         let error = relative_l2(&values, expected);
-        assert!(error <= 1e-4, "{label} {key}: relative L2 {error}");
+        assert!(
+            error <= slack() * 1e-4,
+            "{label} {key}: relative L2 {error}"
+        );
         tensors += 1;
     }
     let total = gradients.global_norm().unwrap();
     let expected = case.number("/grad_norm_total");
     assert!(
-        (total - expected).abs() <= 1e-4 * expected,
+        (total - expected).abs() <= slack() * 1e-4 * expected,
         "{label} norm {total} {expected}"
     );
 
@@ -305,7 +317,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let norm = learner.apply(gradients, rate).unwrap();
     let expected = case.number("/grad_norm_total_step2");
     assert!(
-        (norm - expected).abs() <= 1e-3 * expected,
+        (norm - expected).abs() <= slack() * 1e-3 * expected,
         "{label} second norm {norm} {expected}"
     );
     check_logps(
@@ -408,7 +420,10 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
             let expected = values(expected.reshape([-1]));
             let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
             let error = relative_l2(&values(found.clone()), &expected);
-            assert!(error <= 1e-4, "{name} {factor}: relative L2 {error}");
+            assert!(
+                error <= slack() * 1e-4,
+                "{name} {factor}: relative L2 {error}"
+            );
         }
     }
 }
