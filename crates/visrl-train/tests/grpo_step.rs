@@ -206,7 +206,10 @@ fn check_logps(
     for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(expected) {
-            assert!((a - b).abs() <= limit, "{label} {key}: {a} is not {b}");
+            assert!(
+                (a - b).abs() <= slack() as f32 * limit,
+                "{label} {key}: {a} is not {b}"
+            );
         }
     }
 }
@@ -346,8 +349,8 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
         let mut close = 0;
         for (a, b) in values.iter().zip(expected) {
             let difference = (f64::from(*a) - b).abs();
-            assert!(difference <= 2e-4, "{label} {key}: {a} is not {b}");
-            close += usize::from(difference <= 1e-5);
+            assert!(difference <= slack() * 2e-4, "{label} {key}: {a} is not {b}");
+            close += usize::from(difference <= slack() * 1e-5);
         }
         assert!(
             close as f64 >= 0.999 * values.len() as f64,

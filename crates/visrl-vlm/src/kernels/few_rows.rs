@@ -12,9 +12,6 @@ use rayon::prelude::*;
 
 use super::product::Matrix;
 
-/// The most rows that are few.
-pub(super) const FEW: usize = 32;
-
 /// Rows of the large matrix that are read together.
 const DEPTH: usize = 16;
 
@@ -23,7 +20,7 @@ const PARALLEL: usize = 1 << 17;
 
 /// Whether `a b` is such a product.
 pub(super) fn suits(a: &Matrix<'_>, b: &Matrix<'_>) -> bool {
-    a.rows() <= FEW && b.is_row_major() && b.columns() >= 16
+    a.rows() <= super::FEW_ROWS && b.is_row_major() && b.columns() >= 16
 }
 
 /// Writes `a b` to `out`, whose rows begin `stride` numbers apart, or adds it to what is there.
