@@ -7,12 +7,18 @@
 //! is filled in.
 
 mod bits;
+mod blocks;
+mod colour;
 mod header;
+mod huffman;
+mod picture;
 mod scan;
 mod transform;
 mod upsample;
 
 use header::{Frame, Tables};
+use picture::Picture;
+use scan::Scan;
 
 /// A decoded image: width, height, and interleaved grey (1) or RGB (3) samples.
 pub(super) struct Decoded {
@@ -50,6 +56,7 @@ pub(super) fn decode<E>(
     let mut tables = Tables::default();
     let mut accept = Some(accept);
     let mut frame: Option<Frame> = None;
+    let mut picture = None;
     let mut scans = 0;
     let mut rest = bytes
         .strip_prefix(&[0xff, 0xd8])
@@ -71,11 +78,10 @@ pub(super) fn decode<E>(
                 if frame.is_some() {
                     return Err("has two frames".into());
                 }
-                let mut read = Frame::read(segment, marker == 0xc2)?.ok_or(Failure::Unsupported)?;
+                let read = Frame::read(segment, marker == 0xc2)?.ok_or(Failure::Unsupported)?;
                 if let Some(accept) = accept.take() {
                     accept(read.width, read.height).map_err(Failure::Refused)?;
                 }
-                read.allocate();
                 frame = Some(read);
             }
             // Other frames: lossless, hierarchical, arithmetic; and the conditioning of the last.
@@ -86,7 +92,20 @@ pub(super) fn decode<E>(
                 if scans > MAX_SCANS {
                     return Err("has more than 500 scans".into());
                 }
-                rest = scan::decode(segment, rest, frame, &tables)?;
+                if picture.is_some() {
+                    return Err("has a scan after one of the whole image".into());
+                }
+                let mut scan = Scan::new(segment, rest, frame, &tables)?;
+                if scans > 1 {
+                    scan.read_all(frame)?;
+                } else if scan.is_whole(frame) {
+                    // The image is made row by row, without memory for all coefficients.
+                    picture = Some(read_whole(&mut scan, frame, &tables)?);
+                } else {
+                    frame.allocate(frame.mcus[1]);
+                    scan.read_all(frame)?;
+                }
+                rest = scan.into_rest();
             }
             _ => {}
         }
@@ -99,15 +118,38 @@ pub(super) fn decode<E>(
     {
         return Err("has a component without a scan".into());
     }
-    let planes: Vec<Vec<u8>> = frame.components.iter().map(transform::plane).collect();
-    let data = upsample::interleave(&frame, &planes, tables.is_rgb(&frame))?;
-    let (width, height) = (frame.width, frame.height);
+    let picture = match picture {
+        Some(picture) => picture,
+        None => {
+            let mut picture = Picture::new(&frame, tables.is_rgb(&frame))?;
+            for row in 0..frame.mcus[1] {
+                picture.add_row(&frame, row);
+            }
+            picture
+        }
+    };
     Ok(Decoded {
-        width,
-        height,
-        channels: planes.len(),
-        data,
+        width: frame.width,
+        height: frame.height,
+        channels: frame.components.len(),
+        data: picture.into_samples(),
     })
+}
+
+/// Makes the image of a scan that holds all of it.
+fn read_whole(
+    scan: &mut Scan<'_, '_>,
+    frame: &mut Frame,
+    tables: &Tables,
+) -> Result<Picture, &'static str> {
+    let mut picture = Picture::new(frame, tables.is_rgb(frame))?;
+    frame.allocate(1);
+    for _ in 0..scan.rows() {
+        frame.clear();
+        scan.read_row(frame, 0)?;
+        picture.add_row(frame, 0);
+    }
+    Ok(picture)
 }
 
 #[cfg(test)]

@@ -1,42 +1,34 @@
 //! The inverse cosine transform: the accurate integer method of libjpeg, after Loeffler, Ligtenberg
 //! and Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications" (ICASSP 1989).
+//!
+//! Like libjpeg-turbo's vector code, it holds coefficients and what lies between the passes in 16
+//! bits, which wrap (before the first pass) or saturate (after it); only damaged files come to that.
 
-use std::num::Wrapping;
-
-use super::header::Component;
-use super::scan::natural;
+use super::blocks::Block;
 use crate::processor::wide::wide;
 
-type Int = Wrapping<i32>;
+/// Eight rows of eight values.
+type Square = [[i16; 8]; 8];
 
 /// Fractional bits of the constants.
-const BITS: usize = 13;
+const BITS: i32 = 13;
 /// Fractional bits kept between the passes.
-const BETWEEN: usize = 2;
+const BETWEEN: i32 = 2;
+/// Fractional bits taken off by the two passes. A factor of 8 belongs to the transform of two
+/// dimensions.
+const FIRST: i32 = BITS - BETWEEN;
+const SECOND: i32 = BITS + BETWEEN + 3;
 
-const fn fixed(x: f64) -> Int {
-    Wrapping((x * (1 << BITS) as f64 + 0.5) as i32)
-}
-
-/// The samples of a component, in rows of `8 * blocks[0]`.
-pub(super) fn plane(component: &Component) -> Vec<u8> {
-    let [across, down] = component.blocks;
-    let stride = across * 8;
-    let mut table = [0; 64];
-    for (k, &step) in component.quantization.unwrap_or([1; 64]).iter().enumerate() {
-        table[natural(k)] = i32::from(step);
-    }
-    let mut out = vec![0; stride * down * 8];
-    inverse_all(&component.coefficients, &table, &mut out, across);
-    out
+const fn fixed(x: f64) -> i32 {
+    (x * (1 << BITS) as f64 + 0.5) as i32
 }
 
 wide! {
-    /// Transforms all blocks; `out` has rows of `8 * across` samples.
-    fn inverse_all(blocks: &[[i16; 64]], table: &[i32; 64], out: &mut [u8], across: usize) {
+    /// Transforms blocks in rows of `across`; `out` has rows of `8 * across` samples. `table` has the
+    /// quantization steps in natural order.
+    pub(super) fn inverse_all(blocks: &[Block], table: &[i16; 64], out: &mut [u8], across: usize) {
         let stride = across * 8;
-        let rows = blocks.chunks_exact(across).zip(out.chunks_exact_mut(stride * 8));
-        for (blocks, rows) in rows {
+        for (blocks, rows) in blocks.chunks_exact(across).zip(out.chunks_exact_mut(stride * 8)) {
             for (x, block) in blocks.iter().enumerate() {
                 inverse(block, table, &mut rows[x * 8..], stride);
             }
@@ -46,86 +38,105 @@ wide! {
 
 /// Transforms one block; `out` has rows of `stride` samples.
 #[inline(always)]
-fn inverse(block: &[i16; 64], table: &[i32; 64], out: &mut [u8], stride: usize) {
-    if block[1..].iter().all(|&value| value == 0) {
+fn inverse(block: &Block, table: &[i16; 64], out: &mut [u8], stride: usize) {
+    let rows = block.as_chunks::<8>().0;
+    let any = |rows: &[[i16; 8]]| {
+        rows.iter()
+            .fold([0; 8], |any, row| std::array::from_fn(|x| any[x] | row[x]))
+    };
+    let (upper, lower) = (any(&rows[1..4]), any(&rows[4..]));
+    let ac: [i16; 8] =
+        std::array::from_fn(|x| upper[x] | lower[x] | if x > 0 { rows[0][x] } else { 0 });
+    if ac == [0; 8] {
         // A block of one value, which most of a smooth image's blocks are.
-        let value = Wrapping(i32::from(block[0])) * Wrapping(table[0]);
-        let sample = sample((value + Wrapping(4)) >> 3);
+        let value = i32::from(block[0].wrapping_mul(table[0])) << BETWEEN;
+        let sample = sample(narrow(value), BETWEEN + 3);
         out.chunks_mut(stride)
             .take(8)
             .for_each(|row| row[..8].fill(sample));
         return;
     }
-    let mut values = [Wrapping(0); 64];
-    for (value, (&coefficient, &step)) in values.iter_mut().zip(block.iter().zip(table)) {
-        *value = Wrapping(i32::from(coefficient)) * Wrapping(step);
+    let steps = table.as_chunks::<8>().0;
+    let mut values: Square = [[0; 8]; 8];
+    for ((values, row), steps) in values.iter_mut().zip(rows).zip(steps) {
+        *values = std::array::from_fn(|x| row[x].wrapping_mul(steps[x]));
     }
-    let between = transpose(&columns(&values, BITS - BETWEEN));
-    // A factor of 8 belongs to the transform of two dimensions.
-    let values = transpose(&columns(&between, BITS + BETWEEN + 3));
-    for (values, out) in values.as_chunks::<8>().0.iter().zip(out.chunks_mut(stride)) {
+    let samples = pass(transpose(pass(values, FIRST)), SECOND);
+    for (row, out) in transpose(samples).iter().zip(out.chunks_mut(stride)) {
         if let Some(out) = out.first_chunk_mut::<8>() {
-            *out = values.map(sample);
+            *out = row.map(|value| (value.clamp(-128, 127) + 128) as u8);
         }
     }
 }
 
+/// The sample of a value with so many fractional bits.
 #[inline(always)]
-fn sample(value: Int) -> u8 {
-    value.0.saturating_add(128).clamp(0, 255) as u8
+fn sample(value: i16, bits: i32) -> u8 {
+    let value = (i32::from(value) + (1 << (bits - 1))) >> bits;
+    (value.clamp(-128, 127) + 128) as u8
 }
 
 #[inline(always)]
-fn transpose(values: &[Int; 64]) -> [Int; 64] {
-    std::array::from_fn(|i| values[i % 8 * 8 + i / 8])
+fn narrow(value: i32) -> i16 {
+    value.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
-/// Transforms the eight columns of a block.
 #[inline(always)]
-fn columns(values: &[Int; 64], shift: usize) -> [Int; 64] {
-    let mut out = [Wrapping(0); 64];
+fn transpose(rows: Square) -> Square {
+    std::array::from_fn(|y| std::array::from_fn(|x| rows[x][y]))
+}
+
+/// Transforms columns and takes `shift` bits off, rounding.
+#[inline(always)]
+fn pass(rows: Square, shift: i32) -> Square {
+    let mut out = [[0; 8]; 8];
     for x in 0..8 {
-        let column = std::array::from_fn(|y| values[y * 8 + x]);
-        for (y, value) in one_dimension(column, shift).into_iter().enumerate() {
-            out[y * 8 + x] = value;
+        let column = one_dimension(std::array::from_fn(|y| rows[y][x]), shift);
+        for (out, value) in out.iter_mut().zip(column) {
+            out[x] = value;
         }
     }
     out
 }
 
-/// Transforms 8 values and takes `shift` bits off, rounding.
+/// Transforms 8 values. All factors have 16 bits: those that multiply the same value are added up.
 #[inline(always)]
-fn one_dimension(v: [Int; 8], shift: usize) -> [Int; 8] {
+fn one_dimension(v: [i16; 8], shift: i32) -> [i16; 8] {
+    let times = |value: i16, factor: i32| i32::from(value) * factor;
+
     // Even part.
-    let turn = (v[2] + v[6]) * fixed(0.541196100);
-    let even2 = turn - v[6] * fixed(1.847759065);
-    let even3 = turn + v[2] * fixed(0.765366865);
-    let even0 = (v[0] + v[4]) << BITS;
-    let even1 = (v[0] - v[4]) << BITS;
+    const C: i32 = fixed(0.541_196_1);
+    let even2 = times(v[2], C) + times(v[6], C - fixed(1.847_759_065));
+    let even3 = times(v[2], C + fixed(0.765_366_865)) + times(v[6], C);
+    let even0 = i32::from(v[0].wrapping_add(v[4])) << BITS;
+    let even1 = i32::from(v[0].wrapping_sub(v[4])) << BITS;
     let sums = [even0 + even3, even1 + even2, even1 - even2, even0 - even3];
 
     // Odd part.
+    const TURN: i32 = fixed(1.175_875_602);
+    const AD: i32 = fixed(0.899_976_223);
+    const BC: i32 = fixed(2.562_915_447);
     let [a, b, c, d] = [v[7], v[5], v[3], v[1]];
-    let turn = (a + c + b + d) * fixed(1.175875602);
-    let ad = -(a + d) * fixed(0.899976223);
-    let bc = -(b + c) * fixed(2.562915447);
-    let ac = turn - (a + c) * fixed(1.961570560);
-    let bd = turn - (b + d) * fixed(0.390180644);
+    let (ac, bd) = (a.wrapping_add(c), b.wrapping_add(d));
+    let (ac, bd) = (
+        times(ac, TURN - fixed(1.961_570_56)) + times(bd, TURN),
+        times(ac, TURN) + times(bd, TURN - fixed(0.390_180_644)),
+    );
     let odds = [
-        d * fixed(1.501321110) + ad + bd,
-        c * fixed(3.072711026) + bc + ac,
-        b * fixed(2.053119869) + bc + bd,
-        a * fixed(0.298631336) + ad + ac,
+        times(d, fixed(1.501_321_11) - AD) - times(a, AD) + bd,
+        times(c, fixed(3.072_711_026) - BC) - times(b, BC) + ac,
+        times(b, fixed(2.053_119_869) - BC) - times(c, BC) + bd,
+        times(a, fixed(0.298_631_336) - AD) - times(d, AD) + ac,
     ];
 
-    let half = Wrapping(1 << (shift - 1));
+    let half = 1 << (shift - 1);
     std::array::from_fn(|i| {
         let sum = if i < 4 {
             sums[i] + odds[i]
         } else {
             sums[7 - i] - odds[7 - i]
         };
-        (sum + half) >> shift
+        narrow((sum + half) >> shift)
     })
 }
 
@@ -168,7 +179,10 @@ mod tests {
     #[test]
     fn extreme_coefficients_do_not_overflow() {
         let mut out = [0; 64];
-        inverse(&[i16::MIN; 64], &[65_535; 64], &mut out, 8);
-        inverse(&[i16::MAX; 64], &[65_535; 64], &mut out, 8);
+        for value in [i16::MIN, -1, 1, i16::MAX] {
+            for step in [i16::MIN, -1, 1, i16::MAX] {
+                inverse(&[value; 64], &[step; 64], &mut out, 8);
+            }
+        }
     }
 }
