@@ -1,24 +1,37 @@
 //! From three planes to interleaved RGB: YCbCr is converted in 16-bit fixed point.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use crate::processor::wide::wide;
 
-wide! {
-    /// Converts a row from YCbCr to RGB. The contributions of chroma have 16 fractional bits; those
-    /// to red and blue are rounded alone, those to green together.
-    pub(super) fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
-        const HALF: i32 = 1 << 15;
-        let (y, cb, cr) = (&y[..out.len()], &cb[..out.len()], &cr[..out.len()]);
-        for (((out, &y), &cb), &cr) in out.iter_mut().zip(y).zip(cb).zip(cr) {
-            let (y, cb, cr) = (i16::from(y), i16::from(cb) - 128, i16::from(cr) - 128);
-            // Whole multiples of chroma are taken out, so that the rest of each factor has 16 bits.
-            let red = y + cr + scaled(cr, fixed(1.402) - ONE);
-            let green = -fixed(0.344_14) * i32::from(cb) + (ONE - fixed(0.714_14)) * i32::from(cr);
-            let green = y - cr + ((green + HALF) >> 16) as i16;
-            let blue = y + 2 * cb + scaled(cb, fixed(1.772) - 2 * ONE);
-            *out = [red, green, blue].map(|value| value.clamp(0, 255) as u8);
+/// Converts a row from YCbCr to RGB.
+pub(super) fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as was just asked.
+        #[allow(unsafe_code)]
+        unsafe {
+            avx2::colour::convert_row(y, cb, cr, out);
         }
+        return;
     }
+    convert_plainly(y, cb, cr, out);
+}
 
+/// The contributions of chroma have 16 fractional bits; those to red and blue are rounded alone,
+/// those to green together.
+pub(super) fn convert_plainly(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
+    const HALF: i32 = 1 << 15;
+    for (((out, &y), &cb), &cr) in out.iter_mut().zip(y).zip(cb).zip(cr) {
+        let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+        let red = y + ((RED * cr + HALF) >> 16);
+        let green = y + ((-GREEN[0] * cb - GREEN[1] * cr + HALF) >> 16);
+        let blue = y + ((BLUE * cb + HALF) >> 16);
+        *out = [red, green, blue].map(|value| value.clamp(0, 255) as u8);
+    }
+}
+
+wide! {
     /// Interleaves three rows.
     pub(super) fn join_row(r: &[u8], g: &[u8], b: &[u8], out: &mut [[u8; 3]]) {
         for (((out, &r), &g), &b) in out.iter_mut().zip(r).zip(g).zip(b) {
@@ -27,19 +40,13 @@ wide! {
     }
 }
 
-const ONE: i32 = 1 << 16;
+/// What Cr adds to red and Cb to blue, and what both take from green.
+pub(super) const RED: i32 = fixed(1.402);
+pub(super) const GREEN: [i32; 2] = [fixed(0.344_14), fixed(0.714_14)];
+pub(super) const BLUE: i32 = fixed(1.772);
 
 const fn fixed(x: f64) -> i32 {
-    (x * ONE as f64 + 0.5) as i32
-}
-
-/// `x * factor / 2^16`, rounded; the factor must have 16 bits.
-#[inline(always)]
-fn scaled(x: i16, factor: i32) -> i16 {
-    // The upper half of a product is one instruction for vectors, where a sum before the shift
-    // would need 32 bits.
-    let twice = ((i32::from(2 * x) * i32::from(factor as i16)) >> 16) as i16;
-    (twice + 1) >> 1
+    (x * 65_536.0 + 0.5) as i32
 }
 
 #[cfg(test)]
@@ -62,21 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn every_chroma_is_rounded_as_the_plain_formula_says() {
-        let all: Vec<u8> = (0..=255).collect();
-        let mut out = vec![[0; 3]; 256];
+    fn vectors_and_plain_code_convert_every_colour_alike() {
+        let mut plain = [[0; 3]; 259];
+        let mut found = plain;
+        // Not a multiple of any vector's length.
+        let cr: [u8; 259] = std::array::from_fn(|i| i as u8);
         for cb in 0..=255u8 {
-            for y in [0, 100, 255] {
-                convert_row(&[y; 256], &[cb; 256], &all, &mut out);
-                for (&cr, &found) in all.iter().zip(&out) {
-                    let [y, cb, cr] = [i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128];
-                    let half = 1 << 15;
-                    let red = y + ((fixed(1.402) * cr + half) >> 16);
-                    let green = -fixed(0.344_14) * cb - fixed(0.714_14) * cr + half;
-                    let blue = y + ((fixed(1.772) * cb + half) >> 16);
-                    let plain = [red, y + (green >> 16), blue].map(|v| v.clamp(0, 255) as u8);
-                    assert_eq!(found, plain, "{y} {cb} {cr}");
-                }
+            for y in [0, 1, 100, 254, 255] {
+                convert_row(&[y; 259], &[cb; 259], &cr, &mut found);
+                convert_plainly(&[y; 259], &[cb; 259], &cr, &mut plain);
+                assert_eq!(found, plain, "{y} {cb}");
             }
         }
     }

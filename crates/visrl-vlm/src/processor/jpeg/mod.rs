@@ -6,6 +6,8 @@
 //! decoded image equals Pillow's in every byte. Damage in the compressed data is an error; nothing
 //! is filled in.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod bits;
 mod blocks;
 mod colour;

@@ -4,8 +4,9 @@
 //! Like libjpeg-turbo's vector code, it holds coefficients and what lies between the passes in 16
 //! bits, which wrap (before the first pass) or saturate (after it); only damaged files come to that.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::blocks::Block;
-use crate::processor::wide::wide;
 
 /// Eight rows of eight values.
 type Square = [[i16; 8]; 8];
@@ -16,46 +17,90 @@ const BITS: i32 = 13;
 const BETWEEN: i32 = 2;
 /// Fractional bits taken off by the two passes. A factor of 8 belongs to the transform of two
 /// dimensions.
-const FIRST: i32 = BITS - BETWEEN;
-const SECOND: i32 = BITS + BETWEEN + 3;
+pub(super) const FIRST: i32 = BITS - BETWEEN;
+pub(super) const SECOND: i32 = BITS + BETWEEN + 3;
 
-const fn fixed(x: f64) -> i32 {
+pub(super) const fn fixed(x: f64) -> i32 {
     (x * (1 << BITS) as f64 + 0.5) as i32
 }
 
-wide! {
-    /// Transforms blocks in rows of `across`; `out` has rows of `8 * across` samples. `table` has the
-    /// quantization steps in natural order.
-    pub(super) fn inverse_all(blocks: &[Block], table: &[i16; 64], out: &mut [u8], across: usize) {
-        let stride = across * 8;
-        for (blocks, rows) in blocks.chunks_exact(across).zip(out.chunks_exact_mut(stride * 8)) {
-            for (x, block) in blocks.iter().enumerate() {
-                inverse(block, table, &mut rows[x * 8..], stride);
+/// Transforms blocks in rows of `across`; `out` has rows of `8 * across` samples. `table` has the
+/// quantization steps in natural order.
+pub(super) fn inverse_all(blocks: &[Block], table: &[i16; 64], out: &mut [u8], across: usize) {
+    let stride = across * 8;
+    let rows = blocks.chunks_exact(across);
+    for (blocks, out) in rows.zip(out.chunks_exact_mut(stride * 8)) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2, as was just asked.
+            #[allow(unsafe_code)]
+            unsafe {
+                inverse_row_avx2(blocks, table, out);
             }
+            continue;
         }
+        inverse_row(blocks, table, out);
+    }
+}
+
+fn inverse_row(blocks: &[Block], table: &[i16; 64], out: &mut [u8]) {
+    let stride = blocks.len() * 8;
+    for (x, block) in blocks.iter().enumerate() {
+        inverse(block, table, &mut out[x * 8..], stride);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn inverse_row_avx2(blocks: &[Block], table: &[i16; 64], out: &mut [u8]) {
+    let stride = blocks.len() * 8;
+    let (pairs, last) = blocks.as_chunks::<2>();
+    for (x, [left, right]) in pairs.iter().enumerate() {
+        let out = &mut out[x * 16..];
+        if has_ac(left) || has_ac(right) {
+            avx2::transform::inverse_pair([left, right], table, out, stride);
+        } else {
+            fill(left, table, out, stride);
+            fill(right, table, &mut out[8..], stride);
+        }
+    }
+    if let [last] = last {
+        inverse(last, table, &mut out[stride - 8..], stride);
+    }
+}
+
+/// Whether a block has more than its mean.
+#[inline(always)]
+fn has_ac(block: &Block) -> bool {
+    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
+        return false;
+    };
+    let mut any = *first;
+    any[0] = 0;
+    for row in rows {
+        any = std::array::from_fn(|x| any[x] | row[x]);
+    }
+    any != [0; 8]
+}
+
+/// Transforms a block of one value, which most of a smooth image's blocks are.
+#[inline(always)]
+fn fill(block: &Block, table: &[i16; 64], out: &mut [u8], stride: usize) {
+    let value = i32::from(block[0].wrapping_mul(table[0])) << BETWEEN;
+    let sample = sample(narrow(value), BETWEEN + 3);
+    for row in out.chunks_mut(stride).take(8) {
+        row[..8].fill(sample);
     }
 }
 
 /// Transforms one block; `out` has rows of `stride` samples.
 #[inline(always)]
 fn inverse(block: &Block, table: &[i16; 64], out: &mut [u8], stride: usize) {
-    let rows = block.as_chunks::<8>().0;
-    let any = |rows: &[[i16; 8]]| {
-        rows.iter()
-            .fold([0; 8], |any, row| std::array::from_fn(|x| any[x] | row[x]))
-    };
-    let (upper, lower) = (any(&rows[1..4]), any(&rows[4..]));
-    let ac: [i16; 8] =
-        std::array::from_fn(|x| upper[x] | lower[x] | if x > 0 { rows[0][x] } else { 0 });
-    if ac == [0; 8] {
-        // A block of one value, which most of a smooth image's blocks are.
-        let value = i32::from(block[0].wrapping_mul(table[0])) << BETWEEN;
-        let sample = sample(narrow(value), BETWEEN + 3);
-        out.chunks_mut(stride)
-            .take(8)
-            .for_each(|row| row[..8].fill(sample));
+    if !has_ac(block) {
+        fill(block, table, out, stride);
         return;
     }
+    let rows = block.as_chunks::<8>().0;
     let steps = table.as_chunks::<8>().0;
     let mut values: Square = [[0; 8]; 8];
     for ((values, row), steps) in values.iter_mut().zip(rows).zip(steps) {
