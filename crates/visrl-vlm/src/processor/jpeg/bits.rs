@@ -44,23 +44,25 @@ impl<'a> Bits<'a> {
                 return;
             }
         }
-        self.fill_by_bytes();
+        *self = self.filled_by_bytes();
     }
 
+    /// Like `fill`, for any bytes. By value, so that the reader of a loop can live in registers.
     #[inline(never)]
-    fn fill_by_bytes(&mut self) {
+    fn filled_by_bytes(mut self) -> Self {
         // Bits beyond the available ones may not be those of a marker.
         self.window &= !(u64::MAX >> self.available);
         while self.available <= 56 {
             let (byte, rest) = match *self.bytes {
                 [0xff, 0x00, ref rest @ ..] => (0xff, rest),
-                [0xff, ..] | [] => return,
+                [0xff, ..] | [] => break,
                 [byte, ref rest @ ..] => (byte, rest),
             };
             self.bytes = rest;
             self.window |= u64::from(byte) << (56 - self.available);
             self.available += 8;
         }
+        self
     }
 
     #[inline(always)]
@@ -96,14 +98,14 @@ impl<'a> Bits<'a> {
             return self.long_value(codes, entry);
         }
         self.consume(whole)?;
-        Ok((entry.symbol, i32::from(entry.value)))
+        Ok((entry.symbol(), entry.value()))
     }
 
     #[inline]
     fn long_value(&mut self, codes: &Huffman, entry: Entry) -> Result<(u8, i32), Damaged> {
         let (len, symbol) = match entry.code_len() {
             0 => codes.long_code(self.window).ok_or(Damaged)?,
-            len => (len, entry.symbol),
+            len => (len, entry.symbol()),
         };
         self.consume(len)?;
         let size = u32::from(symbol & 15);

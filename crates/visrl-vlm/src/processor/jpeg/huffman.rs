@@ -16,15 +16,11 @@ pub(super) struct Huffman {
 
 /// A symbol and, where both lie within [`FAST_BITS`], the signed number that follows it. A symbol's
 /// lower half is the number's size in bits.
+///
+/// From the lowest bits: the length of code and number (0 if they are longer), the symbol, and the
+/// number, or in its place the length of the code (0 if this is longer, too).
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
-    /// The number, if it is known.
-    pub(super) value: i16,
-    pub(super) symbol: u8,
-    /// The lower half is the length of the code, 0 for codes that are longer than [`FAST_BITS`]; the
-    /// upper half that of code and number, 0 where these are longer.
-    lengths: u8,
-}
+pub(super) struct Entry(u32);
 
 impl Entry {
     fn new(symbol: u8, len: u32, next: u32) -> Self {
@@ -32,25 +28,30 @@ impl Entry {
         let whole = len + size;
         let (value, whole) = if whole <= FAST_BITS {
             let bits = next >> (FAST_BITS - whole) & ((1 << size) - 1);
-            (signed(bits as i32, size) as i16, whole)
+            (signed(bits as i32, size) as u32, whole)
         } else {
-            (0, 0)
+            (len, 0)
         };
-        Self {
-            value,
-            symbol,
-            lengths: (whole << 4 | len) as u8,
-        }
+        Self(value << 16 | u32::from(symbol) << 8 | whole)
     }
 
-    /// Length of the code, 0 if it is not known.
-    pub(super) fn code_len(self) -> u32 {
-        u32::from(self.lengths & 15)
+    pub(super) fn symbol(self) -> u8 {
+        (self.0 >> 8) as u8
     }
 
-    /// Length of the code and of its number, 0 if the latter is not known.
+    /// The length of the code and of its number, 0 if the latter is not known.
     pub(super) fn whole_len(self) -> u32 {
-        u32::from(self.lengths >> 4)
+        self.0 & 63
+    }
+
+    /// The number, if it is known.
+    pub(super) fn value(self) -> i32 {
+        self.0 as i32 >> 16
+    }
+
+    /// The length of a code whose number is not known, 0 if that is not known either.
+    pub(super) fn code_len(self) -> u32 {
+        self.0 >> 16
     }
 }
 
@@ -68,12 +69,7 @@ impl Huffman {
     /// The table with so many codes of each length 1 to 16 and these symbols; `None` when there
     /// are more codes than a length has.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let none = Entry {
-            value: 0,
-            symbol: 0,
-            lengths: 0,
-        };
-        let mut fast = Box::new([none; 1 << FAST_BITS]);
+        let mut fast = Box::new([Entry(0); 1 << FAST_BITS]);
         let (mut ends, mut offsets) = ([0; 17], [0; 17]);
         let (mut code, mut place) = (0i32, 0i32);
         for len in 1..=16 {
@@ -137,11 +133,12 @@ mod tests {
         let at = |bits: u64| codes.entry(bits << 56);
         for (bits, value) in [(0b0_000, -7), (0b0_011, -4), (0b0_100, 4), (0b0_111, 7)] {
             let entry = at(bits << 4 | 5);
-            assert_eq!((entry.value, entry.symbol), (value, 0x13));
-            assert_eq!((entry.code_len(), entry.whole_len()), (1, 4));
+            assert_eq!((entry.value(), entry.symbol()), (value, 0x13));
+            assert_eq!(entry.whole_len(), 4);
         }
         let long = at(0b1010_1010);
-        assert_eq!((long.symbol, long.code_len(), long.whole_len()), (12, 2, 0));
+        assert_eq!((long.symbol(), long.code_len()), (12, 2));
+        assert_eq!(long.whole_len(), 0);
         assert_eq!(at(0b1100_0000).code_len(), 0);
     }
 
