@@ -19,6 +19,20 @@ pub(super) fn natural(k: usize) -> usize {
     usize::from(ZIGZAG[k & 63] & 63)
 }
 
+/// Whether a block has more than its mean.
+#[inline(always)]
+pub(super) fn has_ac(block: &Block) -> bool {
+    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
+        return false;
+    };
+    let mut any = *first;
+    any[0] = 0;
+    for row in rows {
+        any = std::array::from_fn(|x| any[x] | row[x]);
+    }
+    any != [0; 8]
+}
+
 /// What a scan holds of each block.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
@@ -169,7 +183,9 @@ pub(super) fn refinement(
         }
     }
     if *run > 0 {
-        while k <= part.last {
+        // Most blocks of a run have nothing to refine.
+        let end = if has_ac(block) { part.last } else { 0 };
+        while k <= end {
             let coefficient = &mut block[natural(k)];
             if *coefficient != 0 {
                 refine(&mut own, coefficient, bit)?;

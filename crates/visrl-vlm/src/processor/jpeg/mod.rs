@@ -204,4 +204,70 @@ mod tests {
             assert!(matches!(cut, Err(Failure::Damaged(_))), "{len}");
         }
     }
+
+    /// The segments of a file with their markers, and what follows the last, a scan's header.
+    fn segments(file: &[u8]) -> (Vec<(u8, &[u8])>, &[u8]) {
+        let (mut found, mut rest) = (Vec::new(), &file[2..]);
+        loop {
+            let (marker, tail) = header::next_marker(rest).unwrap();
+            let (segment, tail) = header::segment(tail).unwrap();
+            found.push((marker, segment));
+            rest = tail;
+            if marker == 0xda {
+                return (found, rest);
+            }
+        }
+    }
+
+    #[test]
+    fn components_in_scans_of_their_own_give_the_same_image() {
+        // Three grey files as the scans of one in colour.
+        let (width, height) = (45, 30);
+        let plane = |seed: u32| -> Vec<u8> {
+            let sample = |i: u32| (i % width * 5 + i / width * seed) as u8;
+            (0..width * height).map(sample).collect()
+        };
+        let planes = [plane(3), plane(2), plane(7)];
+        let files = planes.map(|plane| encode(width, height, ExtendedColorType::L8, &plane));
+        let mut joined = vec![0xff, 0xd8];
+        let mut add = |marker: u8, content: &[u8], tail: &[u8]| {
+            joined.extend([0xff, marker]);
+            joined.extend((content.len() as u16 + 2).to_be_bytes());
+            joined.extend(content);
+            joined.extend(tail);
+        };
+        for (id, file) in (1..).zip(&files) {
+            let (segments, data) = segments(file);
+            for (marker, segment) in segments {
+                match marker {
+                    0xc0 if id == 1 => {
+                        let size = [&segment[..5], &[3]].concat();
+                        let components = [[1, 0x11, 0], [2, 0x11, 0], [3, 0x11, 0]];
+                        add(0xc0, &[&size, components.as_flattened()].concat(), &[]);
+                    }
+                    0xc0 => {}
+                    0xda => add(0xda, &[1, id, 0, 0, 63, 0], &data[..data.len() - 2]),
+                    _ => add(marker, segment, &[]),
+                }
+            }
+        }
+        joined.extend([0xff, 0xd9]);
+        let [y, cb, cr] = files.map(|file| decode::<()>(&file, |_, _| Ok(())).ok().unwrap().data);
+        let mut expected = vec![[0; 3]; y.len()];
+        colour::convert_plainly(&y, &cb, &cr, &mut expected);
+        let found = decode::<()>(&joined, |_, _| Ok(())).ok().unwrap();
+        assert_eq!(found.channels, 3);
+        assert!(found.data == expected.as_flattened());
+    }
+
+    #[test]
+    fn a_second_scan_of_the_whole_image_is_refused() {
+        let mut bytes = encode(16, 8, ExtendedColorType::L8, &[9; 128]);
+        let start = bytes.array_windows().position(|pair| *pair == [0xff, 0xda]);
+        let end = bytes.len() - 2;
+        let scan = bytes[start.unwrap()..end].to_vec();
+        bytes.splice(end..end, scan);
+        let decoded = decode::<()>(&bytes, |_, _| Ok(()));
+        assert!(matches!(decoded, Err(Failure::Damaged(_))));
+    }
 }

@@ -6,7 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-use super::blocks::Block;
+use super::blocks::{Block, has_ac};
 
 /// Eight rows of eight values.
 type Square = [[i16; 8]; 8];
@@ -67,20 +67,6 @@ fn inverse_row_avx2(blocks: &[Block], table: &[i16; 64], out: &mut [u8]) {
     if let [last] = last {
         inverse(last, table, &mut out[stride - 8..], stride);
     }
-}
-
-/// Whether a block has more than its mean.
-#[inline(always)]
-fn has_ac(block: &Block) -> bool {
-    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
-        return false;
-    };
-    let mut any = *first;
-    any[0] = 0;
-    for row in rows {
-        any = std::array::from_fn(|x| any[x] | row[x]);
-    }
-    any != [0; 8]
 }
 
 /// Transforms a block of one value, which most of a smooth image's blocks are.
@@ -227,6 +213,37 @@ mod tests {
         for value in [i16::MIN, -1, 1, i16::MAX] {
             for step in [i16::MIN, -1, 1, i16::MAX] {
                 inverse(&[value; 64], &[step; 64], &mut out, 8);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_and_plain_code_transform_alike() {
+        let mut state = 7u32;
+        let mut random = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as i16
+        };
+        // From a few small values, as files have them, to numbers that wrap and saturate.
+        for (count, bits) in [(0, 4), (1, 4), (6, 4), (64, 4), (20, 8), (64, 12), (64, 16)] {
+            for across in 1..=5 {
+                let table: [i16; 64] = std::array::from_fn(|_| 1 + (random() & 31));
+                let mut blocks = vec![[0; 64]; 2 * across];
+                for block in &mut blocks {
+                    block[0] = random() >> 6;
+                    for _ in 0..count {
+                        block[random() as usize % 64] = random() >> (16 - bits);
+                    }
+                }
+                let len = blocks.len() * 64;
+                let (mut found, mut plain) = (vec![0; len], vec![0; len]);
+                inverse_all(&blocks, &table, &mut found, across);
+                let rows = blocks.chunks(across).zip(plain.chunks_mut(len / 2));
+                rows.for_each(|(blocks, out)| inverse_row(blocks, &table, out));
+                assert_eq!(
+                    found, plain,
+                    "{count} values of {bits} bits, {across} blocks"
+                );
             }
         }
     }
