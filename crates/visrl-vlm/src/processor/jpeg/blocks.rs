@@ -19,20 +19,6 @@ pub(super) fn natural(k: usize) -> usize {
     usize::from(ZIGZAG[k & 63] & 63)
 }
 
-/// Whether a block has more than its mean.
-#[inline(always)]
-pub(super) fn has_ac(block: &Block) -> bool {
-    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
-        return false;
-    };
-    let mut any = *first;
-    any[0] = 0;
-    for row in rows {
-        any = std::array::from_fn(|x| any[x] | row[x]);
-    }
-    any != [0; 8]
-}
-
 /// What a scan holds of each block.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
@@ -106,13 +92,15 @@ pub(super) fn progressive_dc(
     Ok(())
 }
 
-/// Reads AC coefficients for the first time; `run` counts the blocks to come that have none.
+/// Reads AC coefficients for the first time; `run` counts the blocks to come that have none, and
+/// `known` gets the bits of those that are not 0, by their order in codes.
 pub(super) fn first_pass(
     bits: &mut Bits<'_>,
     codes: &Huffman,
     part: Part,
     run: &mut u32,
     block: &mut Block,
+    known: &mut u64,
 ) -> Result<(), Damaged> {
     if *run > 0 {
         *run -= 1;
@@ -135,7 +123,9 @@ pub(super) fn first_pass(
         if k > part.last {
             return Err(Damaged);
         }
-        block[natural(k)] = (value << part.low) as i16;
+        let value = (value << part.low) as i16;
+        block[natural(k)] = value;
+        *known |= u64::from(value != 0) << k;
         k += 1;
     }
     *bits = own;
@@ -143,54 +133,62 @@ pub(super) fn first_pass(
 }
 
 /// Reads one more bit of AC coefficients, and new ones whose first bit this is.
+///
+/// `known` tells which coefficients are not 0; few are in most blocks, so that looking at each of
+/// them would take most of the time.
 pub(super) fn refinement(
     bits: &mut Bits<'_>,
     codes: &Huffman,
     part: Part,
     run: &mut u32,
     block: &mut Block,
+    known: &mut u64,
 ) -> Result<(), Damaged> {
     let bit = 1i16 << part.low;
     let mut own = *bits;
+    // Known coefficients that are still to be refined.
+    let mut left = *known & u64::MAX << part.first & u64::MAX >> (63 - part.last);
+    let refine_next = |own: &mut Bits<'_>, block: &mut Block, left: &mut u64| {
+        let k = left.trailing_zeros() as usize;
+        *left &= left.wrapping_sub(1);
+        refine(own, &mut block[natural(k)], bit).map(|()| k)
+    };
     let mut k = part.first;
-    if *run == 0 {
-        while k <= part.last {
-            // A new coefficient is one bit, whose value is -1 or 1.
-            let (symbol, value) = own.symbol_and_value(codes)?;
-            let mut zeros = u32::from(symbol >> 4);
-            match symbol & 15 {
-                0 if zeros < 15 => {
-                    // This block belongs to the run: its known coefficients are refined below.
-                    *run = (1 << zeros) + own.take(zeros)? as u32;
-                    break;
-                }
-                0 | 1 => {}
-                _ => return Err(Damaged),
+    while *run == 0 && k <= part.last {
+        // A new coefficient is one bit, whose value is -1 or 1.
+        let (symbol, value) = own.symbol_and_value(codes)?;
+        let mut zeros = usize::from(symbol >> 4);
+        match symbol & 15 {
+            0 if zeros < 15 => {
+                // This block belongs to the run: its known coefficients are refined below.
+                *run = (1 << zeros) + own.take(zeros as u32)? as u32;
+                break;
             }
-            // Known coefficients on the way are refined; zeros are counted.
-            while k <= part.last {
-                let coefficient = &mut block[natural(k)];
+            0 | 1 => {}
+            _ => return Err(Damaged),
+        }
+        // Known coefficients on the way are refined; zeros are counted.
+        loop {
+            let gap = (left.trailing_zeros() as usize).min(part.last + 1) - k;
+            if zeros < gap {
+                k += zeros;
+                let value = (value << part.low) as i16;
+                block[natural(k)] = value;
+                *known |= u64::from(value != 0) << k;
                 k += 1;
-                if *coefficient != 0 {
-                    refine(&mut own, coefficient, bit)?;
-                } else if zeros == 0 {
-                    *coefficient = (value << part.low) as i16;
-                    break;
-                } else {
-                    zeros -= 1;
-                }
+                break;
             }
+            if left == 0 {
+                k = part.last + 1;
+                break;
+            }
+            zeros -= gap;
+            k = refine_next(&mut own, block, &mut left)? + 1;
         }
     }
     if *run > 0 {
-        // Most blocks of a run have nothing to refine.
-        let end = if has_ac(block) { part.last } else { 0 };
-        while k <= end {
-            let coefficient = &mut block[natural(k)];
-            if *coefficient != 0 {
-                refine(&mut own, coefficient, bit)?;
-            }
-            k += 1;
+        while left != 0 {
+            refine_next(&mut own, block, &mut left)?;
         }
         *run -= 1;
     }

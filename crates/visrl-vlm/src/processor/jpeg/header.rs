@@ -127,6 +127,9 @@ pub(super) struct Component {
     pub(super) blocks: [usize; 2],
     /// Blocks, row by row: of the whole frame, or of one row of MCUs.
     pub(super) coefficients: Vec<Block>,
+    /// Progressive images: which AC coefficients of each block are not 0, bit `k` for the `k`th in
+    /// the order of codes.
+    pub(super) known: Vec<u64>,
     table: usize,
     /// The table in force when the component's first scan began.
     pub(super) quantization: Option<[u16; 64]>,
@@ -198,6 +201,7 @@ impl Frame {
                 height: (height * own[1]).div_ceil(sampling[1]),
                 blocks: [mcus[0] * own[0], mcus[1] * own[1]],
                 coefficients: Vec::new(),
+                known: Vec::new(),
                 table: usize::from(table),
                 quantization: None,
             }
@@ -218,6 +222,9 @@ impl Frame {
         for component in &mut self.components {
             let blocks = component.blocks[0] * component.sampling[1] * rows;
             component.coefficients = vec![[0; 64]; blocks];
+            if self.progressive {
+                component.known = vec![0; blocks];
+            }
         }
     }
 

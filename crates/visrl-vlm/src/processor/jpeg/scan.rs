@@ -93,9 +93,19 @@ impl<'a, 't> Scan<'a, 't> {
                 let [across, down] = if single { [1, 1] } else { component.sampling };
                 for y in row * down..(row + 1) * down {
                     let first = y * component.blocks[0] + column * across;
-                    for block in &mut component.coefficients[first..first + across] {
+                    let places = first..first + across;
+                    let blocks = &mut component.coefficients[places.clone()];
+                    if !self.part.progressive {
+                        for block in blocks {
+                            channel
+                                .read_whole(&mut self.bits, block)
+                                .map_err(|_| DAMAGED)?;
+                        }
+                        continue;
+                    }
+                    for (block, known) in blocks.iter_mut().zip(&mut component.known[places]) {
                         channel
-                            .read_block(&mut self.bits, self.part, &mut self.run, block)
+                            .read_part(&mut self.bits, self.part, &mut self.run, block, known)
                             .map_err(|_| DAMAGED)?;
                     }
                 }
@@ -126,22 +136,27 @@ impl<'a, 't> Scan<'a, 't> {
 
 impl Channel<'_> {
     #[inline(always)]
-    fn read_block(
+    fn read_whole(&mut self, bits: &mut Bits<'_>, block: &mut Block) -> Result<(), Damaged> {
+        let (dc, ac) = (self.dc.ok_or(Damaged)?, self.ac.ok_or(Damaged)?);
+        blocks::sequential(bits, dc, ac, &mut self.predictor, block)
+    }
+
+    fn read_part(
         &mut self,
         bits: &mut Bits<'_>,
         part: Part,
         run: &mut u32,
         block: &mut Block,
+        known: &mut u64,
     ) -> Result<(), Damaged> {
-        if !part.progressive {
-            let (dc, ac) = (self.dc.ok_or(Damaged)?, self.ac.ok_or(Damaged)?);
-            blocks::sequential(bits, dc, ac, &mut self.predictor, block)
-        } else if part.first == 0 {
-            blocks::progressive_dc(bits, self.dc, part, &mut self.predictor, block)
-        } else if part.high == 0 {
-            blocks::first_pass(bits, self.ac.ok_or(Damaged)?, part, run, block)
+        if part.first == 0 {
+            return blocks::progressive_dc(bits, self.dc, part, &mut self.predictor, block);
+        }
+        let codes = self.ac.ok_or(Damaged)?;
+        if part.high == 0 {
+            blocks::first_pass(bits, codes, part, run, block, known)
         } else {
-            blocks::refinement(bits, self.ac.ok_or(Damaged)?, part, run, block)
+            blocks::refinement(bits, codes, part, run, block, known)
         }
     }
 }

@@ -6,7 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-use super::blocks::{Block, has_ac};
+use super::blocks::Block;
 
 /// Eight rows of eight values.
 type Square = [[i16; 8]; 8];
@@ -67,6 +67,20 @@ fn inverse_row_avx2(blocks: &[Block], table: &[i16; 64], out: &mut [u8]) {
     if let [last] = last {
         inverse(last, table, &mut out[stride - 8..], stride);
     }
+}
+
+/// Whether a block has more than its mean.
+#[inline(always)]
+fn has_ac(block: &Block) -> bool {
+    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
+        return false;
+    };
+    let mut any = *first;
+    any[0] = 0;
+    for row in rows {
+        any = std::array::from_fn(|x| any[x] | row[x]);
+    }
+    any != [0; 8]
 }
 
 /// Transforms a block of one value, which most of a smooth image's blocks are.
