@@ -2,7 +2,8 @@
 //! and Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications" (ICASSP 1989).
 //!
 //! Like libjpeg-turbo's vector code, it holds coefficients and what lies between the passes in 16
-//! bits, which wrap (before the first pass) or saturate (after it); only damaged files come to that.
+//! bits. Products with steps wrap, and so do blocks of one row after the first pass, where others
+//! saturate; only damaged files and absurd tables come to that.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
@@ -14,7 +15,7 @@ type Square = [[i16; 8]; 8];
 /// Fractional bits of the constants.
 const BITS: i32 = 13;
 /// Fractional bits kept between the passes.
-const BETWEEN: i32 = 2;
+pub(super) const BETWEEN: i32 = 2;
 /// Fractional bits taken off by the two passes. A factor of 8 belongs to the transform of two
 /// dimensions.
 pub(super) const FIRST: i32 = BITS - BETWEEN;
@@ -72,22 +73,23 @@ fn inverse_row_avx2(blocks: &[Block], table: &[i16; 64], out: &mut [u8]) {
 /// Whether a block has more than its mean.
 #[inline(always)]
 fn has_ac(block: &Block) -> bool {
-    let [first, rows @ ..] = block.as_chunks::<8>().0 else {
-        return false;
-    };
-    let mut any = *first;
-    any[0] = 0;
-    for row in rows {
-        any = std::array::from_fn(|x| any[x] | row[x]);
-    }
-    any != [0; 8]
+    block[1..8] != [0; 7] || has_lower(block)
+}
+
+/// Whether a block has more than its first row.
+#[inline(always)]
+fn has_lower(block: &Block) -> bool {
+    let rows = block.as_chunks::<8>().0[1..].iter();
+    rows.fold([0; 8], |any: [i16; 8], row| {
+        std::array::from_fn(|x| any[x] | row[x])
+    }) != [0; 8]
 }
 
 /// Transforms a block of one value, which most of a smooth image's blocks are.
 #[inline(always)]
 fn fill(block: &Block, table: &[i16; 64], out: &mut [u8], stride: usize) {
-    let value = i32::from(block[0].wrapping_mul(table[0])) << BETWEEN;
-    let sample = sample(narrow(value), BETWEEN + 3);
+    let value = block[0].wrapping_mul(table[0]) << BETWEEN;
+    let sample = sample((i32::from(value) + 16) >> 5);
     for row in out.chunks_mut(stride).take(8) {
         row[..8].fill(sample);
     }
@@ -106,18 +108,22 @@ fn inverse(block: &Block, table: &[i16; 64], out: &mut [u8], stride: usize) {
     for ((values, row), steps) in values.iter_mut().zip(rows).zip(steps) {
         *values = std::array::from_fn(|x| row[x].wrapping_mul(steps[x]));
     }
-    let samples = pass(transpose(pass(values, FIRST)), SECOND);
+    let columns = if has_lower(block) {
+        pass(values, FIRST)
+    } else {
+        [values[0].map(|value| value << BETWEEN); 8]
+    };
+    let samples = pass(transpose(columns), SECOND);
     for (row, out) in transpose(samples).iter().zip(out.chunks_mut(stride)) {
         if let Some(out) = out.first_chunk_mut::<8>() {
-            *out = row.map(|value| (value.clamp(-128, 127) + 128) as u8);
+            *out = row.map(|value| sample(value.into()));
         }
     }
 }
 
-/// The sample of a value with so many fractional bits.
+/// The sample of a value around 0.
 #[inline(always)]
-fn sample(value: i16, bits: i32) -> u8 {
-    let value = (i32::from(value) + (1 << (bits - 1))) >> bits;
+fn sample(value: i32) -> u8 {
     (value.clamp(-128, 127) + 128) as u8
 }
 

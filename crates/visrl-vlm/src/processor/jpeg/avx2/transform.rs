@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::super::blocks::Block;
-use super::super::transform::{FIRST, SECOND, fixed};
+use super::super::transform::{BETWEEN, FIRST, SECOND, fixed};
 use super::store;
 
 /// Eight rows of two blocks, or eight columns.
@@ -25,12 +25,27 @@ pub(in super::super) fn inverse_pair(
     let steps = table.as_chunks::<8>().0;
     // Loops and no closures here and below: these would be calls of functions without AVX2.
     let mut values = [_mm256_setzero_si256(); 8];
+    let mut lower = values[0];
     for (y, value) in values.iter_mut().enumerate() {
         let row = _mm256_set_m128i(load(&right[y]), load(&left[y]));
+        if y > 0 {
+            lower = _mm256_or_si256(lower, row);
+        }
         let steps = load(&steps[y]);
         *value = _mm256_mullo_epi16(row, _mm256_set_m128i(steps, steps));
     }
-    let rows = samples(pass::<SECOND>(transpose(pass::<FIRST>(values))));
+    let mut columns = pass::<FIRST>(values);
+    // Blocks of one row, which are rare beside others, wrap.
+    let zero = _mm256_cmpeq_epi64(lower, _mm256_setzero_si256());
+    let swapped = _mm256_shuffle_epi32::<0b01_00_11_10>(zero);
+    let one_row = _mm256_and_si256(zero, swapped);
+    if _mm256_testz_si256(one_row, one_row) == 0 {
+        let row = _mm256_slli_epi16::<BETWEEN>(values[0]);
+        for column in &mut columns {
+            *column = _mm256_blendv_epi8(*column, row, one_row);
+        }
+    }
+    let rows = samples(pass::<SECOND>(transpose(columns)));
     for (rows, outs) in rows.iter().zip(out.chunks_mut(2 * stride)) {
         let (left, right) = (
             _mm256_castsi256_si128(*rows),
