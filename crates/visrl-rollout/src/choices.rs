@@ -32,7 +32,10 @@ impl TokenChoices {
         let encode = |text: &S| {
             let ids = tokenizer.encode(text.as_ref())?;
             match ids.is_empty() {
-                true => Err(fault(format!("hold {:?}, which has no tokens", text.as_ref()))),
+                true => Err(fault(format!(
+                    "hold {:?}, which has no tokens",
+                    text.as_ref()
+                ))),
                 false => Ok(ids),
             }
         };

@@ -14,15 +14,15 @@ pub mod conformance;
 mod engine;
 mod error;
 mod native;
+mod sampler;
 mod score;
 mod scripted;
-mod sampler;
 
 pub use calibration::fit_temperature;
 pub use choices::TokenChoices;
 pub use engine::{Cancel, GroupRequest, PolicySync, RolloutEngine};
 pub use error::Error;
 pub use native::{EngineConfig, NativeEngine};
+pub use sampler::{Context, Distribution, Sampled, Sampler, SamplingParams};
 pub use score::{ChoiceScores, score_choices};
 pub use scripted::ScriptedEngine;
-pub use sampler::{Context, Distribution, Sampled, Sampler, SamplingParams};

@@ -349,7 +349,10 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
         let mut close = 0;
         for (a, b) in values.iter().zip(expected) {
             let difference = (f64::from(*a) - b).abs();
-            assert!(difference <= slack() * 2e-4, "{label} {key}: {a} is not {b}");
+            assert!(
+                difference <= slack() * 2e-4,
+                "{label} {key}: {a} is not {b}"
+            );
             close += usize::from(difference <= slack() * 1e-5);
         }
         assert!(

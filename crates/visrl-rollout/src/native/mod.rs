@@ -147,7 +147,9 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
     ) {
         let held = |live: &[Live]| -> (usize, usize) {
             let sequences = live.iter().map(|group| group.samples.len()).sum();
-            let tokens = live.iter().map(|group| Self::tokens_needed(&requests[group.request]));
+            let tokens = live
+                .iter()
+                .map(|group| Self::tokens_needed(&requests[group.request]));
             (sequences, tokens.sum())
         };
         let (mut sequences, mut tokens) = held(live);
@@ -205,7 +207,11 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
     }
 
     /// One segment for each request, ready for the first token of its rows.
-    fn encode(&mut self, requests: &[GroupRequest], chosen: &[usize]) -> Result<Vec<Segment>, Error> {
+    fn encode(
+        &mut self,
+        requests: &[GroupRequest],
+        chosen: &[usize],
+    ) -> Result<Vec<Segment>, Error> {
         let mut found: Vec<Option<Segment>> = chosen
             .iter()
             .map(|&index| {
@@ -229,7 +235,8 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             .collect();
         if self.config.batch_invariant {
             for image in prompts.iter().flat_map(|prompt| &prompt.input.images) {
-                self.features.get(&self.model, std::slice::from_ref(image))?;
+                self.features
+                    .get(&self.model, std::slice::from_ref(image))?;
             }
         }
         let segments = prefill(&self.model, Some(&self.features), &prompts)?;
@@ -253,7 +260,12 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
         let (mut ids, mut positions) = (Vec::new(), Vec::new());
         for group in &*live {
             if let Some(Ok(rows)) = &results[group.request] {
-                rows.next_tokens(&requests[group.request], &group.samples, &mut ids, &mut positions);
+                rows.next_tokens(
+                    &requests[group.request],
+                    &group.samples,
+                    &mut ids,
+                    &mut positions,
+                );
             }
         }
         let mut segments: Vec<Segment> = live
@@ -293,11 +305,12 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             }
         }
         let share = work.len().div_ceil(samplers.len()).max(1);
+        let tokenizer = &*self.tokenizer;
         let advance = |(work, sampler): (&mut [(&Live, &mut Rows, &[f32])], &mut Sampler)| {
             for (group, rows, logits) in work {
                 let request = &requests[group.request];
                 for (&sample, logits) in group.samples.iter().zip(logits.chunks_exact(vocab)) {
-                    rows.advance(request, sample, logits, sampler, info, &self.tokenizer);
+                    rows.advance(request, sample, logits, sampler, info, tokenizer);
                 }
             }
         };
@@ -344,8 +357,9 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
         let mut parameter = None;
         visit_parameters(&self.model, |p| {
             if parameter.is_none() {
-                let sum = p.tensor.clone().abs().sum().into_scalar::<f32>();
-                parameter = (!sum.is_finite()).then(|| p.name.clone());
+                // 0 for each finite number, NaN for others.
+                let sum = (p.values * 0.0).sum().into_scalar::<f32>();
+                parameter = (!sum.is_finite()).then_some(p.name);
             }
         });
         Error::NotFinite {
@@ -387,9 +401,13 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
 impl<M: VisionLanguageModel> RolloutEngine for NativeEngine<M> {
     #[tracing::instrument(skip_all, fields(groups = requests.len()))]
     fn generate_each(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
-        let mut results: Vec<Option<Result<Rows, Error>>> =
-            requests.iter().map(|request| self.check(request).err().map(Err)).collect();
-        let mut order: Vec<usize> = (0..requests.len()).filter(|&i| results[i].is_none()).collect();
+        let mut results: Vec<Option<Result<Rows, Error>>> = requests
+            .iter()
+            .map(|request| self.check(request).err().map(Err))
+            .collect();
+        let mut order: Vec<usize> = (0..requests.len())
+            .filter(|&i| results[i].is_none())
+            .collect();
         order.sort_by_key(|&i| (requests[i].input.ids.len(), requests[i].num_generations));
         let mut waiting = VecDeque::from(order);
         let mut live = Vec::new();

@@ -116,5 +116,8 @@ fn stop_string(request: &GroupRequest, tokens: &[u32], tokenizer: &Tokenizer) ->
     // A token is at least one byte of text; a few more for characters cut in two.
     let tail = &tokens[tokens.len().saturating_sub(longest + 4)..];
     let text = tokenizer.decode(tail, false);
-    stops.iter().find(|stop| text.contains(stop.as_str())).cloned()
+    stops
+        .iter()
+        .find(|stop| text.contains(stop.as_str()))
+        .cloned()
 }

@@ -167,7 +167,9 @@ impl Sampler {
             }
         }
         if let Some(allowed) = context.allowed {
-            let kept = allowed.iter().filter_map(|&id| Some((id, *scores.get(id as usize)?)));
+            let kept = allowed
+                .iter()
+                .filter_map(|&id| Some((id, *scores.get(id as usize)?)));
             let kept: Vec<(u32, f32)> = kept.collect();
             scores.fill(f32::NEG_INFINITY);
             for (id, score) in kept {
