@@ -31,7 +31,7 @@ pub fn fit_temperature(scores: &[ChoiceScores], right: &[usize]) -> f64 {
     let (mut low, mut high) = (0.01f64.ln(), 100f64.ln());
     for _ in 0..80 {
         let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
-        match loss(a) < loss(b) {
+        match loss(a) <= loss(b) {
             true => high = b,
             false => low = a,
         }

@@ -35,6 +35,7 @@ fn params() -> impl Strategy<Value = SamplingParams> {
                     min_p,
                     typical_p,
                     max_new_tokens,
+                    stop_strings: Vec::new(),
                 }
             },
         )
@@ -213,7 +214,7 @@ proptest! {
             top_p: numbers[2],
             min_p: numbers[3],
             typical_p: numbers[4],
-            max_new_tokens: 0,
+            max_new_tokens: 0, stop_strings: Vec::new()
         };
         let context = Context { banned: &ids, prompt: &ids, completion: &ids, allowed: None };
         let sound = SamplingParams { top_k: top_k % 300, ..Default::default() };
