@@ -405,7 +405,6 @@ fn damaged_weights_are_named() {
 
 #[test]
 fn closed_lists_are_kept_to_and_scored() {
-    let mut exact = 0;
     for dir in models() {
         let base = load(&dir);
         let tokenizer = base.encoder.tokenizer();
@@ -445,19 +444,19 @@ fn closed_lists_are_kept_to_and_scored() {
                 .unwrap();
             let sampled: f32 = completion.logprobs.iter().sum();
             // Scores count every end token, a sample ends with one of them.
-            let (one, score) = (
-                base.model.info().eos_token_ids.len() == 1,
-                scores.logprobs[index],
+            let score = scores.logprobs[index];
+            let text: f32 = completion.logprobs[..completion.logprobs.len() - 1]
+                .iter()
+                .sum();
+            assert!(
+                sampled <= score + 1e-4 && score <= text + 1e-4,
+                "{sampled} {scores:?}"
             );
-            let equal = (sampled - score).abs() < 1e-4;
-            assert!(equal || (!one && sampled < score), "{sampled} {scores:?}");
-            exact += usize::from(equal);
             assert_eq!(scores.lengths[index], completion.tokens.len());
         }
         let best = scores.best().unwrap();
         assert!(fit_temperature(std::slice::from_ref(&scores), &[best]) < 0.02);
     }
-    assert!(exact > 0, "no score could be compared");
     let tokenizer = load(&models()[0]).encoder.tokenizer().clone();
     assert!(TokenChoices::new(&tokenizer, &[] as &[&str]).is_err());
     assert!(TokenChoices::new(&tokenizer, &["cat", ""]).is_err());
