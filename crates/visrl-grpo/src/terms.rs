@@ -9,6 +9,7 @@ use crate::importance::{ImportanceCorrection, ImportanceLevel};
 use crate::kl::Kl;
 use crate::normalization::Normalization;
 use crate::real::Real;
+use crate::schedule::Schedule;
 
 /// What a row without a counted token contributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub struct Terms {
     /// Weight of the KL term that ties the policy to the reference; 0 turns it off (and the
     /// reference is not needed). Default 0.04.
     pub beta: f64,
+    /// How beta changes over the run: each [`set_step`](crate::PolicyLoss::set_step), which a
+    /// learner calls before every optimizer step, sets `beta` to the schedule's value. Default
+    /// none: beta stays what it is.
+    pub beta_schedule: Option<Schedule>,
     /// The KL estimator. Default k3.
     pub kl: Kl,
     /// Multiplies the KL estimate by the importance ratio, which makes it unbiased for tokens of
@@ -59,6 +64,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             beta: 0.04,
+            beta_schedule: None,
             kl: Kl::K3,
             use_bias_correction_kl: false,
             importance_sampling_level: ImportanceLevel::Token,
@@ -90,6 +96,7 @@ impl Terms {
             beta,
             "zero or more",
         )?;
+        self.beta_schedule.map_or(Ok(()), |s| s.validate_beta())?;
         Error::check_config(
             (0.0..=1.0).contains(&top_entropy_quantile) && top_entropy_quantile > 0.0,
             "top_entropy_quantile",
@@ -120,7 +127,7 @@ impl Terms {
                 advice,
             })
         };
-        if self.needs_reference() && batch.ref_logps.is_none() {
+        if self.uses_reference() && batch.ref_logps.is_none() {
             return missing("ref_logps", "beta", "add with_ref_logps, or set beta to 0");
         }
         if self.needs_entropies() && batch.entropies.is_none() {
@@ -150,9 +157,24 @@ impl Terms {
         Ok(())
     }
 
-    /// Whether the KL term is on.
+    /// Whether the KL term is on, now or at a later step of beta's schedule.
     pub fn needs_reference(&self) -> bool {
         self.beta != 0.0
+            || self
+                .beta_schedule
+                .is_some_and(|schedule| !schedule.is_zero())
+    }
+
+    /// Whether the KL term is on now.
+    pub(crate) fn uses_reference(&self) -> bool {
+        self.beta != 0.0
+    }
+
+    /// Sets beta to its schedule's value.
+    pub(crate) fn set_step(&mut self, step: u64) {
+        if let Some(schedule) = self.beta_schedule {
+            self.beta = schedule.at(step);
+        }
     }
 
     /// Whether the entropy quantile or the entropy bonus is on.

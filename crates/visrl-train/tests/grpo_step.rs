@@ -3,12 +3,15 @@
 
 #![allow(clippy::print_stdout)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use common::{device, fixtures};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use visrl_core::{Domain, SeedStream};
@@ -18,26 +21,6 @@ use visrl_vlm::{
     Adapter, FeatureStore, LoraConfig, ModelInput, ProcessedImage, QwenVl, TargetModules,
     VisionLanguageModel, attach_lora, merge_lora, visit_parameters,
 };
-
-fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
-}
-
-/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
-/// that feature.
-fn device() -> Device {
-    match std::env::var("VISRL_DEVICE").as_deref() {
-        Err(_) | Ok("flex") => Device::flex(),
-        #[cfg(feature = "wgpu")]
-        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "tch")]
-        Ok("tch") => Device::libtorch(),
-        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
-    }
-}
 
 struct Case {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
@@ -444,18 +427,20 @@ fn a_step_equals_pytorch_s() {
         .into_iter()
         .find(|dir| dir.join("config.json").exists());
         let dir = dir.unwrap_or_else(|| panic!("no model for {name}"));
-        for (head_chunk, micro_batch_groups) in [(1024, 0), (1, 1), (7, 0)] {
-            let config = LearnerConfig {
-                head_chunk,
-                micro_batch_groups,
-                ..Default::default()
-            };
-            check(
-                &format!("{name}, head chunk {head_chunk}"),
-                &case,
-                &dir,
-                &config,
-            );
+        for shared_prefix in [true, false] {
+            for (head_chunk, micro_batch_groups) in [(usize::MAX, 0), (1, 1), (7, 0)] {
+                let config = LearnerConfig {
+                    head_chunk,
+                    micro_batch_groups,
+                    shared_prefix,
+                    ..Default::default()
+                };
+                let label = match (head_chunk, shared_prefix) {
+                    (usize::MAX, shared) => format!("{name}, head whole, shared {shared}"),
+                    (chunk, shared) => format!("{name}, head chunk {chunk}, shared {shared}"),
+                };
+                check(&label, &case, &dir, &config);
+            }
         }
         count += 1;
     }
