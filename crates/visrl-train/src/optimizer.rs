@@ -212,7 +212,7 @@ mod tests {
 
     fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
         let tensor = param.val().without_autodiff().cast(DType::F32);
-        tensor.into_data().into_vec().unwrap()
+        tensor.try_into_vec_as().unwrap()
     }
 
     /// At 1 bf16 is spaced by 2^-8 below and 2^-7 above: one step of 2^-11 is lost in rounding.
@@ -230,7 +230,7 @@ mod tests {
         // A constant gradient makes every step the learning rate: 16 of them are 2^-7.
         assert_eq!(values(&model.weight), [1.0 - 1.0 / 128.0; 4]);
         let master = optimizer.states["bias"].master.clone().unwrap();
-        let master: Vec<f32> = master.into_data().into_vec().unwrap();
+        let master: Vec<f32> = master.try_into_vec_as().unwrap();
         assert!(
             master
                 .iter()

@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-        tensor.into_data().into_vec().unwrap()
+        tensor.try_into_vec_as().unwrap()
     }
 
     #[test]

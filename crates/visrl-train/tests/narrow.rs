@@ -76,7 +76,7 @@ fn bf16_parameters_learn_what_f32_parameters_learn() {
     assert!(cosine > 0.95, "cosine {cosine}");
 
     let before = parameters(&narrow);
-    for _ in 0..40 {
+    for _ in 0..80 {
         wide.update(&groups, 1e-4).unwrap();
         let report = narrow.update(&groups, 1e-4).unwrap();
         assert!(report.loss.is_finite() && report.metrics.kl().unwrap() >= 0.0);
@@ -85,12 +85,12 @@ fn bf16_parameters_learn_what_f32_parameters_learn() {
     let mut moved = (0, 0);
     for (name, (dtype, values)) in &narrow {
         assert_eq!(*dtype, DType::BF16, "{name}");
-        // Around 1 a step of 1e-4 is a fortieth of bf16's spacing: only a master copy gets away.
+        // Above 1 bf16 is spaced by 2^-7, 78 steps of 1e-4: only a master copy gets away.
         if name.ends_with("norm.weight") {
             let steps = values.iter().zip(&before[name].1).zip(&wide[name].1);
             for ((after, before), wide) in steps {
-                moved.0 += usize::from((wide - before).abs() > 2e-3);
-                moved.1 += usize::from((wide - before).abs() > 2e-3 && after != before);
+                moved.0 += usize::from((wide - before).abs() > 5e-3);
+                moved.1 += usize::from((wide - before).abs() > 5e-3 && after != before);
             }
         }
     }
