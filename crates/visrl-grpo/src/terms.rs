@@ -78,6 +78,15 @@ impl Default for Terms {
     }
 }
 
+/// Which of the fields that some option needs a batch carries.
+pub(crate) struct Present {
+    pub(crate) reference: bool,
+    pub(crate) entropies: bool,
+    /// The sampler's log-probabilities, or ratios.
+    pub(crate) sampler: bool,
+    pub(crate) truncated: bool,
+}
+
 impl Terms {
     /// Checks every value's range.
     ///
@@ -120,6 +129,16 @@ impl Terms {
     pub(crate) fn check<F: Real>(&self, batch: &TokenBatch<'_, F>) -> Result<()> {
         self.validate()?;
         batch.validate()?;
+        self.check_present(&Present {
+            reference: batch.ref_logps.is_some(),
+            entropies: batch.entropies.is_some(),
+            sampler: batch.sampler_logps.is_some() || batch.importance_ratios.is_some(),
+            truncated: batch.truncated.is_some(),
+        })
+    }
+
+    /// Checks that a batch carries what the options need.
+    pub(crate) fn check_present(&self, present: &Present) -> Result<()> {
         let missing = |field, needed_by, advice| {
             Err(Error::Missing {
                 field,
@@ -127,27 +146,24 @@ impl Terms {
                 advice,
             })
         };
-        if self.uses_reference() && batch.ref_logps.is_none() {
+        if self.uses_reference() && !present.reference {
             return missing("ref_logps", "beta", "add with_ref_logps, or set beta to 0");
         }
-        if self.needs_entropies() && batch.entropies.is_none() {
+        if self.needs_entropies() && !present.entropies {
             return missing(
                 "entropies",
                 "entropy_coef or top_entropy_quantile",
                 "add with_entropies, or set entropy_coef to 0 and top_entropy_quantile to 1",
             );
         }
-        if self.importance_correction.is_some()
-            && batch.sampler_logps.is_none()
-            && batch.importance_ratios.is_none()
-        {
+        if self.importance_correction.is_some() && !present.sampler {
             return missing(
                 "sampler_logps",
                 "importance_correction",
                 "add with_sampler_logps or with_importance_ratios, or set it to none",
             );
         }
-        if self.mask_truncated_completions && batch.truncated.is_none() {
+        if self.mask_truncated_completions && !present.truncated {
             return missing(
                 "truncated",
                 "mask_truncated_completions",
