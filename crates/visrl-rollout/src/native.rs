@@ -169,10 +169,10 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             let ended: Vec<Rows> = ended;
             *groups = staying;
             done.extend(ended);
-            if !stay.is_empty() {
-                segment.cache = segment.cache.select_groups(&stay);
+            match stay.is_empty() {
+                true => segment.groups = 0,
+                false => *segment = segment.select_groups(&stay),
             }
-            segment.groups = stay.len();
         }
         segments.retain(|segment| segment.groups > 0);
         active.retain(|groups| !groups.is_empty());

@@ -54,6 +54,7 @@ pub mod tokenizer;
 mod trainable;
 mod weights;
 
+pub use attention::{Heads, attend};
 pub use cache::KvCache;
 pub use chat::ChatTemplate;
 pub use config::read_json;

@@ -3,12 +3,12 @@ use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
 
 use super::TextConfig;
-use crate::attention::{Heads, attend};
+
 use crate::build::Builder;
 use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
-use crate::{Dense, Error, Output, Segment};
+use crate::{Dense, Error, Heads, Output, Segment, attend};
 
 #[derive(Module, Debug)]
 pub(super) struct TextModel {
@@ -190,40 +190,11 @@ impl DecoderLayer {
         let keys = rotary.apply(attention.k_proj.forward(normed.clone()));
         let values = attention.v_proj.forward(normed.clone());
         let queries = (!cache_only).then(|| rotary.apply(attention.q_proj.forward(normed)));
-        let mixed = attend_segments(heads, segments, index, queries, keys, values)?;
+        let mixed = attend(heads, segments, index, queries, [keys, values])?;
         let hidden = hidden + attention.o_proj.forward(mixed);
         let normed = rms_norm(&self.post_attention_layernorm, hidden.clone());
         let gate = self.mlp.gate_proj.forward(normed.clone());
         let inner = silu_mul(gate, self.mlp.up_proj.forward(normed));
         Some(hidden + self.mlp.down_proj.forward(inner))
     }
-}
-
-fn attend_segments(
-    heads: Heads,
-    segments: &mut [Segment],
-    layer: usize,
-    queries: Option<Tensor<2>>,
-    keys: Tensor<2>,
-    values: Tensor<2>,
-) -> Option<Tensor<2>> {
-    if let [segment] = segments {
-        return attend(heads, segment, layer, queries, [keys, values]);
-    }
-    let mut start = 0;
-    let mut parts = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let len = segment.tokens();
-        let cut = |tensor: &Tensor<2>| tensor.clone().narrow(0, start, len);
-        let queries = queries.as_ref().map(cut);
-        parts.extend(attend(
-            heads,
-            segment,
-            layer,
-            queries,
-            [cut(&keys), cut(&values)],
-        ));
-        start += len;
-    }
-    (!parts.is_empty()).then(|| Tensor::cat(parts, 0))
 }
