@@ -25,6 +25,12 @@ pub struct LearnerConfig {
     /// for each, as a plain repeated batch does. The result is the same up to rounding; without
     /// sharing it costs time and memory, and is there to check this with.
     pub shared_prefix: bool,
+    /// Layers whose activations are computed again together in the backward pass instead of being
+    /// kept from the forward pass; 0 (default) keeps all. The result is the same up to rounding. It
+    /// saves memory that grows with layers times tokens, for the time of one more forward pass;
+    /// about the square root of the number of layers saves most. The vision tower's activations
+    /// are kept in any case while its backward pass runs.
+    pub recompute: usize,
     /// Tokens that go through the head together.
     pub head_chunk: usize,
     /// The parts of the model that are trained.
@@ -44,6 +50,7 @@ impl Default for LearnerConfig {
             updates_per_batch: 1,
             micro_batch_groups: 0,
             shared_prefix: true,
+            recompute: 0,
             head_chunk: 1024,
             trainable: Trainable::default(),
             reference: ReferencePolicy::default(),

@@ -5,6 +5,7 @@ use visrl_vlm::{FeatureStore, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
 use crate::padded::Padded;
+use crate::recompute::Recomputed;
 use crate::reference::{check, refreshed};
 use crate::rows::{Place, States, completion_states};
 use crate::{AdamW, Error, Gradients, LearnerConfig, TokenGroup};
@@ -166,6 +167,19 @@ impl<M: VisionLanguageModel> Learner<M> {
         )
     }
 
+    /// States that gradients can be had of: tracked, or with what computes them again.
+    fn tracked_states(&self, groups: &[TokenGroup]) -> Result<(States, Option<Recomputed>), Error> {
+        let shared_prefix = self.config.shared_prefix;
+        let every = self.config.recompute;
+        if every == 0 {
+            return Ok((self.states(&self.model, groups)?, None));
+        }
+        let features = self.kept_features();
+        let (states, recomputed) =
+            Recomputed::forward(&self.model, features, groups, shared_prefix, every)?;
+        Ok((states, Some(recomputed)))
+    }
+
     /// The store of features, when the tower that made them stays as it is.
     fn kept_features(&self) -> Option<&FeatureStore> {
         (!self.trains_vision).then_some(&*self.features)
@@ -308,7 +322,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             .map(|g| vec![Vec::new(); g.completions.len()])
             .collect();
         for (start, part) in self.micro_batches(tokens) {
-            let states = self.states(&self.model, part)?;
+            let (states, recomputed) = self.tracked_states(part)?;
             let hidden = states.hidden.clone().without_autodiff();
             let pass = head_forward(
                 &self.model,
@@ -372,6 +386,11 @@ impl<M: VisionLanguageModel> Learner<M> {
                 pass,
                 &mut gradients,
             );
+            if let Some(recomputed) = recomputed {
+                let features = self.kept_features();
+                recomputed.backward(&self.model, features, d_hidden, &mut gradients)?;
+                continue;
+            }
             // d loss / d parameters = d (hidden . d_hidden) / d parameters with d_hidden fixed.
             let surrogate = (states.hidden * d_hidden.autodiff()).sum();
             gradients.add_all(Gradients::take(surrogate.backward(), &self.model));

@@ -16,6 +16,7 @@ mod metrics;
 mod optimizer;
 mod padded;
 mod parameter_group;
+mod recompute;
 mod reference;
 mod rows;
 mod schedule;

@@ -46,14 +46,7 @@ pub(crate) fn completion_states<M: VisionLanguageModel>(
     shared_prefix: bool,
 ) -> Result<States, Error> {
     let units = units(groups, shared_prefix);
-    let prompts: Vec<_> = units
-        .iter()
-        .map(|(group, members)| SharedPrompt {
-            input: &groups[*group].input,
-            rows: members.len(),
-        })
-        .collect();
-    let mut segments = prefill(model, features, &prompts)?;
+    let mut segments = prefill(model, features, &prompts(groups, &units))?;
     let rows = Rows::behind(groups, &units, &mut segments)?;
     let hidden = model.forward(rows.batch(), &mut segments, Output::Hidden)?;
     let hidden = hidden.ok_or_else(|| Error::device("no hidden states"))?;
@@ -79,6 +72,15 @@ pub(crate) fn units(groups: &[TokenGroup], shared_prefix: bool) -> Vec<Unit> {
     }
     units.sort_by_key(|(group, members)| (groups[*group].input.ids.len(), members.len()));
     units
+}
+
+/// The prompts of units, in their order.
+pub(crate) fn prompts<'a>(groups: &'a [TokenGroup], units: &[Unit]) -> Vec<SharedPrompt<'a>> {
+    let prompt = |(group, members): &Unit| SharedPrompt {
+        input: &groups[*group].input,
+        rows: members.len(),
+    };
+    units.iter().map(prompt).collect()
 }
 
 /// Completions as the decoder reads them behind their prompts.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use common::{device, fixtures};
+use common::{device, distance, fixtures};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use visrl_core::{Domain, SeedStream};
@@ -369,14 +369,20 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
     });
     let groups = groups(&case, &adapted);
     let reference = case.ragged("ref_per_token_logps");
-    let gradients = |model: QwenVl| {
+    let gradients = |model: QwenVl, recompute| {
         let store = Arc::new(FeatureStore::new(0));
         let loss = Box::new(GrpoLoss::default());
-        let learner = Learner::new(model, loss, store, LearnerConfig::default());
+        let config = LearnerConfig {
+            recompute,
+            ..LearnerConfig::default()
+        };
+        let learner = Learner::new(model, loss, store, config);
         learner.gradients(&groups, Some(&reference)).unwrap().1
     };
-    let of_factors = gradients(adapted.clone());
-    let of_weights = gradients(merge_lora(adapted));
+    let of_factors = gradients(adapted.clone(), 0);
+    let [_, total] = distance(&gradients(adapted.clone(), 1), &of_factors);
+    assert!(total <= 1e-5, "recomputed: relative L2 {total}");
+    let of_weights = gradients(merge_lora(adapted), 0);
     assert_eq!(of_factors.iter().count(), 2 * factors.len());
     for (name, Adapter { a, b, scale }) in factors {
         let ([d_in, _], [_, d_out]) = (a.dims(), b.dims());
@@ -427,18 +433,22 @@ fn a_step_equals_pytorch_s() {
         .into_iter()
         .find(|dir| dir.join("config.json").exists());
         let dir = dir.unwrap_or_else(|| panic!("no model for {name}"));
-        for shared_prefix in [true, false] {
+        for (shared_prefix, recompute) in [(true, 0), (true, 1), (true, 2), (false, 0), (false, 1)]
+        {
             for (head_chunk, micro_batch_groups) in [(usize::MAX, 0), (1, 1), (7, 0)] {
                 let config = LearnerConfig {
                     head_chunk,
                     micro_batch_groups,
                     shared_prefix,
+                    recompute,
                     ..Default::default()
                 };
-                let label = match (head_chunk, shared_prefix) {
-                    (usize::MAX, shared) => format!("{name}, head whole, shared {shared}"),
-                    (chunk, shared) => format!("{name}, head chunk {chunk}, shared {shared}"),
+                let chunk = match head_chunk {
+                    usize::MAX => "whole".to_owned(),
+                    chunk => format!("by {chunk}"),
                 };
+                let label =
+                    format!("{name}, head {chunk}, shared {shared_prefix}, recompute {recompute}");
                 check(&label, &case, &dir, &config);
             }
         }

@@ -1,5 +1,5 @@
-//! Random ragged batches: sharing a prefix, cutting a batch and running the head in chunks change
-//! nothing but rounding.
+//! Random ragged batches: sharing a prefix, cutting a batch, running the head in chunks and computing
+//! layers again change nothing but rounding.
 
 #![allow(clippy::print_stdout)]
 
@@ -160,13 +160,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn sharing_chunks_and_cuts_change_nothing(
+    fn sharing_cuts_chunks_and_recomputation_change_nothing(
         shapes in shapes(),
         seed in any::<u64>(),
         model in any::<prop::sample::Index>(),
         loss in any::<prop::sample::Index>(),
         frozen in any::<bool>(),
         micro_batch_groups in 0usize..3,
+        recompute in 1usize..4,
         head_chunk in prop::sample::select(vec![1, 7, usize::MAX]),
     ) {
         let (models, losses) = (models(), losses());
@@ -186,6 +187,9 @@ proptest! {
         let cut = LearnerConfig { micro_batch_groups, head_chunk, ..config.clone() };
         let found = learner(dir, loss, cut.clone()).gradients(&groups, Some(&logps)).unwrap();
         same("cut", &found, &expected)?;
+        let again = learner(dir, loss, LearnerConfig { recompute, ..cut.clone() });
+        let found = again.gradients(&groups, Some(&logps)).unwrap();
+        same("recomputed", &found, &expected)?;
         let apart = learner(dir, loss, LearnerConfig { shared_prefix: false, ..cut });
         let found = apart.gradients(&groups, Some(&logps)).unwrap();
         same("prefix not shared", &found, &expected)?;
