@@ -44,6 +44,9 @@ pub struct Scores {
     pub entropies: Vec<Vec<Vec<f32>>>,
 }
 
+/// States of completions, and what computes them again where they are not tracked.
+type Tracked = (States, Option<Recomputed>);
+
 /// Computes gradients of a [`PolicyLoss`] and applies them to a model.
 ///
 /// The loss sees log-probabilities only. Its coefficients d loss / d logp go back through the head
@@ -168,15 +171,26 @@ impl<M: VisionLanguageModel> Learner<M> {
     }
 
     /// States that gradients can be had of: tracked, or with what computes them again.
-    fn tracked_states(&self, groups: &[TokenGroup]) -> Result<(States, Option<Recomputed>), Error> {
-        let shared_prefix = self.config.shared_prefix;
-        let every = self.config.recompute;
+    fn tracked_states(
+        &self,
+        groups: &[LearnGroup],
+        tokens: &[TokenGroup],
+    ) -> Result<Tracked, Error> {
+        let loss = &self.loss;
+        let silent = |group: &LearnGroup| group.advantages.iter().all(|a| *a == 0.0);
+        let idle = !loss.needs_reference() && !loss.has_entropy_grad() && groups.iter().all(silent);
+        let every = match self.config.recompute {
+            // Most likely nothing will be asked: then no gradients need to be recorded.
+            0 if idle => self.model.info().layers,
+            every => every,
+        };
         if every == 0 {
-            return Ok((self.states(&self.model, groups)?, None));
+            return Ok((self.states(&self.model, tokens)?, None));
         }
         let features = self.kept_features();
+        let shared_prefix = self.config.shared_prefix;
         let (states, recomputed) =
-            Recomputed::forward(&self.model, features, groups, shared_prefix, every)?;
+            Recomputed::forward(&self.model, features, tokens, shared_prefix, every)?;
         Ok((states, Some(recomputed)))
     }
 
@@ -322,7 +336,8 @@ impl<M: VisionLanguageModel> Learner<M> {
             .map(|g| vec![Vec::new(); g.completions.len()])
             .collect();
         for (start, part) in self.micro_batches(tokens) {
-            let (states, recomputed) = self.tracked_states(part)?;
+            let own = &groups[start..start + part.len()];
+            let (states, recomputed) = self.tracked_states(own, part)?;
             let hidden = states.hidden.clone().without_autodiff();
             let pass = head_forward(
                 &self.model,
@@ -376,6 +391,10 @@ impl<M: VisionLanguageModel> Learner<M> {
                 .chain(of_entropy.iter().flatten())
                 .all(|c| *c == 0.0);
             if nothing {
+                if recomputed.is_none() {
+                    // A recorded graph stays in memory until it is differentiated.
+                    drop(states.hidden.sum().backward());
+                }
                 continue;
             }
             let d_hidden = head_backward(

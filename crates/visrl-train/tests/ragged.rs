@@ -12,7 +12,8 @@ use std::sync::Arc;
 use common::{GroupShape, device, distance, group, models, rng};
 use proptest::prelude::*;
 use visrl_grpo::{
-    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, Loss, OnPolicy, Sapo, Terms, Vespo,
+    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, Loss, Normalization, OnPolicy, Sapo, Terms,
+    Vespo,
 };
 use visrl_train::{Gradients, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{FeatureStore, QwenVl, Trainable};
@@ -121,10 +122,41 @@ thread_local! {
     static WORST: Cell<[f64; 2]> = const { Cell::new([0.0; 2]) };
 }
 
+/// The largest distance of gradients, in relation to what is added up in them.
+///
+/// [`distance`] is relative to the sum, of which the parts of completions with advantages of either
+/// sign have cancelled some; rounding is relative to the parts. Most batches lie below 5e-6, one in
+/// some hundreds above 1e-5.
+const LIMIT: f64 = 2e-5;
+
+/// How much larger the norms of all completions' gradients are than that of their sum.
+fn cancellation(
+    learner: &Learner<QwenVl>,
+    loss: &GrpoLoss,
+    (groups, logps): &(Vec<LearnGroup>, Logps),
+    whole: &Gradients,
+) -> f64 {
+    let tokens = |group: &LearnGroup| group.tokens.completions[0].len();
+    let all = Normalization::new(groups.len(), groups.iter().map(tokens).sum());
+    let mut sum = 0.0;
+    for (group, logps) in groups.iter().zip(logps) {
+        let logps = vec![logps.clone()];
+        let one = learner
+            .gradients(std::slice::from_ref(group), Some(&logps))
+            .unwrap()
+            .1;
+        let weight = |counts| loss.aggregation().weight(tokens(group), counts);
+        let share = weight(&all) / weight(&Normalization::new(1, tokens(group)));
+        sum += share * one.global_norm().unwrap();
+    }
+    (sum / whole.global_norm().unwrap().max(f64::MIN_POSITIVE)).max(1.0)
+}
+
 fn same(
     what: &str,
     found: &(f64, Gradients),
     expected: &(f64, Gradients),
+    cancellation: f64,
 ) -> Result<(), TestCaseError> {
     let (loss, wanted) = (found.0, expected.0);
     prop_assert!(
@@ -135,29 +167,30 @@ fn same(
         prop_assert!(found.1.is_empty(), "{what}");
         return Ok(());
     }
-    let apart = distance(&found.1, &expected.1);
+    let apart = distance(&found.1, &expected.1).map(|apart| apart / cancellation);
     WORST.with(|worst| {
         let seen = worst.get();
         worst.set([0, 1].map(|part| apart[part].max(seen[part])));
     });
-    let [language, all] = apart;
+    let within = apart
+        .iter()
+        .zip(LIMITS)
+        .all(|(apart, limit)| *apart <= limit);
     prop_assert!(
-        language <= LANGUAGE,
-        "{what}: relative L2 {language} of the language model"
+        within,
+        "{what}: relative L2 of language model and all {apart:?}"
     );
-    prop_assert!(all <= ALL, "{what}: relative L2 {all}");
     Ok(())
 }
 
-/// The largest distance of the language model's gradients.
-const LANGUAGE: f64 = 1e-5;
-
-/// The largest distance of all gradients. What completions ask of an image cancels in part, and the
-/// vision tower turns what is left into most of the gradient's norm: here rounding shows.
-const ALL: f64 = 3e-5;
+/// The number of random batches: `PROPTEST_CASES`, or 48.
+fn cases() -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(48)
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn sharing_cuts_chunks_and_recomputation_change_nothing(
@@ -183,19 +216,19 @@ proptest! {
             shapes.iter().map(|shape| group(shared.model(), shape, &mut draw)).collect();
         let logps = reference(&shared, &groups, seed);
         let expected = shared.gradients(&groups, Some(&logps)).unwrap();
+        let singles = singles(&groups, &logps);
+        let slack = cancellation(&shared, &loss, &singles, &expected.1);
 
-        let cut = LearnerConfig { micro_batch_groups, head_chunk, ..config.clone() };
-        let found = learner(dir, loss, cut.clone()).gradients(&groups, Some(&logps)).unwrap();
-        same("cut", &found, &expected)?;
-        let again = learner(dir, loss, LearnerConfig { recompute, ..cut.clone() });
-        let found = again.gradients(&groups, Some(&logps)).unwrap();
-        same("recomputed", &found, &expected)?;
-        let apart = learner(dir, loss, LearnerConfig { shared_prefix: false, ..cut });
-        let found = apart.gradients(&groups, Some(&logps)).unwrap();
-        same("prefix not shared", &found, &expected)?;
-        let (groups, logps) = singles(&groups, &logps);
+        let cut = LearnerConfig { micro_batch_groups, head_chunk, ..config };
+        let again = LearnerConfig { recompute, ..cut.clone() };
+        let apart = LearnerConfig { shared_prefix: false, ..cut.clone() };
+        for (what, config) in [("cut", cut), ("recomputed", again), ("prefix not shared", apart)] {
+            let found = learner(dir, loss, config).gradients(&groups, Some(&logps)).unwrap();
+            same(what, &found, &expected, slack)?;
+        }
+        let (groups, logps) = singles;
         let found = shared.gradients(&groups, Some(&logps)).unwrap();
-        same("groups of one", &found, &expected)?;
+        same("groups of one", &found, &expected, slack)?;
         println!("relative L2 so far, language model and all: {:?}", WORST.with(Cell::get));
     }
 }
@@ -233,12 +266,8 @@ fn one_batch_of_eight_groups_is_eight_batches_of_one() {
             let found = learner(dir, *loss, config)
                 .gradients(&groups, Some(&logps))
                 .unwrap();
-            same(
-                &format!("{loss:?}, {micro_batch_groups}"),
-                &found,
-                &expected,
-            )
-            .unwrap();
+            let what = format!("{loss:?}, {micro_batch_groups}");
+            same(&what, &found, &expected, 1.0).unwrap();
         }
     }
     println!(
