@@ -5,6 +5,7 @@
 //! records the run.
 #![forbid(unsafe_code)]
 
+mod config;
 mod draw;
 mod error;
 mod evaluate;
@@ -13,18 +14,25 @@ mod head;
 mod learner;
 mod metrics;
 mod optimizer;
+mod padded;
+mod parameter_group;
+mod recompute;
+mod reference;
 mod rows;
 mod schedule;
 mod sft;
 mod trainer;
 
+pub use config::LearnerConfig;
 pub use draw::ExampleDealer;
 pub use error::Error;
 pub use evaluate::{Answer, Evaluation, Evaluator};
 pub use gradients::Gradients;
-pub use learner::{LearnGroup, LearnReport, Learner, LearnerConfig, Scores};
+pub use learner::{LearnGroup, LearnReport, Learner, Scores};
 pub use metrics::{JsonLines, MetricSink, Progress, Seconds, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
+pub use parameter_group::{NamePattern, ParameterGroup};
+pub use reference::ReferencePolicy;
 pub use rows::TokenGroup;
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;

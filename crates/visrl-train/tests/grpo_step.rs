@@ -3,12 +3,15 @@
 
 #![allow(clippy::print_stdout)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use common::{device, distance, fixtures};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use visrl_core::{Domain, SeedStream};
@@ -18,27 +21,6 @@ use visrl_vlm::{
     Adapter, FeatureStore, LoraConfig, ModelInput, ProcessedImage, QwenVl, TargetModules,
     VisionLanguageModel, attach_lora, merge_lora, visit_parameters,
 };
-
-fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
-}
-
-/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
-/// that feature.
-fn device() -> Device {
-    match std::env::var("VISRL_DEVICE").as_deref() {
-        Err(_) | Ok("flex") => Device::flex(),
-        #[cfg(feature = "wgpu")]
-        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "tch")]
-        #[allow(deprecated)]
-        Ok("tch") => Device::libtorch(),
-        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
-    }
-}
 
 /// How many times the tolerances of gradients count: once, but for wgpu, whose shaders may round
 /// differently.
@@ -410,14 +392,20 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
     });
     let groups = groups(&case, &adapted);
     let reference = case.ragged("ref_per_token_logps");
-    let gradients = |model: QwenVl| {
+    let gradients = |model: QwenVl, recompute| {
         let store = Arc::new(FeatureStore::new(0));
         let loss = Box::new(GrpoLoss::default());
-        let learner = Learner::new(model, loss, store, LearnerConfig::default());
+        let config = LearnerConfig {
+            recompute,
+            ..LearnerConfig::default()
+        };
+        let learner = Learner::new(model, loss, store, config);
         learner.gradients(&groups, Some(&reference)).unwrap().1
     };
-    let of_factors = gradients(adapted.clone());
-    let of_weights = gradients(merge_lora(adapted));
+    let of_factors = gradients(adapted.clone(), 0);
+    let [_, total] = distance(&gradients(adapted.clone(), 1), &of_factors);
+    assert!(total <= 1e-5, "recomputed: relative L2 {total}");
+    let of_weights = gradients(merge_lora(adapted), 0);
     assert_eq!(of_factors.iter().count(), 2 * factors.len());
     for (name, Adapter { a, b, scale }) in factors {
         let ([d_in, _], [_, d_out]) = (a.dims(), b.dims());
@@ -471,18 +459,24 @@ fn a_step_equals_pytorch_s() {
         .into_iter()
         .find(|dir| dir.join("config.json").exists());
         let dir = dir.unwrap_or_else(|| panic!("no model for {name}"));
-        for (head_chunk, micro_batch_groups) in [(1024, 0), (1, 1), (7, 0)] {
-            let config = LearnerConfig {
-                head_chunk,
-                micro_batch_groups,
-                ..Default::default()
-            };
-            check(
-                &format!("{name}, head chunk {head_chunk}"),
-                &case,
-                &dir,
-                &config,
-            );
+        for (shared_prefix, recompute) in [(true, 0), (true, 1), (true, 2), (false, 0), (false, 1)]
+        {
+            for (head_chunk, micro_batch_groups) in [(usize::MAX, 0), (1, 1), (7, 0)] {
+                let config = LearnerConfig {
+                    head_chunk,
+                    micro_batch_groups,
+                    shared_prefix,
+                    recompute,
+                    ..Default::default()
+                };
+                let chunk = match head_chunk {
+                    usize::MAX => "whole".to_owned(),
+                    chunk => format!("by {chunk}"),
+                };
+                let label =
+                    format!("{name}, head {chunk}, shared {shared_prefix}, recompute {recompute}");
+                check(&label, &case, &dir, &config);
+            }
         }
         count += 1;
     }

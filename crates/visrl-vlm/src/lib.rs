@@ -66,7 +66,7 @@ pub use lora::{
 };
 pub use model::{ModelInfo, Output, Positions, Segment, TokenBatch, VisionLanguageModel};
 pub use naming::{NamedParameter, ParameterPath, visit_parameters};
-pub use prefill::{ModelInput, SharedPrompt, prefill};
+pub use prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};
 pub use pretrained::{CheckpointFiles, LoadOptions, Pretrained, PromptEncoder};
 pub use processor::{ProcessedImage, Processor};
 pub use qwen_vl::{QwenVl, QwenVlConfig};

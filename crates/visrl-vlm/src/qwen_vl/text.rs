@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
@@ -121,8 +123,10 @@ impl TextModel {
         Ok(Tensor::cat(vec![text, features], 0).select(0, order))
     }
 
-    pub(super) fn forward(
+    /// Runs some of the layers; the final norm follows the last.
+    pub(super) fn run_layers(
         &self,
+        layers: Range<usize>,
         mut hidden: Tensor<2>,
         positions: &[[u32; 3]],
         segments: &mut [Segment],
@@ -135,12 +139,16 @@ impl TextModel {
             kv: config.kv_heads,
             dim: config.head_dim,
         };
-        let last = self.layers.len() - 1;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let cache_only = index == last && output == Output::Cache;
+        let end = layers.end;
+        for index in layers {
+            let cache_only = index + 1 == end && output == Output::Cache;
+            let layer = self.layers.get(index)?;
             hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
         }
-        Some(rms_norm(&self.norm, hidden))
+        Some(match end == self.layers.len() {
+            true => rms_norm(&self.norm, hidden),
+            false => hidden,
+        })
     }
 }
 
