@@ -128,6 +128,26 @@ impl<M: VisionLanguageModel> Learner<M> {
         &self.model
     }
 
+    /// The settings.
+    pub fn config(&self) -> &LearnerConfig {
+        &self.config
+    }
+
+    /// Whether a frozen reference policy is held beside the policy.
+    pub fn has_reference(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// Policy, optimizer and number of updates: what a checkpoint holds of a learner.
+    pub(crate) fn parts(&self) -> (&M, &AdamW, usize) {
+        (&self.model, &self.optimizer, self.updates)
+    }
+
+    /// As [`parts`](Self::parts), to put a checkpoint's in their place.
+    pub(crate) fn parts_mut(&mut self) -> (&mut M, &mut AdamW, &mut usize) {
+        (&mut self.model, &mut self.optimizer, &mut self.updates)
+    }
+
     /// The policy, for saving or further use.
     pub fn into_model(self) -> M {
         self.model

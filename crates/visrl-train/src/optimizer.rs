@@ -37,7 +37,7 @@ impl Default for AdamWSettings {
 pub struct AdamW {
     rule: Rule,
     settings: AdamWSettings,
-    states: BTreeMap<String, AdamWState<1>>,
+    pub(crate) states: BTreeMap<String, AdamWState<1>>,
 }
 
 impl std::fmt::Debug for AdamW {
