@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_grpo::{LossMetrics, PolicyLoss, TokenBatch};
-use visrl_vlm::{FeatureStore, Trainable, VisionLanguageModel, trains_vision};
+use visrl_vlm::{FeatureStore, ModelInput, Trainable, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
 use crate::rows::{Place, completion_states};
@@ -196,6 +196,18 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// The store of features, when the tower that made them stays as it is.
     fn kept_features(&self) -> Option<&FeatureStore> {
         (!self.trains_vision).then_some(&*self.features)
+    }
+
+    /// Encodes the images of a step that are not kept yet, one at a time. Encoded together, the last
+    /// bits of their features would depend on which of them were kept before, which is not the
+    /// same after a resume.
+    pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
+        if let Some(store) = self.kept_features() {
+            for image in inputs.iter().flat_map(|input| &input.images) {
+                store.get(&self.model, std::slice::from_ref(image))?;
+            }
+        }
+        Ok(())
     }
 
     fn micro_batches<'a, T>(&self, groups: &'a [T]) -> impl Iterator<Item = (usize, &'a [T])> {

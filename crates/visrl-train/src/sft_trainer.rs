@@ -39,6 +39,7 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
             .map(|example| Arc::new(self.template.render(example)))
             .collect();
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
+        self.learner.keep_features(&inputs)?;
         let eos = self.learner.model().info().eos_token_ids.first().copied();
         let mut groups = Vec::with_capacity(examples.len());
         for (example, input) in examples.iter().zip(inputs) {

@@ -179,6 +179,7 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
             .map(|example| Arc::new(self.template.render(example)))
             .collect();
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
+        self.learner.keep_features(&inputs)?;
         let stream = SeedStream::new(self.config.seed, Domain::Sampling);
         let requests: Vec<_> = prompts
             .into_iter()

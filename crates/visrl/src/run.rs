@@ -45,7 +45,10 @@ pub(crate) struct Run<'a, M> {
     settings: &'a FineTune,
     recipe: &'a Recipe,
     pub(crate) base: Pretrained<M>,
+    /// Features of the training images; those of evaluations have a store of their own, so that
+    /// none depends on which evaluations there were.
     pub(crate) features: Arc<FeatureStore>,
+    test_features: Arc<FeatureStore>,
     pub(crate) store: CheckpointStore,
     evaluator: Evaluator,
     validator: Option<Evaluator>,
@@ -76,14 +79,23 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             false => FEATURES,
         };
         let checkpoints = settings.out.join("checkpoints");
+        let evaluator = settings.evaluator(recipe, data.test)?;
+        let validator = settings.validator(recipe, data.train)?;
+        let asked = |evaluator: &Evaluator| evaluator.examples.len();
+        let tests = asked(&evaluator) + validator.as_ref().map_or(0, asked);
         Ok(Self {
             settings,
             recipe,
             base,
             features: Arc::new(FeatureStore::new(capacity)),
+            // All or none, for the same reason.
+            test_features: Arc::new(FeatureStore::new(match tests <= capacity {
+                true => capacity,
+                false => 0,
+            })),
             store: CheckpointStore::new(checkpoints, settings.keep_checkpoints),
-            evaluator: settings.evaluator(recipe, data.test)?,
-            validator: settings.validator(recipe, data.train)?,
+            evaluator,
+            validator,
             samples: None,
             config,
             before: None,
@@ -125,10 +137,14 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
 
     /// A rollout engine of the base, which shares the kept features.
     pub(crate) fn engine(&self) -> NativeEngine<M> {
+        self.engine_with(&self.features)
+    }
+
+    fn engine_with(&self, features: &Arc<FeatureStore>) -> NativeEngine<M> {
         NativeEngine::new(
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
-            Arc::clone(&self.features),
+            Arc::clone(features),
             EngineConfig::default(),
         )
     }
@@ -173,7 +189,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         model: &M,
         sampling: &SamplingParams,
     ) -> Result<Evaluation, Error> {
-        let mut engine = self.engine();
+        let mut engine = self.engine_with(&self.test_features);
         engine.set_policy(model)?;
         evaluator.run(&mut engine, &self.base.encoder, model, sampling)
     }

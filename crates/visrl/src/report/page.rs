@@ -1,6 +1,7 @@
 //! The page that sections are put on.
 
 use minijinja::Environment;
+use minijinja::value::Serde;
 use serde::Serialize;
 use visrl_train::Error;
 
@@ -61,7 +62,7 @@ impl Page {
             .add_template("page.html", TEMPLATE)
             .map_err(failed)?;
         let template = environment.get_template("page.html").map_err(failed)?;
-        template.render(&self).map_err(failed)
+        template.render(Serde(&self)).map_err(failed)
     }
 }
 
