@@ -64,7 +64,11 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
     assert!((right as f64 / 10.0 - greedy.accuracy).abs() < 1e-9);
     let counted: usize = greedy.confusion.counts.iter().flatten().sum();
     assert_eq!((counted, greedy.classes.len()), (10, 10));
-    assert!(greedy.agreement.is_some_and(|agreement| agreement.compared > 0));
+    assert!(
+        greedy
+            .agreement
+            .is_some_and(|agreement| agreement.compared > 0)
+    );
     let plan = summary.memory.plan;
     assert!(plan.parameters > 2_000_000 && plan.moments == 2 * plan.gradients);
 
@@ -73,7 +77,13 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
     // Learning, length, entropy, and confusion before and after.
     assert_eq!(html.matches("<svg").count(), 5);
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
-    for text in ["cls_rl", "strict_tag_accuracy", "T-shirt/top", "agree in %", "step 2:"] {
+    for text in [
+        "cls_rl",
+        "strict_tag_accuracy",
+        "T-shirt/top",
+        "agree in %",
+        "step 2:",
+    ] {
         assert!(html.contains(text), "{text}");
     }
     let file = dir.path().join("report.html");

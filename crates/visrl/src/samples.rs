@@ -22,9 +22,11 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// So many answers, evenly spaced.
+    /// So many answers, of as many classes as possible.
     pub(crate) fn of(step: usize, answers: &[Answer], count: usize) -> impl Iterator<Item = Self> {
-        places(answers.len(), count).map(move |(number, at)| Self {
+        let labels = answers.iter().map(|answer| answer.label.as_str());
+        let places = places(labels, count).into_iter().enumerate();
+        places.map(move |(number, at)| Self {
             step,
             number,
             answer: answers[at].clone(),
@@ -32,14 +34,28 @@ impl Sample {
     }
 }
 
-fn places(len: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = count.min(len);
-    (0..count).map(move |number| (number, number * len / count))
+/// The first example of each class, then the second of each, and so on, in the order in which
+/// classes are first met.
+fn places<'a>(labels: impl Iterator<Item = &'a str>, count: usize) -> Vec<usize> {
+    let mut met: Vec<(&str, usize)> = Vec::new();
+    let mut ranked: Vec<(usize, usize, usize)> = Vec::new();
+    for (at, label) in labels.enumerate() {
+        let class = met.iter().position(|(name, _)| *name == label);
+        let class = class.unwrap_or_else(|| {
+            met.push((label, 0));
+            met.len() - 1
+        });
+        ranked.push((met[class].1, class, at));
+        met[class].1 += 1;
+    }
+    ranked.sort_unstable();
+    ranked.into_iter().take(count).map(|(.., at)| at).collect()
 }
 
 /// Writes the images of the samples below `out/samples`: files as they are, pixels as PNG.
 pub(crate) fn write_images(out: &Path, examples: &[Example], count: usize) -> Result<(), Error> {
-    for (number, at) in places(examples.len(), count) {
+    let labels = examples.iter().map(|example| example.label.as_str());
+    for (number, at) in places(labels, count).into_iter().enumerate() {
         let Some((bytes, ending)) = encoded(&examples[at].image)? else {
             continue;
         };
@@ -94,11 +110,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_even_and_within() {
-        let at = |len, count| places(len, count).map(|(_, at)| at).collect::<Vec<_>>();
-        assert_eq!(at(10, 4), [0, 2, 5, 7]);
-        assert_eq!(at(2, 4), [0, 1]);
-        assert!(at(0, 4).is_empty());
+    fn samples_are_of_many_classes() {
+        let at = |labels: &[&'static str], count| places(labels.iter().copied(), count);
+        assert_eq!(at(&["a", "a", "b", "a", "c", "b"], 4), [0, 2, 4, 1]);
+        assert_eq!(at(&["a", "a"], 5), [0, 1]);
+        assert!(at(&[], 3).is_empty());
     }
 
     #[test]

@@ -42,6 +42,21 @@ fn drawn(
     Ok(svg)
 }
 
+fn colour(at: usize) -> RGBColor {
+    COLOURS[at % COLOURS.len()]
+}
+
+/// The names of curves with their colours, as CSS writes them.
+pub(super) fn legend(series: &[Series]) -> Vec<(String, String)> {
+    let names = series.iter().map(|series| series.name.clone()).enumerate();
+    names
+        .map(|(at, name)| {
+            let RGBColor(r, g, b) = colour(at);
+            (name, format!("rgb({r} {g} {b})"))
+        })
+        .collect()
+}
+
 /// Curves over training steps. The vertical axis holds `least` and all points.
 pub(super) fn curves(series: &[Series], least: f64, unit: &str) -> Result<String, Error> {
     let all = || series.iter().flat_map(|series| &series.points);
@@ -67,21 +82,10 @@ pub(super) fn curves(series: &[Series], least: f64, unit: &str) -> Result<String
             .label_style((FONT, 14))
             .draw()
             .map_err(failed)?;
-        for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
-            let style = colour.stroke_width(2);
+        for (at, series) in series.iter().enumerate() {
+            let style = colour(at).stroke_width(2);
             chart
                 .draw_series(LineSeries::new(series.points.iter().copied(), style))
-                .map_err(failed)?
-                .label(&series.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        if series.len() > 1 {
-            chart
-                .configure_series_labels()
-                .background_style(WHITE.mix(0.85))
-                .border_style(BLACK.mix(0.2))
-                .label_font((FONT, 14))
-                .draw()
                 .map_err(failed)?;
         }
         Ok(())
@@ -181,9 +185,14 @@ mod tests {
             name: name.into(),
             points: vec![(0.0, 0.25), (10.0, 0.75)],
         };
-        let svg = curves(&[series("reward <1>"), series("b")], 0.0, "share").unwrap();
+        let both = [series("reward"), series("b")];
+        let svg = curves(&both, 0.0, "share <1>").unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(svg.contains("reward &lt;1&gt;") && !svg.contains("<1>"));
+        assert!(svg.contains("share &lt;1&gt;") && !svg.contains("<1>"));
+        assert_eq!(
+            legend(&both)[0],
+            ("reward".to_owned(), "rgb(0 114 178)".to_owned())
+        );
         assert!(
             curves(&[], 0.0, "").unwrap().contains("</svg>"),
             "no curve is no fault"

@@ -31,6 +31,8 @@ pub(super) struct Table {
 #[derive(Serialize)]
 pub(super) struct Chart {
     pub(super) title: String,
+    /// Names with their colours.
+    pub(super) legend: Vec<(String, String)>,
     pub(super) svg: String,
     pub(super) note: String,
 }
@@ -86,6 +88,7 @@ mod tests {
             }],
             charts: vec![Chart {
                 title: "curve".into(),
+                legend: vec![("a < b".into(), "rgb(0 0 0)".into())],
                 svg: "<svg></svg>".into(),
                 note: String::new(),
             }],
@@ -93,7 +96,8 @@ mod tests {
         };
         let html = page.render().unwrap();
         assert!(!html.contains("<script") && html.contains("&lt;script&gt;"));
-        assert!(html.contains("a &amp; b") && html.contains("<svg></svg>"));
+        assert!(html.contains("a &lt; b") && html.contains("a &amp; b"));
+        assert!(html.contains("<svg></svg>"));
         assert!(html.contains("width=device-width"));
     }
 }

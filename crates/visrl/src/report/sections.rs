@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use visrl_train::{ConfusionMatrix, CrossMatrix, Error, Evaluation, Spread, StepMetrics};
 
-use super::charts::{Cell, Series, curves, map};
+use super::charts::{Cell, Series, curves, legend, map};
 use super::page::{AnswerView, Chart, Page, SampleView, Table};
 use super::{read, read_lines};
 use crate::experiment::{Comparison, ComparisonRow};
@@ -123,6 +123,7 @@ fn run_curves(page: &mut Page, metrics: &[StepMetrics], summary: &Summary) -> Re
         if !series.is_empty() {
             page.charts.push(Chart {
                 title: title.into(),
+                legend: legend(series),
                 svg: curves(series, 0.0, unit)?,
                 note: note.clone(),
             });
@@ -173,6 +174,7 @@ fn confusion(page: &mut Page, when: &str, matrix: &ConfusionMatrix) -> Result<()
         .collect();
     page.charts.push(Chart {
         title: format!("What was answered {when} training"),
+        legend: Vec::new(),
         svg: map(&matrix.classes, &columns, &cells)?,
         note: "Rows are labels, columns are answers; blue is right.".into(),
     });
@@ -289,6 +291,7 @@ pub(super) fn comparison(page: &mut Page, dir: &Path, rows: &[ComparisonRow]) ->
         if !series.is_empty() {
             page.charts.push(Chart {
                 title: title.into(),
+                legend: legend(&series),
                 svg: curves(&series, 0.0, unit)?,
                 note: "The first seed of each recipe.".into(),
             });
@@ -336,6 +339,7 @@ pub(super) fn cross_dataset(page: &mut Page, matrix: &CrossMatrix) -> Result<(),
         .collect();
     page.charts.push(Chart {
         title: "Gains in points".into(),
+        legend: Vec::new(),
         svg: map(&matrix.datasets, &matrix.datasets, &cells)?,
         note: match matrix.mean_transfer() {
             Some(gain) => format!(
