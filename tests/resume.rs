@@ -149,6 +149,42 @@ fn a_damaged_checkpoint_and_another_run_s_are_refused_by_name() {
 }
 
 #[test]
+fn a_run_that_was_at_its_end_comes_to_the_same_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe::no_thinking_rl();
+    let whole = settings(dir.path().join("run"), 4);
+    run(&recipe, &whole).unwrap();
+    let samples = fs::read(whole.out.join("samples.jsonl")).unwrap();
+    let first = outcome(&whole.out);
+    let again = FineTune {
+        resume: true,
+        ..whole
+    };
+    let summary = run(&recipe, &again).unwrap();
+    assert_eq!((summary.steps, outcome(&again.out)), (4, first));
+    assert_eq!(fs::read(again.out.join("samples.jsonl")).unwrap(), samples);
+}
+
+#[test]
+fn groups_without_variance_are_replaced_by_further_prompts() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = FineTune {
+        resample_rounds: 2,
+        ..settings(dir.path().join("run"), 4)
+    };
+    run(&Recipe::no_thinking_rl(), &settings).unwrap();
+    let (metrics, _) = outcome(&settings.out);
+    let resampled: u64 = metrics
+        .iter()
+        .map(|step| step["resampled"].as_u64().unwrap())
+        .sum();
+    assert!(resampled > 0, "four completions are often alike");
+    let state = fs::read(settings.out.join("checkpoints/step-4/state.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["dealt"].as_u64().unwrap(), 4 * 4 + resampled);
+}
+
+#[test]
 fn a_run_stops_early_keeps_its_best_and_stays_in_its_budget() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = Recipe::sft();

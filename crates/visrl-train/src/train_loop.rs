@@ -59,6 +59,14 @@ pub trait Observer<M> {
     /// # Errors
     /// What stands in the way of keeping it.
     fn best(&mut self, policy: &M, point: &EvaluationPoint) -> Result<(), Error>;
+
+    /// Makes what was recorded durable: a checkpoint is about to be written.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn sync(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// How long a run trains, and what happens on the way. By default nothing does.
@@ -207,6 +215,7 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         if let Some(store) = self.store
             && self.config.is_due(self.config.checkpoint_every, state)
         {
+            self.observer.sync()?;
             // What the sinks were told must be on the disk before the checkpoint says so.
             for sink in self.sinks.iter_mut() {
                 sink.sync()?;

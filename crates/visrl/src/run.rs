@@ -130,7 +130,13 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             .map_err(|error| Error::file(&checkpoint.dir, format!("note: {error}")))?;
         self.before = Some(before);
         let step = checkpoint.state.step;
-        let lines = LineFile::resume(&samples, |sample: Sample| sample.step <= step)?;
+        // Samples of the step itself were there if an evaluation wrote them; those of the end of the
+        // run come again.
+        let points = &checkpoint.state.evaluations;
+        let evaluated = self.validator.is_none() && points.iter().any(|p| p.step == step);
+        let lines = LineFile::resume(&samples, |sample: Sample| {
+            sample.step < step || (evaluated && sample.step == step)
+        })?;
         self.samples = Some(lines);
         Ok(Start::From(Box::new(checkpoint)))
     }
@@ -286,6 +292,10 @@ impl<M: VisionLanguageModel> Observer<M> for Run<'_, M> {
             accuracy: evaluation.accuracy,
             completion_length: evaluation.completion_length,
         })
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.samples.as_mut().map_or(Ok(()), LineFile::sync)
     }
 
     fn best(&mut self, policy: &M, _: &EvaluationPoint) -> Result<(), Error> {
