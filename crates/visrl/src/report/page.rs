@@ -88,7 +88,9 @@ mod tests {
             }],
             charts: vec![Chart {
                 title: "curve".into(),
-                legend: vec![("a < b".into(), "rgb(0 0 0)".into())],
+                legend: ["a < b", "c"]
+                    .map(|name| (name.into(), "rgb(0 0 0)".into()))
+                    .to_vec(),
                 svg: "<svg></svg>".into(),
                 note: String::new(),
             }],
