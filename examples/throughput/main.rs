@@ -136,6 +136,8 @@ fn generate(
                 stream: SeedStream::new(1, Domain::Sampling),
                 step,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         let start = Instant::now();

@@ -172,6 +172,8 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
                 stream,
                 step: step as u32,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         let groups = self.engine.generate(&requests)?;

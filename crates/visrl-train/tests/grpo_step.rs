@@ -22,6 +22,20 @@ use visrl_vlm::{
     VisionLanguageModel, attach_lora, merge_lora, visit_parameters,
 };
 
+/// How many times the tolerances of gradients count: once, but for wgpu, whose shaders may round
+/// differently.
+fn slack() -> f64 {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Ok("wgpu") => 4.0,
+        _ => 1.0,
+    }
+}
+
+/// The same for what comes after AdamW's steps, which take the sign of gradients near 0.
+fn slack_after() -> f64 {
+    2.5 * (slack() - 1.0) + 1.0
+}
+
 struct Case {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
     json: Value,
@@ -180,7 +194,10 @@ fn check_logps(
     for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(expected) {
-            assert!((a - b).abs() <= limit, "{label} {key}: {a} is not {b}");
+            assert!(
+                (a - b).abs() <= slack_after() as f32 * limit,
+                "{label} {key}: {a} is not {b}"
+            );
         }
     }
 }
@@ -216,7 +233,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let (loss, gradients) = learner.gradients(&groups, Some(&reference)).unwrap();
     let expected = case.number("/loss");
     assert!(
-        (loss - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+        (loss - expected).abs() <= slack() * 1e-5 * expected.abs().max(1.0),
         "{label} loss {loss}"
     );
     let mut shapes = BTreeMap::new();
@@ -237,7 +254,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             .sqrt();
         let norm = norm.as_f64().unwrap();
         assert!(
-            (found - norm).abs() <= 1e-4 * norm.max(1e-4),
+            (found - norm).abs() <= slack() * 1e-4 * norm.max(1e-4),
             "{label} {name}: {found} {norm}"
         );
         norms += 1;
@@ -264,13 +281,16 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             values
         };
         let error = relative_l2(&values, expected);
-        assert!(error <= 1e-4, "{label} {key}: relative L2 {error}");
+        assert!(
+            error <= slack() * 1e-4,
+            "{label} {key}: relative L2 {error}"
+        );
         tensors += 1;
     }
     let total = gradients.global_norm().unwrap();
     let expected = case.number("/grad_norm_total");
     assert!(
-        (total - expected).abs() <= 1e-4 * expected,
+        (total - expected).abs() <= slack() * 1e-4 * expected,
         "{label} norm {total} {expected}"
     );
 
@@ -288,7 +308,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let norm = learner.apply(gradients, rate).unwrap();
     let expected = case.number("/grad_norm_total_step2");
     assert!(
-        (norm - expected).abs() <= 1e-3 * expected,
+        (norm - expected).abs() <= slack() * 1e-3 * expected,
         "{label} second norm {norm} {expected}"
     );
     check_logps(
@@ -317,8 +337,11 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
         let mut close = 0;
         for (a, b) in values.iter().zip(expected) {
             let difference = (f64::from(*a) - b).abs();
-            assert!(difference <= 2e-4, "{label} {key}: {a} is not {b}");
-            close += usize::from(difference <= 1e-5);
+            assert!(
+                difference <= slack_after() * 2e-4,
+                "{label} {key}: {a} is not {b}"
+            );
+            close += usize::from(difference <= slack_after() * 1e-5);
         }
         assert!(
             close as f64 >= 0.999 * values.len() as f64,
@@ -397,7 +420,10 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
             let expected = values(expected.reshape([-1]));
             let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
             let error = relative_l2(&values(found.clone()), &expected);
-            assert!(error <= 1e-4, "{name} {factor}: relative L2 {error}");
+            assert!(
+                error <= slack() * 1e-4,
+                "{name} {factor}: relative L2 {error}"
+            );
         }
     }
 }

@@ -109,6 +109,21 @@ impl KvCache {
         sides.flatten().flatten().map(size).sum()
     }
 
+    /// The first layer that holds a number that is not finite, for finding where it came from.
+    pub fn first_damaged_layer(&self) -> Option<usize> {
+        let damaged = |side: &Tensor<3>| {
+            // 0 for each finite number, NaN for others.
+            let sum = (side.clone() * 0.0).sum();
+            !sum.into_scalar::<f32>().is_finite()
+        };
+        let damaged = |layer: &LayerCache| {
+            let own = layer.own();
+            let sides = [layer.prefix.as_ref(), own.as_ref()];
+            sides.into_iter().flatten().flatten().any(damaged)
+        };
+        self.layers.iter().position(damaged)
+    }
+
     /// Turns prompts (groups of one row) into prefixes, to be shared by any number of rows.
     ///
     /// A cache that holds a prefix already is returned as it is.

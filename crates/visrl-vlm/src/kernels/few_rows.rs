@@ -12,9 +12,6 @@ use rayon::prelude::*;
 
 use super::product::Matrix;
 
-/// The most rows that are few.
-pub(super) const FEW: usize = 32;
-
 /// Rows of the large matrix that are read together.
 const DEPTH: usize = 16;
 
@@ -23,7 +20,7 @@ const PARALLEL: usize = 1 << 17;
 
 /// Whether `a b` is such a product.
 pub(super) fn suits(a: &Matrix<'_>, b: &Matrix<'_>) -> bool {
-    a.rows() <= FEW && b.is_row_major() && b.columns() >= 16
+    a.rows() <= super::FEW_ROWS && b.is_row_major() && b.columns() >= 16
 }
 
 /// Writes `a b` to `out`, whose rows begin `stride` numbers apart, or adds it to what is there.
@@ -151,17 +148,10 @@ impl Panel<'_> {
         }
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (sums, row) in sums.iter_mut().zip(&*rows) {
-            let (vectors, _) = S::as_simd_f32s(&row[at..at + width]);
-            for (sum, x) in sums.iter_mut().zip(vectors) {
-                *sum = *x;
-            }
+            *sums = vectors::<S, V>(simd, &row[at..]);
         }
         for k in 0..deep {
-            let (vectors, _) = S::as_simd_f32s(&self.b[(first + k) * self.stride + at..][..width]);
-            let mut b = [simd.splat_f32s(0.0); V];
-            for (b, x) in b.iter_mut().zip(vectors) {
-                *b = *x;
-            }
+            let b = vectors::<S, V>(simd, &self.b[(first + k) * self.stride + at..]);
             for (sums, a) in sums.iter_mut().zip(&a) {
                 let x = simd.splat_f32s(a[k]);
                 for (sum, b) in sums.iter_mut().zip(b) {
@@ -170,12 +160,22 @@ impl Panel<'_> {
             }
         }
         for (sums, row) in sums.iter().zip(rows) {
-            let (vectors, _) = S::as_mut_simd_f32s(&mut row[at..at + width]);
-            for (sum, x) in sums.iter().zip(vectors) {
-                *x = *sum;
+            let (out, _) = S::as_mut_simd_f32s(&mut row[at..]);
+            if let Some(out) = out.first_chunk_mut::<V>() {
+                *out = *sums;
             }
         }
         R
+    }
+}
+
+/// The first `V` vectors of a slice that has them.
+#[inline(always)]
+fn vectors<S: Simd, const V: usize>(simd: S, from: &[f32]) -> [S::f32s; V] {
+    let (vectors, _) = S::as_simd_f32s(from);
+    match vectors.first_chunk::<V>() {
+        Some(vectors) => *vectors,
+        None => [simd.splat_f32s(0.0); V],
     }
 }
 

@@ -41,3 +41,7 @@ pub use rotary::Turn;
 pub use self_attention::SelfAttention;
 pub use silu::silu_mul;
 pub use softmax::{Mask, masked_softmax};
+
+/// Up to this many rows, a row's result in a linear map does not depend on the rows beside it (f32
+/// on the flex backend).
+pub const FEW_ROWS: usize = 32;

@@ -88,7 +88,7 @@ pub(crate) struct Segments<'a> {
 }
 
 /// Keys and values in host memory, in order.
-pub(crate) struct Host3 {
+struct Host3 {
     pair: [Host; 2],
     /// Length of the second axis.
     len: usize,
