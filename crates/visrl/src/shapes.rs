@@ -50,9 +50,12 @@ impl Default for DrawnShapes {
     }
 }
 
+/// How deep a point lies in a shape; outside it is below 0.
+type Inside = fn(f64, f64) -> f64;
+
 /// The classes, each with the side of the shape that a point lies on: inside is above 0. Points
 /// are in units of the shape's radius, y points down.
-const SHAPES: [(&str, fn(f64, f64) -> f64); 8] = [
+const SHAPES: [(&str, Inside); 8] = [
     ("circle", |x, y| 0.9 - x.hypot(y)),
     ("square", |x, y| 0.8 - x.abs().max(y.abs())),
     ("triangle", |x, y| {
@@ -94,9 +97,10 @@ impl DrawnShapes {
         for (split, count) in [(Split::Train, self.train), (Split::Test, self.test)] {
             let mut records = Vec::with_capacity(count * SHAPES.len());
             for number in 0..count {
-                for label in 0..SHAPES.len() {
-                    let id = format!("{split}/{}/{number}", SHAPES[label].0);
-                    let image = self.image(split, label, number, &id);
+                for (label, (name, inside)) in SHAPES.iter().enumerate() {
+                    let id = format!("{split}/{name}/{number}");
+                    let place = [split as u64, label as u64, number as u64];
+                    let image = self.image(*inside, place, &id);
                     records.push(Record::new(id, image, label));
                 }
             }
@@ -105,12 +109,9 @@ impl DrawnShapes {
         Ok(dataset)
     }
 
-    fn image(&self, split: Split, label: usize, number: usize, id: &str) -> ImageSource {
-        let stream = SeedStream::new(self.seed, Domain::Other(0x0073_6861))
-            .derive(split as u64)
-            .derive(label as u64)
-            .derive(number as u64);
-        let rng = &mut stream.rng();
+    fn image(&self, depth: Inside, place: [u64; 3], id: &str) -> ImageSource {
+        let stream = SeedStream::new(self.seed, Domain::Other(0x0073_6861));
+        let rng = &mut place.into_iter().fold(stream, SeedStream::derive).rng();
         let between =
             |rng: &mut ShuffleRng, low: f64, high: f64| low + (high - low) * rng.uniform();
         let side = f64::from(self.side);
@@ -124,10 +125,9 @@ impl DrawnShapes {
             false => (light, dark),
         };
         let outline = (rng.uniform() < 0.3).then_some(0.14);
-        let signed = SHAPES[label].1;
         let inside = |x: f64, y: f64| {
             let (x, y) = ((x - centre[0]) / radius, (y - centre[1]) / radius);
-            let depth = signed(cos * x + sin * y, cos * y - sin * x);
+            let depth = depth(cos * x + sin * y, cos * y - sin * x);
             depth > 0.0 && outline.is_none_or(|width| depth < width)
         };
         let pixels: Vec<u8> = (0..self.side * self.side)
