@@ -76,11 +76,13 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
         "cls_rl",
         "strict_tag_accuracy",
         "T-shirt/top",
-        "agree in %",
         "step 2:",
     ] {
         assert!(html.contains(text), "{text}");
     }
+    // Told where a thought named a choice.
+    let told = html.contains("agree in %");
+    assert_eq!(told, found.after.greedy.agreement.is_some());
     let file = dir.path().join("report.html");
     report::write(&settings.out, &file).unwrap();
     assert_eq!(std::fs::read_to_string(file).unwrap(), html);
