@@ -72,6 +72,8 @@ fn groups(c: &mut Criterion) {
                 stream: SeedStream::new(1, Domain::Sampling),
                 step: 0,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         group.bench_function(BenchmarkId::new("eight_groups_of", size), |b| {

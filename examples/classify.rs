@@ -78,6 +78,8 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         stream: SeedStream::new(0, Domain::Evaluation),
         step: 0,
         index: 0,
+        choices: None,
+        cancel: Default::default(),
     }])?;
     let completion = &groups[0].completions[0];
     if cli.think {

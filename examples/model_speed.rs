@@ -86,6 +86,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             stream: SeedStream::new(1, Domain::Sampling),
             step: 0,
             index: 0,
+            choices: None,
+            cancel: Default::default(),
         }])?;
         let lengths = groups[0].completions.iter().map(|c| c.tokens.len());
         decoded = lengths.max().unwrap_or(0);

@@ -81,6 +81,8 @@ fn setup(model: &Path, sampling: &SamplingParams) -> Setup {
                 stream: SeedStream::new(1, Domain::Sampling),
                 step: 3,
                 index,
+                choices: None,
+                cancel: Default::default(),
             }
         })
         .collect();
@@ -202,6 +204,7 @@ fn a_group_does_not_depend_on_the_groups_beside_it() {
     let small = EngineConfig {
         max_sequences: 1,
         max_prefill_tokens: 1,
+        ..EngineConfig::default()
     };
     let alone = engine(&base, small).generate(&requests).unwrap();
     let reversed: Vec<_> = requests.iter().rev().cloned().collect();

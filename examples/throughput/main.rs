@@ -52,6 +52,9 @@ struct Cli {
     /// Tokens of each completion.
     #[arg(long, default_value_t = 32)]
     new: usize,
+    /// Layers that `train` computes again in the backward pass; 0 keeps all activations.
+    #[arg(long, default_value_t = 0)]
+    recompute: usize,
     /// Repetitions after one that warms up; the fastest counts.
     #[arg(long, default_value_t = 2)]
     reps: usize,
@@ -133,6 +136,8 @@ fn generate(
                 stream: SeedStream::new(1, Domain::Sampling),
                 step,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         let start = Instant::now();
@@ -196,7 +201,11 @@ fn train(
         .collect();
     let loss = Box::new(GrpoLoss::default());
     let features = Arc::new(FeatureStore::new(0));
-    let mut learner = Learner::new(base.model, loss, features, LearnerConfig::default());
+    let config = LearnerConfig {
+        recompute: cli.recompute,
+        ..LearnerConfig::default()
+    };
+    let mut learner = Learner::new(base.model, loss, features, config);
     let (mut total, mut cpu) = (f64::INFINITY, None);
     for step in 0..=cli.reps.max(1) {
         let (start, before) = (Instant::now(), cpu_seconds());

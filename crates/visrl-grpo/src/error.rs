@@ -58,6 +58,24 @@ pub enum Error {
         /// Completions per prompt.
         group_size: usize,
     },
+    /// A tensor has another shape than the log-probabilities.
+    #[cfg(feature = "burn")]
+    #[error("`{field}` is of shape {found:?}, but the log-probabilities are of {expected:?}")]
+    Dimensions {
+        /// The field with the wrong shape.
+        field: &'static str,
+        /// Its shape.
+        found: [usize; 2],
+        /// The shape it should have: `[rows, len]`.
+        expected: [usize; 2],
+    },
+    /// The device failed to return a tensor.
+    #[cfg(feature = "burn")]
+    #[error("reading from the device: {message}")]
+    Device {
+        /// What it said.
+        message: String,
+    },
     /// A range of rows that reaches beyond the batch.
     #[error("rows {start}..{end} are not within the batch's {rows} rows")]
     Rows {

@@ -93,6 +93,11 @@ impl GroupMetrics {
             .saturating_sub(self.zero_variance + self.unscored)
     }
 
+    /// Fraction of groups that have an advantage.
+    pub fn effective_fraction(&self) -> f64 {
+        self.fraction(self.effective())
+    }
+
     /// Fraction of groups in which every completion is right.
     pub fn all_right_fraction(&self) -> f64 {
         self.fraction(self.all_right)
@@ -106,6 +111,19 @@ impl GroupMetrics {
     /// Fraction of groups without any difference.
     pub fn zero_variance_fraction(&self) -> f64 {
         self.fraction(self.zero_variance)
+    }
+
+    /// The metrics by name, for a metrics sink.
+    pub fn named(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("reward/mean", self.mean_reward),
+            ("groups/effective", self.effective() as f64),
+            ("groups/effective_fraction", self.effective_fraction()),
+            ("groups/all_right", self.all_right_fraction()),
+            ("groups/all_wrong", self.all_wrong_fraction()),
+            ("groups/zero_variance", self.zero_variance_fraction()),
+            ("groups/unscored", self.fraction(self.unscored)),
+        ]
     }
 
     /// In plain language, why this batch can teach nothing and what to do about it; `None` when
@@ -177,6 +195,14 @@ mod tests {
         assert_eq!(m.mean_reward, 5.0 / 9.0);
         assert_eq!(m.all_right_fraction(), 1.0 / 6.0);
         assert_eq!(m.diagnosis(), None);
+        let named: std::collections::BTreeMap<_, _> = m.named().into_iter().collect();
+        assert_eq!(named["groups/effective"], 1.0);
+        assert_eq!(named["groups/effective_fraction"], 1.0 / 6.0);
+        assert_eq!(named["groups/zero_variance"], 4.0 / 6.0);
+        assert_eq!(
+            (named["groups/all_right"], named["groups/unscored"]),
+            (1.0 / 6.0, 1.0 / 6.0)
+        );
     }
 
     #[test]

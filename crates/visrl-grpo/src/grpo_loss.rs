@@ -92,6 +92,10 @@ impl<F: Real> PolicyLoss<F> for GrpoLoss {
         Ok(self.terms.count(batch))
     }
 
+    fn set_step(&mut self, step: u64) {
+        self.terms.set_step(step);
+    }
+
     fn needs_reference(&self) -> bool {
         self.terms.needs_reference()
     }
@@ -132,6 +136,29 @@ mod tests {
         let expected = (-0.5 + 0.04 * (1.0 - (-0.5f64).exp())) / 2.0;
         assert!((out.grad[0] - expected).abs() < 1e-15);
         assert_eq!(out.metrics.mean_ratio(), 1.0);
+    }
+
+    #[test]
+    fn beta_follows_its_schedule() {
+        let text = r#"{"terms": {"beta_schedule":
+            {"type": "linear", "start": 0.1, "end": 0.0, "steps": 4}}}"#;
+        let mut loss: GrpoLoss = serde_json::from_str(text).unwrap();
+        let (logps, reference) = ([-1.0f64], [-1.5]);
+        let batch = TokenBatch::new(1, &logps, &[true], &[0.0]).with_ref_logps(&reference);
+        let k3 = (-0.5f64).exp() - 0.5;
+        for (step, beta) in [(0, 0.1), (2, 0.05), (4, 0.0), (9, 0.0)] {
+            PolicyLoss::<f64>::set_step(&mut loss, step);
+            let out = loss.evaluate(&batch).unwrap();
+            assert!((out.loss - beta * k3).abs() < 1e-15, "step {step}");
+            assert!(PolicyLoss::<f64>::needs_reference(&loss));
+        }
+        // From where beta is 0 the reference may be left out.
+        let bare = TokenBatch::new(1, &logps, &[true], &[0.0]);
+        assert!(loss.evaluate(&bare).is_ok());
+        PolicyLoss::<f64>::set_step(&mut loss, 0);
+        assert!(loss.evaluate(&bare).is_err());
+        loss.terms.beta_schedule = Some(crate::Schedule::Constant { value: -1.0 });
+        assert!(loss.validate().is_err());
     }
 
     #[test]

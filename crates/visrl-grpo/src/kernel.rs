@@ -43,7 +43,7 @@ pub(crate) fn evaluate<F: Real, S: Surrogate<F>>(
         counts,
         aggregation,
         metrics: LossMetrics {
-            kl: terms.needs_reference().then_some(0.0),
+            kl: terms.uses_reference().then_some(0.0),
             entropy: batch.entropies.map(|_| 0.0),
             ..LossMetrics::default()
         },
@@ -124,7 +124,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 keep,
                 reference: batch
                     .ref_logps
-                    .filter(|_| terms.needs_reference())
+                    .filter(|_| terms.uses_reference())
                     .map(|r| &r[at.clone()]),
                 entropies: batch.entropies.map(|e| &e[at]),
             };

@@ -1,8 +1,8 @@
 //! The mathematics of group relative policy optimization: advantages, KL estimators, policy
 //! losses, their gradients and metrics.
 //!
-//! The crate knows no model and no tensor library. It works on plain slices of `f32` or `f64`,
-//! padded to `[rows, len]`, one row per completion:
+//! The crate knows no model. It works on plain slices of `f32` or `f64`, padded to `[rows, len]`, one
+//! row per completion, and, with the feature `burn`, on burn's tensors (module `tensor`):
 //!
 //! 1. Rewards of a group of completions become **advantages**: how much better is each than its
 //!    siblings? ([`AdvantageEstimator`], [`Advantage`])
@@ -68,6 +68,8 @@ mod policy_loss;
 mod real;
 mod schedule;
 mod surrogate_loss;
+#[cfg(feature = "burn")]
+pub mod tensor;
 mod terms;
 
 pub use advantage::{

@@ -178,6 +178,36 @@ impl LossMetrics {
         named
     }
 
+    /// In plain language, why masks and bounds left nothing of this batch to learn from and what to
+    /// do about it; `None` when they left something. Of advantages that are all 0
+    /// [`GroupMetrics::diagnosis`](crate::GroupMetrics::diagnosis) speaks.
+    pub fn diagnosis(&self) -> Option<String> {
+        Some(if self.rows == 0 {
+            "the batch has no completions: nothing was sampled".to_owned()
+        } else if self.tokens == 0 {
+            format!(
+                "none of the {} completions has a counted token: all are empty, or all were cut \
+                 at the length limit and left out (`mask_truncated_completions`), so sample \
+                 longer ones",
+                self.rows
+            )
+        } else if self.off_policy_rows + self.empty_rows == self.rows {
+            format!(
+                "the off-policy mask left out all {} completions: they come from a policy that \
+                 is too old, so sample anew, make fewer updates per batch, or raise \
+                 `off_policy_mask_threshold`",
+                self.off_policy_rows
+            )
+        } else if self.units > 0 && self.low + self.high == self.units {
+            "every ratio lies beyond its clip bound, which leaves no policy gradient (CISPO: a \
+             truncated one): the policy has moved too far from the one that sampled, so make \
+             fewer updates per batch, lower the learning rate, or widen the bounds"
+                .to_owned()
+        } else {
+            return None;
+        })
+    }
+
     /// Records importance ratios by their number, sum and range.
     pub(crate) fn add_ratios<F: Real>(&mut self, count: u64, sum: f64, low: F, high: F) {
         self.ratio += sum;
@@ -224,6 +254,30 @@ mod tests {
         assert!(m.clip_low_min().is_nan() && m.max_ratio().is_nan());
         assert_eq!(m.kl(), None);
         assert!(m.named().iter().all(|(_, v)| v.is_finite()));
+    }
+
+    #[test]
+    fn a_useless_batch_says_why() {
+        let seen = |rows, empty_rows, off_policy_rows, tokens, clipped| {
+            let mut m = LossMetrics {
+                rows,
+                empty_rows,
+                off_policy_rows,
+                tokens,
+                ..Default::default()
+            };
+            m.add_clips(ImportanceLevel::Token, tokens, clipped, 0);
+            m.diagnosis()
+        };
+        assert_eq!(seen(2, 1, 0, 4, 3), None);
+        for (diagnosis, words) in [
+            (seen(0, 0, 0, 0, 0), "no completions"),
+            (seen(2, 2, 0, 0, 0), "counted token"),
+            (seen(3, 1, 2, 4, 0), "off-policy mask left out all 2"),
+            (seen(2, 0, 0, 4, 4), "clip bound"),
+        ] {
+            assert!(diagnosis.unwrap().contains(words), "{words}");
+        }
     }
 
     #[test]

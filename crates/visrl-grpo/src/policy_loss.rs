@@ -32,7 +32,12 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
     /// As [`evaluate_into`](Self::evaluate_into).
     fn normalization(&self, batch: &TokenBatch<'_, F>) -> Result<Normalization>;
 
-    /// Whether batches need `ref_logps`, so that a learner can leave out the reference forward.
+    /// Tells the loss which optimizer step its batches are for, counted from 0, so that
+    /// parameters can follow a schedule. A loss without a schedule needs nothing of it.
+    fn set_step(&mut self, _step: u64) {}
+
+    /// Whether batches need `ref_logps`, at this step or a later one, so that a learner can leave
+    /// out the reference forward.
     fn needs_reference(&self) -> bool;
 
     /// Whether batches need `entropies`.

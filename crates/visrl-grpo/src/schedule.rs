@@ -46,6 +46,14 @@ impl Schedule {
         }
     }
 
+    /// Whether the value is 0 at every step.
+    pub fn is_zero(&self) -> bool {
+        match *self {
+            Self::Constant { value } => value == 0.0,
+            Self::Linear { start, end, steps } => end == 0.0 && (start == 0.0 || steps == 0),
+        }
+    }
+
     /// Checks that all values lie in `low..=high`.
     ///
     /// # Errors
@@ -134,6 +142,13 @@ mod tests {
             0.5
         );
         assert_eq!(Schedule::default().at(u64::MAX), 0.04);
+        assert!(!line.is_zero() && !Schedule::default().is_zero());
+        let never = Schedule::Linear {
+            start: 1.0,
+            end: 0.0,
+            steps: 0,
+        };
+        assert!(never.is_zero() && Schedule::Constant { value: 0.0 }.is_zero());
     }
 
     #[test]

@@ -43,6 +43,10 @@ impl<F: Real, S: Surrogate<F>> PolicyLoss<F> for SurrogateLoss<S> {
         Ok(self.terms.count(batch))
     }
 
+    fn set_step(&mut self, step: u64) {
+        self.terms.set_step(step);
+    }
+
     fn needs_reference(&self) -> bool {
         self.terms.needs_reference()
     }

@@ -9,6 +9,7 @@ use crate::importance::{ImportanceCorrection, ImportanceLevel};
 use crate::kl::Kl;
 use crate::normalization::Normalization;
 use crate::real::Real;
+use crate::schedule::Schedule;
 
 /// What a row without a counted token contributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub struct Terms {
     /// Weight of the KL term that ties the policy to the reference; 0 turns it off (and the
     /// reference is not needed). Default 0.04.
     pub beta: f64,
+    /// How beta changes over the run: each [`set_step`](crate::PolicyLoss::set_step), which a
+    /// learner calls before every optimizer step, sets `beta` to the schedule's value. Default
+    /// none: beta stays what it is.
+    pub beta_schedule: Option<Schedule>,
     /// The KL estimator. Default k3.
     pub kl: Kl,
     /// Multiplies the KL estimate by the importance ratio, which makes it unbiased for tokens of
@@ -59,6 +64,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             beta: 0.04,
+            beta_schedule: None,
             kl: Kl::K3,
             use_bias_correction_kl: false,
             importance_sampling_level: ImportanceLevel::Token,
@@ -70,6 +76,15 @@ impl Default for Terms {
             empty_rows: EmptyRows::Zero,
         }
     }
+}
+
+/// Which of the fields that some option needs a batch carries.
+pub(crate) struct Present {
+    pub(crate) reference: bool,
+    pub(crate) entropies: bool,
+    /// The sampler's log-probabilities, or ratios.
+    pub(crate) sampler: bool,
+    pub(crate) truncated: bool,
 }
 
 impl Terms {
@@ -90,6 +105,7 @@ impl Terms {
             beta,
             "zero or more",
         )?;
+        self.beta_schedule.map_or(Ok(()), |s| s.validate_beta())?;
         Error::check_config(
             (0.0..=1.0).contains(&top_entropy_quantile) && top_entropy_quantile > 0.0,
             "top_entropy_quantile",
@@ -113,6 +129,16 @@ impl Terms {
     pub(crate) fn check<F: Real>(&self, batch: &TokenBatch<'_, F>) -> Result<()> {
         self.validate()?;
         batch.validate()?;
+        self.check_present(&Present {
+            reference: batch.ref_logps.is_some(),
+            entropies: batch.entropies.is_some(),
+            sampler: batch.sampler_logps.is_some() || batch.importance_ratios.is_some(),
+            truncated: batch.truncated.is_some(),
+        })
+    }
+
+    /// Checks that a batch carries what the options need.
+    pub(crate) fn check_present(&self, present: &Present) -> Result<()> {
         let missing = |field, needed_by, advice| {
             Err(Error::Missing {
                 field,
@@ -120,27 +146,24 @@ impl Terms {
                 advice,
             })
         };
-        if self.needs_reference() && batch.ref_logps.is_none() {
+        if self.uses_reference() && !present.reference {
             return missing("ref_logps", "beta", "add with_ref_logps, or set beta to 0");
         }
-        if self.needs_entropies() && batch.entropies.is_none() {
+        if self.needs_entropies() && !present.entropies {
             return missing(
                 "entropies",
                 "entropy_coef or top_entropy_quantile",
                 "add with_entropies, or set entropy_coef to 0 and top_entropy_quantile to 1",
             );
         }
-        if self.importance_correction.is_some()
-            && batch.sampler_logps.is_none()
-            && batch.importance_ratios.is_none()
-        {
+        if self.importance_correction.is_some() && !present.sampler {
             return missing(
                 "sampler_logps",
                 "importance_correction",
                 "add with_sampler_logps or with_importance_ratios, or set it to none",
             );
         }
-        if self.mask_truncated_completions && batch.truncated.is_none() {
+        if self.mask_truncated_completions && !present.truncated {
             return missing(
                 "truncated",
                 "mask_truncated_completions",
@@ -150,9 +173,24 @@ impl Terms {
         Ok(())
     }
 
-    /// Whether the KL term is on.
+    /// Whether the KL term is on, now or at a later step of beta's schedule.
     pub fn needs_reference(&self) -> bool {
         self.beta != 0.0
+            || self
+                .beta_schedule
+                .is_some_and(|schedule| !schedule.is_zero())
+    }
+
+    /// Whether the KL term is on now.
+    pub(crate) fn uses_reference(&self) -> bool {
+        self.beta != 0.0
+    }
+
+    /// Sets beta to its schedule's value.
+    pub(crate) fn set_step(&mut self, step: u64) {
+        if let Some(schedule) = self.beta_schedule {
+            self.beta = schedule.at(step);
+        }
     }
 
     /// Whether the entropy quantile or the entropy bonus is on.

@@ -23,15 +23,28 @@ pub enum Error {
     },
     /// The model's logits are not numbers.
     #[error(
-        "prompt {id}: logits hold NaN or infinity at new token {position}; the weights are damaged or training diverged"
+        "prompt {id}: logits hold NaN or infinity at new token {position}{}; the weights are damaged or training diverged",
+        origin(*.layer, .parameter.as_deref())
     )]
     NotFinite {
         /// The prompt's id.
         id: String,
         /// The position among the new tokens, from 0.
         position: usize,
+        /// The first decoder layer whose keys or values are not finite: what comes before it, or
+        /// its own projections, are at fault.
+        layer: Option<usize>,
+        /// The first parameter that is not finite.
+        parameter: Option<String>,
     },
     /// The device failed to return a result.
     #[error("reading from the device: {0}")]
     Device(String),
+}
+
+/// Where numbers went wrong, as far as it is known.
+fn origin(layer: Option<usize>, parameter: Option<&str>) -> String {
+    let layer = layer.map(|layer| format!("; first seen in the keys and values of layer {layer}"));
+    let parameter = parameter.map(|name| format!("; parameter `{name}` is not finite"));
+    [layer, parameter].into_iter().flatten().collect()
 }

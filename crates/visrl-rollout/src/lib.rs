@@ -8,12 +8,21 @@
 //! is the same in any batch and in any order.
 #![forbid(unsafe_code)]
 
+mod calibration;
+mod choices;
+pub mod conformance;
 mod engine;
 mod error;
 mod native;
 mod sampler;
+mod score;
+mod scripted;
 
-pub use engine::{GroupRequest, PolicySync, RolloutEngine};
+pub use calibration::fit_temperature;
+pub use choices::TokenChoices;
+pub use engine::{Cancel, GroupRequest, PolicySync, RolloutEngine};
 pub use error::Error;
 pub use native::{EngineConfig, NativeEngine};
 pub use sampler::{Context, Distribution, Sampled, Sampler, SamplingParams};
+pub use score::{ChoiceScores, score_choices};
+pub use scripted::ScriptedEngine;

@@ -337,6 +337,8 @@ fn request(task: &Task, num_generations: usize, index: u32) -> GroupRequest {
         stream: SeedStream::new(1, Domain::Sampling),
         step: 0,
         index,
+        choices: None,
+        cancel: Default::default(),
     }
 }
 
@@ -361,6 +363,7 @@ fn check(model: &QwenVl, dir: &Path, tasks: &[Task]) -> usize {
     let narrow = EngineConfig {
         max_sequences: 5,
         max_prefill_tokens: 300,
+        ..EngineConfig::default()
     };
     for (how, config) in [
         ("together", EngineConfig::default()),

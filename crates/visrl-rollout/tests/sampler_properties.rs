@@ -35,6 +35,7 @@ fn params() -> impl Strategy<Value = SamplingParams> {
                     min_p,
                     typical_p,
                     max_new_tokens,
+                    stop_strings: Vec::new(),
                 }
             },
         )
@@ -85,7 +86,7 @@ proptest! {
         mut us in vec(0.0f64..1.0, 1..20),
     ) {
         params.validate().unwrap();
-        let context = Context { banned: &banned, prompt: &prompt, completion: &completion };
+        let context = Context { banned: &banned, prompt: &prompt, completion: &completion, allowed: None };
         let scores = processed(&logits, &params, context);
         let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut sampler = Sampler::default();
@@ -213,9 +214,9 @@ proptest! {
             top_p: numbers[2],
             min_p: numbers[3],
             typical_p: numbers[4],
-            max_new_tokens: 0,
+            max_new_tokens: 0, stop_strings: Vec::new()
         };
-        let context = Context { banned: &ids, prompt: &ids, completion: &ids };
+        let context = Context { banned: &ids, prompt: &ids, completion: &ids, allowed: None };
         let sound = SamplingParams { top_k: top_k % 300, ..Default::default() };
         let broken = values.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
         for params in [params, sound, SamplingParams::greedy(1)] {

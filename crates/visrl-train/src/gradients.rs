@@ -1,16 +1,25 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients as Graph, Tensor};
+use burn::tensor::{DType, Gradients as Graph, Tensor};
 use visrl_vlm::ParameterPath;
 use visrl_vlm::kernels::sum_of_squares;
 
 use crate::Error;
 
-/// Gradients by the names of parameters, flattened in the layout of the parameter.
+/// Gradients by the names of parameters, flattened in the layout of the parameter; those of
+/// parameters in a narrower format than f32 are summed and kept in f32.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     by_name: BTreeMap<String, Tensor<1>>,
+}
+
+/// A tensor in f32, or as it is where its numbers are at least that wide.
+pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F32 | DType::F64 => tensor,
+        _ => tensor.cast(DType::F32),
+    }
 }
 
 impl Gradients {
@@ -30,7 +39,8 @@ impl Gradients {
             }
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if let Some(gradient) = param.val().grad_remove(self.graph) {
-                    self.found.insert(self.path.name(), gradient.reshape([-1]));
+                    let gradient = widened(gradient.reshape([-1]));
+                    self.found.insert(self.path.name(), gradient);
                 }
             }
         }
@@ -43,6 +53,36 @@ impl Gradients {
         Self {
             by_name: visitor.found,
         }
+    }
+
+    /// Gives every trained parameter of a module a gradient: zero where there was none.
+    ///
+    /// A parameter that a part of a batch does not touch (the vision tower, by a prompt without
+    /// image) then takes the same step as one whose gradients cancelled.
+    pub fn complete<M: Module>(&mut self, module: &M) {
+        struct Visitor<'a> {
+            path: ParameterPath,
+            found: &'a mut BTreeMap<String, Tensor<1>>,
+        }
+        impl ModuleVisitor for Visitor<'_> {
+            fn enter_module(&mut self, name: &str, container: &str) {
+                self.path.enter(name, container);
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.path.exit();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let tensor = param.val();
+                if tensor.is_require_grad() {
+                    let zeros = || widened(tensor.without_autodiff().reshape([-1])).zeros_like();
+                    self.found.entry(self.path.name()).or_insert_with(zeros);
+                }
+            }
+        }
+        module.visit(&mut Visitor {
+            path: ParameterPath::default(),
+            found: &mut self.by_name,
+        });
     }
 
     /// The gradient of a parameter, flattened.
@@ -64,6 +104,7 @@ impl Gradients {
 
     /// Adds a gradient to that of a parameter.
     pub fn add(&mut self, name: String, gradient: Tensor<1>) {
+        let gradient = widened(gradient);
         let sum = match self.by_name.remove(&name) {
             Some(old) => old + gradient,
             None => gradient,

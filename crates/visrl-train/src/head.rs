@@ -8,6 +8,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use visrl_vlm::VisionLanguageModel;
 use visrl_vlm::kernels::{self, RowGradients};
 
+use crate::gradients::widened;
 use crate::{Error, Gradients};
 
 /// Log-probabilities kept for the backward pass are bounded by this many values per call.
@@ -24,7 +25,8 @@ pub(crate) struct HeadPass {
 
 /// Computes log-probabilities of `targets` under the softmax of `hidden` times the model's head.
 ///
-/// `hidden` is `[tokens, hidden]` without gradient tracking.
+/// `hidden` is `[tokens, hidden]` without gradient tracking. The softmax is computed in f32, whatever
+/// the format of the parameters.
 pub(crate) fn head_forward<M: VisionLanguageModel>(
     model: &M,
     hidden: &Tensor<2>,
@@ -106,6 +108,7 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
             Ok(d_logits) => d_logits,
             Err(logps) => plain_backward(logps, targets, rows),
         };
+        let d_logits = d_logits.cast(head.dtype());
         let states = hidden.clone().narrow(0, range.start, len);
         if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
             gradients.add(name, gradient);
@@ -134,7 +137,7 @@ fn plain_backward(logps: Tensor<2>, targets: &[u32], rows: RowGradients<'_>) -> 
 
 fn chunk_logits(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
     let states = hidden.clone().narrow(0, range.start, range.len());
-    kernels::matmul(states, head.clone())
+    widened(kernels::matmul(states, head.clone()))
 }
 
 fn indices(targets: &[u32], like: &Tensor<2>) -> Tensor<2, Int> {

@@ -1,44 +1,14 @@
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use visrl_grpo::{LossMetrics, PolicyLoss, TokenBatch};
-use visrl_vlm::{FeatureStore, ModelInput, Trainable, VisionLanguageModel, trains_vision};
+use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
-use crate::rows::{Place, completion_states};
-use crate::{AdamW, AdamWSettings, Error, Gradients, TokenGroup};
-
-/// How a [`Learner`] updates the policy. The defaults are the paper's where it says one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LearnerConfig {
-    /// The optimizer.
-    pub adamw: AdamWSettings,
-    /// The largest global norm of the gradient.
-    pub max_grad_norm: f64,
-    /// Optimizer updates per batch of completions; from the second on, the log-probabilities of
-    /// the first are the old policy's.
-    pub updates_per_batch: usize,
-    /// Groups that run through the model together; 0 takes all. The result does not depend on it.
-    pub micro_batch_groups: usize,
-    /// Tokens that go through the head together.
-    pub head_chunk: usize,
-    /// The parts of the model that are trained.
-    pub trainable: Trainable,
-}
-
-impl Default for LearnerConfig {
-    fn default() -> Self {
-        Self {
-            adamw: AdamWSettings::default(),
-            max_grad_norm: 1.0,
-            updates_per_batch: 1,
-            micro_batch_groups: 0,
-            head_chunk: 1024,
-            trainable: Trainable::default(),
-        }
-    }
-}
+use crate::padded::Padded;
+use crate::recompute::Recomputed;
+use crate::reference::{check, refreshed};
+use crate::rows::{Place, States, completion_states};
+use crate::{AdamW, Error, Gradients, LearnerConfig, TokenGroup};
 
 /// The completions of one prompt with what each is worth.
 #[derive(Clone, Debug)]
@@ -60,6 +30,9 @@ pub struct LearnReport {
     pub metrics: LossMetrics,
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// Groups in which some completion has an advantage; the others teach nothing but to stay near
+    /// the reference.
+    pub effective_groups: usize,
 }
 
 /// Log-probabilities and entropies of completions, `[group][completion][token]`, in nats.
@@ -70,6 +43,9 @@ pub struct Scores {
     /// Entropy of the distribution each token was drawn from.
     pub entropies: Vec<Vec<Vec<f32>>>,
 }
+
+/// States of completions, and what computes them again where they are not tracked.
+type Tracked = (States, Option<Recomputed>);
 
 /// Computes gradients of a [`PolicyLoss`] and applies them to a model.
 ///
@@ -96,21 +72,22 @@ impl<M: std::fmt::Debug> std::fmt::Debug for Learner<M> {
 }
 
 impl<M: VisionLanguageModel> Learner<M> {
-    /// A learner of this model. When the loss needs a reference policy, it is the model as it
-    /// comes here, frozen.
+    /// A learner of this model. When the loss needs a reference policy, it is made of the model as
+    /// it comes here, as [`LearnerConfig::reference`] says.
     ///
     /// `features` keeps image features as long as the vision tower is not trained; it may be
     /// shared with the rollout engine.
     pub fn new(
         model: M,
-        loss: Box<dyn PolicyLoss<f32>>,
+        mut loss: Box<dyn PolicyLoss<f32>>,
         features: Arc<FeatureStore>,
         config: LearnerConfig,
     ) -> Self {
+        loss.set_step(0);
         let model = config.trainable.apply(model.train());
         let trains_vision = trains_vision(&model);
-        let reference = loss.needs_reference().then(|| model.valid());
-        let optimizer = AdamW::new(&config.adamw);
+        let reference = loss.needs_reference().then(|| config.reference.of(&model));
+        let optimizer = AdamW::with_groups(&config.adamw, &config.parameter_groups);
         Self {
             model,
             reference,
@@ -133,9 +110,9 @@ impl<M: VisionLanguageModel> Learner<M> {
         &self.config
     }
 
-    /// Whether a frozen reference policy is held beside the policy.
-    pub fn has_reference(&self) -> bool {
-        self.reference.is_some()
+    /// The policy that the KL term compares with, if the loss has one.
+    pub fn reference(&self) -> Option<&M> {
+        self.reference.as_ref()
     }
 
     /// Policy, optimizer and number of updates: what a checkpoint holds of a learner.
@@ -143,9 +120,19 @@ impl<M: VisionLanguageModel> Learner<M> {
         (&self.model, &self.optimizer, self.updates)
     }
 
-    /// As [`parts`](Self::parts), to put a checkpoint's in their place.
-    pub(crate) fn parts_mut(&mut self) -> (&mut M, &mut AdamW, &mut usize) {
-        (&mut self.model, &mut self.optimizer, &mut self.updates)
+    /// Puts what a checkpoint holds in the place of the present.
+    pub(crate) fn restore(
+        &mut self,
+        model: M,
+        reference: Option<M>,
+        updates: usize,
+        restore: impl FnOnce(&mut AdamW),
+    ) {
+        self.model = model;
+        self.reference = reference;
+        restore(&mut self.optimizer);
+        self.updates = updates;
+        self.loss.set_step(updates as u64);
     }
 
     /// The policy, for saving or further use.
@@ -161,6 +148,17 @@ impl<M: VisionLanguageModel> Learner<M> {
         self.score_with(&self.model.valid(), groups)
     }
 
+    /// Scores completions under the reference policy; nothing when the loss has no KL term.
+    ///
+    /// # Errors
+    /// What the model says of unfit input.
+    pub fn score_reference(&self, groups: &[TokenGroup]) -> Result<Option<Scores>, Error> {
+        let reference = self.reference.as_ref();
+        reference
+            .map(|model| self.score_with(model, groups))
+            .transpose()
+    }
+
     fn score_with(&self, model: &M, groups: &[TokenGroup]) -> Result<Scores, Error> {
         let empty = || {
             groups
@@ -173,7 +171,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             entropies: empty(),
         };
         for (start, part) in self.micro_batches(groups) {
-            let states = completion_states(model, self.kept_features(), part)?;
+            let states = self.states(model, part)?;
             let hidden = states.hidden;
             let pass = head_forward(
                 model,
@@ -191,6 +189,39 @@ impl<M: VisionLanguageModel> Learner<M> {
             }
         }
         Ok(scores)
+    }
+
+    fn states(&self, model: &M, groups: &[TokenGroup]) -> Result<States, Error> {
+        completion_states(
+            model,
+            self.kept_features(),
+            groups,
+            self.config.shared_prefix,
+        )
+    }
+
+    /// States that gradients can be had of: tracked, or with what computes them again.
+    fn tracked_states(
+        &self,
+        groups: &[LearnGroup],
+        tokens: &[TokenGroup],
+    ) -> Result<Tracked, Error> {
+        let loss = &self.loss;
+        let silent = |group: &LearnGroup| group.advantages.iter().all(|a| *a == 0.0);
+        let idle = !loss.needs_reference() && !loss.has_entropy_grad() && groups.iter().all(silent);
+        let every = match self.config.recompute {
+            // Most likely nothing will be asked: then no gradients need to be recorded.
+            0 if idle => self.model.info().layers,
+            every => every,
+        };
+        if every == 0 {
+            return Ok((self.states(&self.model, tokens)?, None));
+        }
+        let features = self.kept_features();
+        let shared_prefix = self.config.shared_prefix;
+        let (states, recomputed) =
+            Recomputed::forward(&self.model, features, tokens, shared_prefix, every)?;
+        Ok((states, Some(recomputed)))
     }
 
     /// The store of features, when the tower that made them stays as it is.
@@ -245,10 +276,9 @@ impl<M: VisionLanguageModel> Learner<M> {
         if tokens.iter().all(|group| group.completions.is_empty()) {
             return Err(Error::config("groups", "hold no completion to learn from"));
         }
-        let reference = match &self.reference {
-            Some(reference) => Some(self.score_with(reference, &tokens)?.logps),
-            None => None,
-        };
+        let reference = self.score_reference(&tokens)?.map(|scores| scores.logps);
+        let effective = |group: &&LearnGroup| group.advantages.iter().any(|a| *a != 0.0);
+        let effective_groups = groups.iter().filter(effective).count();
         let mut old = None;
         let mut report = None;
         for update in 0..self.config.updates_per_batch.max(1) {
@@ -265,6 +295,7 @@ impl<M: VisionLanguageModel> Learner<M> {
                 loss,
                 metrics,
                 grad_norm,
+                effective_groups,
             });
             if update == 0 {
                 old = Some(logps);
@@ -274,10 +305,11 @@ impl<M: VisionLanguageModel> Learner<M> {
     }
 
     /// Clips gradients to the configured norm, makes an optimizer step and returns the norm before
-    /// clipping.
+    /// clipping. The reference follows where it is its turn.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when the norm is not a number; the policy stays as it was.
+    /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
+    /// cannot follow as configured; the policy stays as it was.
     pub fn apply(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {
@@ -286,10 +318,20 @@ impl<M: VisionLanguageModel> Learner<M> {
                 step: self.updates,
             });
         }
-        self.model = self
-            .optimizer
-            .step(self.model.clone(), &gradients, learning_rate);
-        self.updates += 1;
+        let updates = self.updates + 1;
+        let refresh = self.config.reference_refresh;
+        let mix = refresh.after(updates as u64);
+        if let (Some(reference), Some(mix)) = (&self.reference, mix) {
+            refresh.validate()?;
+            check(reference, &self.model, mix)?;
+        }
+        let model = self.model.clone();
+        self.model = self.optimizer.step(model, &gradients, learning_rate);
+        self.updates = updates;
+        self.loss.set_step(updates as u64);
+        if let (Some(reference), Some(mix)) = (&self.reference, mix) {
+            self.reference = Some(refreshed(reference, &self.model, mix));
+        }
         if self.trains_vision {
             self.features.clear();
         }
@@ -309,9 +351,9 @@ impl<M: VisionLanguageModel> Learner<M> {
         reference: Option<&Vec<Vec<Vec<f32>>>>,
     ) -> Result<(f64, Gradients), Error> {
         let tokens: Vec<TokenGroup> = groups.iter().map(|group| group.tokens.clone()).collect();
-        let own = match (&self.reference, reference) {
-            (Some(model), None) => Some(self.score_with(model, &tokens)?.logps),
-            _ => None,
+        let own = match reference {
+            Some(_) => None,
+            None => self.score_reference(&tokens)?.map(|scores| scores.logps),
         };
         let (gradients, loss, ..) =
             self.gradients_with(groups, &tokens, reference.or(own.as_ref()), None)?;
@@ -336,7 +378,8 @@ impl<M: VisionLanguageModel> Learner<M> {
             .map(|g| vec![Vec::new(); g.completions.len()])
             .collect();
         for (start, part) in self.micro_batches(tokens) {
-            let states = completion_states(&self.model, self.kept_features(), part)?;
+            let own = &groups[start..start + part.len()];
+            let (states, recomputed) = self.tracked_states(own, part)?;
             let hidden = states.hidden.clone().without_autodiff();
             let pass = head_forward(
                 &self.model,
@@ -390,6 +433,10 @@ impl<M: VisionLanguageModel> Learner<M> {
                 .chain(of_entropy.iter().flatten())
                 .all(|c| *c == 0.0);
             if nothing {
+                if recomputed.is_none() {
+                    // A recorded graph stays in memory until it is differentiated.
+                    drop(states.hidden.sum().backward());
+                }
                 continue;
             }
             let d_hidden = head_backward(
@@ -400,9 +447,18 @@ impl<M: VisionLanguageModel> Learner<M> {
                 pass,
                 &mut gradients,
             );
+            if let Some(recomputed) = recomputed {
+                let features = self.kept_features();
+                recomputed.backward(&self.model, features, d_hidden, &mut gradients)?;
+                continue;
+            }
             // d loss / d parameters = d (hidden . d_hidden) / d parameters with d_hidden fixed.
             let surrogate = (states.hidden * d_hidden.autodiff()).sum();
             gradients.add_all(Gradients::take(surrogate.backward(), &self.model));
+        }
+        // A batch that asks nothing leaves the policy as it is.
+        if !gradients.is_empty() {
+            gradients.complete(&self.model);
         }
         Ok((gradients, loss, metrics.unwrap_or_default(), all))
     }
@@ -439,56 +495,5 @@ impl<M: VisionLanguageModel> Learner<M> {
             .with_ref_logps(&logps);
         batch.entropies = entropies.as_deref();
         Ok(self.loss.normalization(&batch)?)
-    }
-}
-
-/// Rows of different lengths as `[rows, len]`, the form that losses read.
-struct Padded {
-    lengths: Vec<usize>,
-    len: usize,
-    mask: Vec<bool>,
-    advantages: Vec<f32>,
-    truncated: Vec<bool>,
-}
-
-impl Padded {
-    fn new(places: &[Place], groups: &[LearnGroup]) -> Self {
-        let lengths: Vec<usize> = places.iter().map(|&(_, _, len)| len).collect();
-        let len = lengths.iter().copied().max().unwrap_or(0);
-        let mask = lengths
-            .iter()
-            .flat_map(|&own| (0..len).map(move |token| token < own))
-            .collect();
-        let advantages = places
-            .iter()
-            .map(|&(g, i, _)| groups[g].advantages[i])
-            .collect();
-        let truncated = places
-            .iter()
-            .map(|&(g, i, _)| groups[g].truncated[i])
-            .collect();
-        Self {
-            lengths,
-            len,
-            mask,
-            advantages,
-            truncated,
-        }
-    }
-
-    fn fill(&self, flat: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; self.mask.len()];
-        let mut at = 0;
-        for (row, &own) in out.chunks_mut(self.len.max(1)).zip(&self.lengths) {
-            row[..own].copy_from_slice(&flat[at..at + own]);
-            at += own;
-        }
-        out
-    }
-
-    fn flatten(&self, padded: &[f32]) -> Vec<f32> {
-        let rows = padded.chunks(self.len.max(1)).zip(&self.lengths);
-        rows.flat_map(|(row, &own)| row[..own].iter().copied())
-            .collect()
     }
 }

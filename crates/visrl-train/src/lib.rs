@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod config;
 mod draw;
 mod error;
 mod evaluation;
@@ -19,7 +20,11 @@ mod memory;
 mod metrics;
 mod optimizer;
 mod optimizer_state;
+mod padded;
+mod parameter_group;
 mod progress;
+mod recompute;
+mod reference;
 mod rows;
 mod schedule;
 mod sft;
@@ -28,6 +33,7 @@ mod train_loop;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, CheckpointStore, EvaluationPoint, TrainState, seal, verify};
+pub use config::LearnerConfig;
 pub use draw::{Deal, ExampleDealer};
 pub use error::Error;
 pub use evaluation::{
@@ -35,13 +41,15 @@ pub use evaluation::{
     Spread, harmonic_mean,
 };
 pub use gradients::Gradients;
-pub use learner::{LearnGroup, LearnReport, Learner, LearnerConfig, Scores};
+pub use learner::{LearnGroup, LearnReport, Learner, Scores};
 pub use learner_state::LearnerState;
 pub use line_file::LineFile;
 pub use memory::{MemoryPlan, Workload, peak_memory};
 pub use metrics::{JsonLines, MetricSink, Seconds, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
+pub use parameter_group::{NamePattern, ParameterGroup};
 pub use progress::Progress;
+pub use reference::ReferencePolicy;
 pub use rows::TokenGroup;
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::{AdamW as Rule, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use visrl_vlm::ParameterPath;
 use visrl_vlm::kernels::{AdamWStep, adamw};
 
-use crate::Gradients;
+use crate::gradients::widened;
+use crate::{Gradients, ParameterGroup};
 
 /// AdamW's settings (arXiv 1711.05101); the defaults are the paper's, which are PyTorch's with no
 /// weight decay.
@@ -18,7 +19,7 @@ pub struct AdamWSettings {
     pub betas: [f32; 2],
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// Decoupled weight decay, on every parameter.
+    /// Decoupled weight decay, on every parameter that no [`ParameterGroup`] exempts.
     pub weight_decay: f32,
 }
 
@@ -33,11 +34,23 @@ impl Default for AdamWSettings {
 }
 
 /// AdamW over the parameters of a module, its moments kept by the parameters' names.
+///
+/// Moments are f32. Parameters of a narrower format (bf16) are kept in f32 here, too, and what the
+/// module gets is this master copy, rounded: steps that are smaller than the format's spacing add
+/// up instead of being lost. The copy is taken from the module at a parameter's first step.
 #[derive(Clone)]
 pub struct AdamW {
-    rule: Rule,
     settings: AdamWSettings,
-    pub(crate) states: BTreeMap<String, AdamWState<1>>,
+    groups: Vec<ParameterGroup>,
+    pub(crate) states: BTreeMap<String, State>,
+}
+
+/// What is kept of one parameter.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) moments: AdamWState<1>,
+    /// The parameter in f32, where the module holds it in a narrower format.
+    pub(crate) master: Option<Tensor<1>>,
 }
 
 impl std::fmt::Debug for AdamW {
@@ -51,15 +64,15 @@ impl std::fmt::Debug for AdamW {
 impl AdamW {
     /// An optimizer without moments yet.
     pub fn new(settings: &AdamWSettings) -> Self {
-        let rule = AdamWConfig::new()
-            .with_beta_1(settings.betas[0])
-            .with_beta_2(settings.betas[1])
-            .with_epsilon(settings.epsilon)
-            .with_weight_decay(settings.weight_decay)
-            .build();
+        Self::with_groups(settings, &[])
+    }
+
+    /// An optimizer whose groups of parameters have learning rates and weight decays of their own;
+    /// the first group that a parameter belongs to counts.
+    pub fn with_groups(settings: &AdamWSettings, groups: &[ParameterGroup]) -> Self {
         Self {
-            rule,
             settings: *settings,
+            groups: groups.to_vec(),
             states: BTreeMap::new(),
         }
     }
@@ -67,81 +80,208 @@ impl AdamW {
     /// Updates the parameters that have a gradient.
     #[must_use]
     pub fn step<M: Module>(&mut self, model: M, gradients: &Gradients, learning_rate: f64) -> M {
-        struct Mapper<'a> {
-            path: ParameterPath,
-            rule: &'a Rule,
-            settings: AdamWSettings,
-            states: &'a mut BTreeMap<String, AdamWState<1>>,
-            gradients: &'a Gradients,
-            learning_rate: f64,
-        }
-        impl Mapper<'_> {
-            /// In one pass on the CPU, by burn's rule elsewhere.
-            fn step(
-                &self,
-                values: Tensor<1>,
-                gradient: &Tensor<1>,
-                state: Option<AdamWState<1>>,
-            ) -> (Tensor<1>, Option<AdamWState<1>>) {
-                let time = state.as_ref().map_or(0, |state| state.momentum.time);
-                let [first, second] = match state {
-                    Some(AdamWState { momentum }) => [momentum.moment_1, momentum.moment_2],
-                    None => [values.zeros_like(), values.zeros_like()],
-                };
-                let step = AdamWStep {
-                    betas: self.settings.betas,
-                    epsilon: self.settings.epsilon,
-                    weight_decay: self.settings.weight_decay,
-                    learning_rate: self.learning_rate,
-                    time: time + 1,
-                };
-                let momentum = |time, [first, second]: [Tensor<1>; 2]| {
-                    AdamWState::new(AdaptiveMomentumState::new(time, first, second))
-                };
-                match adamw(&step, [values, first, second], gradient) {
-                    Ok([values, first, second]) => {
-                        (values, Some(momentum(time + 1, [first, second])))
-                    }
-                    Err([values, first, second]) => {
-                        let state = momentum(time, [first, second]);
-                        let gradient = gradient.clone();
-                        self.rule
-                            .step(self.learning_rate, values, gradient, Some(state))
-                    }
-                }
-            }
-        }
-        impl ModuleMapper for Mapper<'_> {
-            fn enter_module(&mut self, name: &str, container: &str) {
-                self.path.enter(name, container);
-            }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.path.exit();
-            }
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let name = self.path.name();
-                let Some(gradient) = self.gradients.get(&name) else {
-                    return param;
-                };
-                let (id, tensor, mapper) = param.consume();
-                let shape = tensor.dims();
-                let values = tensor.without_autodiff().reshape([-1]);
-                let state = self.states.remove(&name);
-                let (values, state) = self.step(values, gradient, state);
-                if let Some(state) = state {
-                    self.states.insert(name, state);
-                }
-                let tensor = values.reshape(shape).autodiff().require_grad();
-                Param::from_mapped_value(id, tensor, mapper)
-            }
-        }
         model.map(&mut Mapper {
             path: ParameterPath::default(),
-            rule: &self.rule,
-            settings: self.settings,
-            states: &mut self.states,
+            optimizer: self,
             gradients,
             learning_rate,
         })
+    }
+
+    /// The step that a parameter takes, but for its number.
+    fn plan(&self, name: &str, axes: usize, learning_rate: f64) -> AdamWStep {
+        let group = self.groups.iter().find(|group| group.contains(name, axes));
+        let weight_decay = group.and_then(|group| group.weight_decay);
+        AdamWStep {
+            betas: self.settings.betas,
+            epsilon: self.settings.epsilon,
+            weight_decay: weight_decay.unwrap_or(self.settings.weight_decay),
+            learning_rate: learning_rate * group.map_or(1.0, |group| group.learning_rate),
+            time: 0,
+        }
+    }
+}
+
+/// Moves f32 values and their moments: in one pass on the CPU, by burn's rule elsewhere.
+fn moved(
+    step: AdamWStep,
+    values: Tensor<1>,
+    gradient: &Tensor<1>,
+    moments: Option<AdamWState<1>>,
+) -> (Tensor<1>, AdamWState<1>) {
+    let time = moments.as_ref().map_or(0, |state| state.momentum.time);
+    let [first, second] = match moments {
+        Some(AdamWState { momentum }) => [momentum.moment_1, momentum.moment_2],
+        None => [values.zeros_like(), values.zeros_like()],
+    };
+    let step = AdamWStep {
+        time: time + 1,
+        ..step
+    };
+    let moments = |time, [first, second]: [Tensor<1>; 2]| {
+        AdamWState::new(AdaptiveMomentumState::new(time, first, second))
+    };
+    match adamw(&step, [values, first, second], gradient) {
+        Ok([values, first, second]) => (values, moments(time + 1, [first, second])),
+        Err([values, first, second]) => {
+            let rule = AdamWConfig::new()
+                .with_beta_1(step.betas[0])
+                .with_beta_2(step.betas[1])
+                .with_epsilon(step.epsilon)
+                .with_weight_decay(step.weight_decay)
+                .build();
+            let before = moments(time, [first, second]);
+            let gradient = gradient.clone();
+            let (values, after) =
+                rule.step(step.learning_rate, values, gradient, Some(before.clone()));
+            (values, after.unwrap_or(before))
+        }
+    }
+}
+
+struct Mapper<'a> {
+    path: ParameterPath,
+    optimizer: &'a mut AdamW,
+    gradients: &'a Gradients,
+    learning_rate: f64,
+}
+
+impl ModuleMapper for Mapper<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let Some(gradient) = self.gradients.get(&name) else {
+            return param;
+        };
+        let step = self.optimizer.plan(&name, D, self.learning_rate);
+        let (id, tensor, mapper) = param.consume();
+        let (shape, dtype) = (tensor.dims(), tensor.dtype());
+        let values = tensor.without_autodiff().reshape([-1]);
+        let (moments, master) = match self.optimizer.states.remove(&name) {
+            Some(State { moments, master }) => (Some(moments), master),
+            None => (None, None),
+        };
+        let wide = master.unwrap_or_else(|| widened(values));
+        let (wide, moments) = moved(step, wide, gradient, moments);
+        let (values, master) = match wide.dtype() == dtype {
+            true => (wide, None),
+            false => (wide.clone().cast(dtype), Some(wide)),
+        };
+        self.optimizer
+            .states
+            .insert(name, State { moments, master });
+        let tensor = values.reshape(shape).autodiff().require_grad();
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, Device, TensorData};
+
+    use super::*;
+    use crate::NamePattern;
+
+    #[derive(Module, Debug)]
+    struct Pair {
+        weight: Param<Tensor<2>>,
+        bias: Param<Tensor<1>>,
+    }
+
+    fn pair(dtype: DType) -> Pair {
+        let device = Device::flex().autodiff();
+        let data = |len| TensorData::new(vec![1.0f32; len], [len]);
+        let vector = |len| Tensor::<1>::from_data(data(len), (&device, dtype));
+        Pair {
+            weight: Param::from_tensor(vector(4).reshape([2, 2])),
+            bias: Param::from_tensor(vector(2)),
+        }
+    }
+
+    fn ones() -> Gradients {
+        let mut gradients = Gradients::default();
+        for (name, len) in [("weight", 4), ("bias", 2)] {
+            gradients.add(name.into(), Tensor::ones([len], &Device::flex()));
+        }
+        gradients
+    }
+
+    fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
+        let tensor = param.val().without_autodiff().cast(DType::F32);
+        tensor.try_into_vec_as().unwrap()
+    }
+
+    /// At 1 bf16 is spaced by 2^-8 below and 2^-7 above: one step of 2^-11 is lost in rounding.
+    #[test]
+    fn steps_below_the_spacing_of_bf16_add_up() {
+        let mut model = pair(DType::BF16);
+        let mut optimizer = AdamW::new(&AdamWSettings::default());
+        for step in 1..=16 {
+            model = optimizer.step(model, &ones(), 1.0 / 2048.0);
+            assert_eq!(model.weight.val().dtype(), DType::BF16);
+            if step == 1 {
+                assert_eq!(values(&model.weight), [1.0; 4]);
+            }
+        }
+        // A constant gradient makes every step the learning rate: 16 of them are 2^-7.
+        assert_eq!(values(&model.weight), [1.0 - 1.0 / 128.0; 4]);
+        let master = optimizer.states["bias"].master.clone().unwrap();
+        let master: Vec<f32> = master.try_into_vec_as().unwrap();
+        assert!(
+            master
+                .iter()
+                .all(|x| (x - (1.0 - 1.0 / 128.0)).abs() < 1e-6)
+        );
+    }
+
+    #[test]
+    fn single_precision_needs_no_master_and_moves_the_same() {
+        let mut model = pair(DType::F32);
+        let mut optimizer = AdamW::new(&AdamWSettings::default());
+        for _ in 0..16 {
+            model = optimizer.step(model, &ones(), 1.0 / 2048.0);
+        }
+        assert!(
+            optimizer
+                .states
+                .values()
+                .all(|state| state.master.is_none())
+        );
+        for value in values(&model.weight) {
+            assert!((value - (1.0 - 1.0 / 128.0)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn groups_have_rates_and_decays_of_their_own() {
+        let settings = AdamWSettings {
+            weight_decay: 0.5,
+            ..AdamWSettings::default()
+        };
+        let slow = ParameterGroup {
+            names: NamePattern::new("^weight$").unwrap(),
+            learning_rate: 0.5,
+            ..ParameterGroup::default()
+        };
+        let groups = [slow, ParameterGroup::vectors_without_decay()];
+        let step = |groups: &[ParameterGroup]| {
+            let mut optimizer = AdamW::with_groups(&settings, groups);
+            let model = optimizer.step(pair(DType::F32), &ones(), 0.1);
+            (values(&model.weight)[0], values(&model.bias)[0])
+        };
+        let close = |(a, b): (f32, f32), (c, d): (f32, f32)| {
+            assert!(
+                (a - c).abs() < 1e-6 && (b - d).abs() < 1e-6,
+                "{a} {b}, not {c} {d}"
+            );
+        };
+        // The first step is the learning rate; decay takes rate times decay of the value.
+        close(step(&[]), (1.0 - 0.1 - 0.05, 1.0 - 0.1 - 0.05));
+        close(step(&groups), (1.0 - 0.05 - 0.025, 1.0 - 0.1));
     }
 }

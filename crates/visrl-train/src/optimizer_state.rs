@@ -4,30 +4,40 @@ use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::Tensor;
 
 use crate::AdamW;
+use crate::optimizer::State;
 
-/// The state of one parameter.
+/// The state of one parameter; all tensors are f32 and flattened.
 pub(crate) struct Moments {
     /// Updates made so far.
     pub(crate) time: usize,
-    /// The first and the second moment, flattened.
+    /// The first and the second moment.
     pub(crate) values: [Tensor<1>; 2],
+    /// The parameter, where the module holds it in a narrower format.
+    pub(crate) master: Option<Tensor<1>>,
 }
 
 impl AdamW {
     /// The parameters that were updated, with their moments, in the order of names.
     pub(crate) fn moments(&self) -> impl Iterator<Item = (&str, Moments)> {
-        self.states.iter().map(|(name, AdamWState { momentum })| {
-            let values = [momentum.moment_1.clone(), momentum.moment_2.clone()];
-            let time = momentum.time;
-            (name.as_str(), Moments { time, values })
+        self.states.iter().map(|(name, State { moments, master })| {
+            let AdamWState { momentum } = moments;
+            let moments = Moments {
+                time: momentum.time,
+                values: [momentum.moment_1.clone(), momentum.moment_2.clone()],
+                master: master.clone(),
+            };
+            (name.as_str(), moments)
         })
     }
 
     /// Puts these moments in the place of all present ones.
     pub(crate) fn restore(&mut self, moments: impl IntoIterator<Item = (String, Moments)>) {
-        let state = |Moments { time, values }| {
-            let [first, second] = values;
-            AdamWState::new(AdaptiveMomentumState::new(time, first, second))
+        let state = |moments: Moments| {
+            let [first, second] = moments.values;
+            State {
+                moments: AdamWState::new(AdaptiveMomentumState::new(moments.time, first, second)),
+                master: moments.master,
+            }
         };
         self.states = moments
             .into_iter()

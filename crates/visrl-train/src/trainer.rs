@@ -193,6 +193,8 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
                 stream,
                 step: step as u32,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         let groups = self.engine.generate(&requests)?;

@@ -3,12 +3,15 @@
 
 #![allow(clippy::print_stdout)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use common::{device, distance, fixtures};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use visrl_core::{Domain, SeedStream};
@@ -19,24 +22,18 @@ use visrl_vlm::{
     VisionLanguageModel, attach_lora, merge_lora, visit_parameters,
 };
 
-fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+/// How many times the tolerances of gradients count: once, but for wgpu, whose shaders may round
+/// differently.
+fn slack() -> f64 {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Ok("wgpu") => 4.0,
+        _ => 1.0,
+    }
 }
 
-/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
-/// that feature.
-fn device() -> Device {
-    match std::env::var("VISRL_DEVICE").as_deref() {
-        Err(_) | Ok("flex") => Device::flex(),
-        #[cfg(feature = "wgpu")]
-        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "tch")]
-        Ok("tch") => Device::libtorch(),
-        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
-    }
+/// The same for what comes after AdamW's steps, which take the sign of gradients near 0.
+fn slack_after() -> f64 {
+    2.5 * (slack() - 1.0) + 1.0
 }
 
 struct Case {
@@ -197,7 +194,10 @@ fn check_logps(
     for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(expected) {
-            assert!((a - b).abs() <= limit, "{label} {key}: {a} is not {b}");
+            assert!(
+                (a - b).abs() <= slack_after() as f32 * limit,
+                "{label} {key}: {a} is not {b}"
+            );
         }
     }
 }
@@ -233,7 +233,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let (loss, gradients) = learner.gradients(&groups, Some(&reference)).unwrap();
     let expected = case.number("/loss");
     assert!(
-        (loss - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+        (loss - expected).abs() <= slack() * 1e-5 * expected.abs().max(1.0),
         "{label} loss {loss}"
     );
     let mut shapes = BTreeMap::new();
@@ -254,7 +254,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             .sqrt();
         let norm = norm.as_f64().unwrap();
         assert!(
-            (found - norm).abs() <= 1e-4 * norm.max(1e-4),
+            (found - norm).abs() <= slack() * 1e-4 * norm.max(1e-4),
             "{label} {name}: {found} {norm}"
         );
         norms += 1;
@@ -281,13 +281,16 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
             values
         };
         let error = relative_l2(&values, expected);
-        assert!(error <= 1e-4, "{label} {key}: relative L2 {error}");
+        assert!(
+            error <= slack() * 1e-4,
+            "{label} {key}: relative L2 {error}"
+        );
         tensors += 1;
     }
     let total = gradients.global_norm().unwrap();
     let expected = case.number("/grad_norm_total");
     assert!(
-        (total - expected).abs() <= 1e-4 * expected,
+        (total - expected).abs() <= slack() * 1e-4 * expected,
         "{label} norm {total} {expected}"
     );
 
@@ -305,7 +308,7 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
     let norm = learner.apply(gradients, rate).unwrap();
     let expected = case.number("/grad_norm_total_step2");
     assert!(
-        (norm - expected).abs() <= 1e-3 * expected,
+        (norm - expected).abs() <= slack() * 1e-3 * expected,
         "{label} second norm {norm} {expected}"
     );
     check_logps(
@@ -334,8 +337,11 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig) {
         let mut close = 0;
         for (a, b) in values.iter().zip(expected) {
             let difference = (f64::from(*a) - b).abs();
-            assert!(difference <= 2e-4, "{label} {key}: {a} is not {b}");
-            close += usize::from(difference <= 1e-5);
+            assert!(
+                difference <= slack_after() * 2e-4,
+                "{label} {key}: {a} is not {b}"
+            );
+            close += usize::from(difference <= slack_after() * 1e-5);
         }
         assert!(
             close as f64 >= 0.999 * values.len() as f64,
@@ -386,14 +392,20 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
     });
     let groups = groups(&case, &adapted);
     let reference = case.ragged("ref_per_token_logps");
-    let gradients = |model: QwenVl| {
+    let gradients = |model: QwenVl, recompute| {
         let store = Arc::new(FeatureStore::new(0));
         let loss = Box::new(GrpoLoss::default());
-        let learner = Learner::new(model, loss, store, LearnerConfig::default());
+        let config = LearnerConfig {
+            recompute,
+            ..LearnerConfig::default()
+        };
+        let learner = Learner::new(model, loss, store, config);
         learner.gradients(&groups, Some(&reference)).unwrap().1
     };
-    let of_factors = gradients(adapted.clone());
-    let of_weights = gradients(merge_lora(adapted));
+    let of_factors = gradients(adapted.clone(), 0);
+    let [_, total] = distance(&gradients(adapted.clone(), 1), &of_factors);
+    assert!(total <= 1e-5, "recomputed: relative L2 {total}");
+    let of_weights = gradients(merge_lora(adapted), 0);
     assert_eq!(of_factors.iter().count(), 2 * factors.len());
     for (name, Adapter { a, b, scale }) in factors {
         let ([d_in, _], [_, d_out]) = (a.dims(), b.dims());
@@ -408,7 +420,10 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
             let expected = values(expected.reshape([-1]));
             let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
             let error = relative_l2(&values(found.clone()), &expected);
-            assert!(error <= 1e-4, "{name} {factor}: relative L2 {error}");
+            assert!(
+                error <= slack() * 1e-4,
+                "{name} {factor}: relative L2 {error}"
+            );
         }
     }
 }
@@ -444,18 +459,24 @@ fn a_step_equals_pytorch_s() {
         .into_iter()
         .find(|dir| dir.join("config.json").exists());
         let dir = dir.unwrap_or_else(|| panic!("no model for {name}"));
-        for (head_chunk, micro_batch_groups) in [(1024, 0), (1, 1), (7, 0)] {
-            let config = LearnerConfig {
-                head_chunk,
-                micro_batch_groups,
-                ..Default::default()
-            };
-            check(
-                &format!("{name}, head chunk {head_chunk}"),
-                &case,
-                &dir,
-                &config,
-            );
+        for (shared_prefix, recompute) in [(true, 0), (true, 1), (true, 2), (false, 0), (false, 1)]
+        {
+            for (head_chunk, micro_batch_groups) in [(usize::MAX, 0), (1, 1), (7, 0)] {
+                let config = LearnerConfig {
+                    head_chunk,
+                    micro_batch_groups,
+                    shared_prefix,
+                    recompute,
+                    ..Default::default()
+                };
+                let chunk = match head_chunk {
+                    usize::MAX => "whole".to_owned(),
+                    chunk => format!("by {chunk}"),
+                };
+                let label =
+                    format!("{name}, head {chunk}, shared {shared_prefix}, recompute {recompute}");
+                check(&label, &case, &dir, &config);
+            }
         }
         count += 1;
     }

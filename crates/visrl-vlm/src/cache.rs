@@ -2,20 +2,77 @@
 
 use burn::tensor::Tensor;
 
+use crate::Segment;
 use crate::model::int_tensor;
+
+/// Tokens that a row's own memory is made for at least, once it has to grow.
+const ROOM: usize = 16;
 
 /// Keys and values of one layer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerCache {
-    /// Of the prefix that the rows of a group share: keys `[groups, kv_heads, head_dim, prefix]`,
-    /// as the products with a few queries read them, and values
-    /// `[groups, kv_heads, prefix, head_dim]`.
-    pub(crate) prefix: Option<[Tensor<4>; 2]>,
-    /// Of each row's own tokens, `[groups, kv_heads, rows, len, head_dim]`.
-    pub(crate) own: Option<[Tensor<5>; 2]>,
+    /// Of the prefix that the rows of a group share, `[groups, prefix, kv heads * dim]` each.
+    pub(crate) prefix: Option<[Tensor<3>; 2]>,
+    /// Of each row's own tokens, `[groups * rows, capacity, kv heads * dim]` each, of which the
+    /// first `len` are there.
+    pub(crate) own: Option<[Tensor<3>; 2]>,
+    /// Tokens that each row has of its own.
+    pub(crate) len: usize,
 }
 
-/// Keys and values of the earlier tokens of a [`Segment`](crate::Segment).
+impl LayerCache {
+    /// Adds `new` tokens to each of `sequences` rows; `pair` is `[sequences * new, kv heads * dim]`
+    /// each.
+    ///
+    /// Without gradients, tokens are written into memory that doubles when it is full. With them,
+    /// tensors must not change, and are concatenated.
+    pub(crate) fn append(&mut self, sequences: usize, new: usize, pair: [Tensor<2>; 2]) {
+        let pair = pair.map(|side| {
+            let width = side.dims()[1];
+            side.reshape([sequences, new, width])
+        });
+        let (len, total) = (self.len, self.len + new);
+        self.len = total;
+        let Some(own) = self.own.take().filter(|_| len > 0) else {
+            self.own = Some(pair);
+            return;
+        };
+        let mut sides = own.into_iter().zip(pair).map(|(own, new_side)| {
+            let [_, capacity, width] = own.dims();
+            if own.is_autodiff() || new_side.is_autodiff() {
+                return Tensor::cat(vec![own.narrow(1, 0, len), new_side], 1);
+            }
+            let grown = match capacity >= total {
+                true => own,
+                false => {
+                    let room = (2 * capacity).max(total).max(ROOM);
+                    let options = (&own.device(), own.dtype());
+                    let empty = Tensor::zeros([sequences, room, width], options);
+                    empty.slice_assign([0..sequences, 0..len, 0..width], own.narrow(1, 0, len))
+                }
+            };
+            grown.slice_assign([0..sequences, len..total, 0..width], new_side)
+        });
+        self.own = sides
+            .next()
+            .zip(sides.next())
+            .map(|(keys, values)| [keys, values]);
+    }
+
+    /// The keys and values that are there, `[groups * rows, len, kv heads * dim]` each.
+    pub(crate) fn own(&self) -> Option<[Tensor<3>; 2]> {
+        let pair = self.own.as_ref()?;
+        Some(
+            pair.each_ref()
+                .map(|side| match side.dims()[1] == self.len {
+                    true => side.clone(),
+                    false => side.clone().narrow(1, 0, self.len),
+                }),
+        )
+    }
+}
+
+/// Keys and values of the earlier tokens of a [`Segment`].
 ///
 /// A group's prefix (image and prompt) is held once, whatever the number of rows.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +91,37 @@ impl KvCache {
     /// Tokens in the shared prefix.
     pub fn prefix_len(&self) -> usize {
         let prefix = self.layers.first().and_then(|layer| layer.prefix.as_ref());
-        prefix.map_or(0, |[_, values]| values.dims()[2])
+        prefix.map_or(0, |[keys, _]| keys.dims()[1])
     }
 
     /// Tokens that each row has of its own.
     pub fn own_len(&self) -> usize {
-        let own = self.layers.first().and_then(|layer| layer.own.as_ref());
-        own.map_or(0, |[keys, _]| keys.dims()[3])
+        self.layers.first().map_or(0, |layer| layer.len)
+    }
+
+    /// Memory that keys and values take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let sides = self
+            .layers
+            .iter()
+            .flat_map(|layer| [&layer.prefix, &layer.own]);
+        let size = |side: &Tensor<3>| side.dims().iter().product::<usize>() * side.dtype().size();
+        sides.flatten().flatten().map(size).sum()
+    }
+
+    /// The first layer that holds a number that is not finite, for finding where it came from.
+    pub fn first_damaged_layer(&self) -> Option<usize> {
+        let damaged = |side: &Tensor<3>| {
+            // 0 for each finite number, NaN for others.
+            let sum = (side.clone() * 0.0).sum();
+            !sum.into_scalar::<f32>().is_finite()
+        };
+        let damaged = |layer: &LayerCache| {
+            let own = layer.own();
+            let sides = [layer.prefix.as_ref(), own.as_ref()];
+            sides.into_iter().flatten().flatten().any(damaged)
+        };
+        self.layers.iter().position(damaged)
     }
 
     /// Turns prompts (groups of one row) into prefixes, to be shared by any number of rows.
@@ -48,37 +129,31 @@ impl KvCache {
     /// A cache that holds a prefix already is returned as it is.
     #[must_use]
     pub fn into_prefix(self) -> Self {
-        let layers = self.layers.into_iter().map(|layer| match layer {
-            LayerCache {
-                prefix: None,
-                own: Some([keys, values]),
-            } => {
-                let [groups, heads, rows, len, dim] = keys.dims();
-                let keys = keys.permute([0, 1, 4, 2, 3]);
-                let keys = keys.reshape([groups, heads, dim, rows * len]);
-                let values = values.reshape([groups, heads, rows * len, dim]);
-                LayerCache {
-                    prefix: Some([keys, values]),
-                    own: None,
-                }
-            }
-            other => other,
+        let layers = self.layers.into_iter().map(|layer| match layer.prefix {
+            Some(_) => layer,
+            None => LayerCache {
+                prefix: layer.own(),
+                ..LayerCache::default()
+            },
         });
         Self {
             layers: layers.collect(),
         }
     }
 
-    /// The cache of these groups alone, in this order.
-    #[must_use]
-    pub fn select_groups(&self, groups: &[usize]) -> Self {
-        let layers = self.layers.iter().map(|layer| {
-            let prefix = layer
+    /// The cache with each layer's prefix and own tokens, which lie along the first axis, picked.
+    fn pick(
+        &self,
+        prefix: impl Fn(&Tensor<3>) -> Tensor<3>,
+        own: impl Fn(&Tensor<3>) -> Tensor<3>,
+    ) -> Self {
+        let layers = self.layers.iter().map(|layer| LayerCache {
+            prefix: layer
                 .prefix
-                .clone()
-                .map(|pair| pair.map(|t| pick(t, groups)));
-            let own = layer.own.clone().map(|pair| pair.map(|t| pick(t, groups)));
-            LayerCache { prefix, own }
+                .as_ref()
+                .map(|pair| pair.each_ref().map(&prefix)),
+            own: layer.own.as_ref().map(|pair| pair.each_ref().map(&own)),
+            len: layer.len,
         });
         Self {
             layers: layers.collect(),
@@ -86,7 +161,60 @@ impl KvCache {
     }
 }
 
-fn pick<const D: usize>(tensor: Tensor<D>, groups: &[usize]) -> Tensor<D> {
-    let index = int_tensor(groups.iter().map(|&g| g as i64).collect(), &tensor.device());
-    tensor.select(0, index)
+impl Segment {
+    /// The segment of these groups alone, in this order.
+    #[must_use]
+    pub fn select_groups(&self, groups: &[usize]) -> Self {
+        let rows = |group: &usize| group * self.rows..(group + 1) * self.rows;
+        let own: Vec<usize> = groups.iter().flat_map(rows).collect();
+        let cache = self
+            .cache
+            .pick(|side| pick(side, groups), |side| pick(side, &own));
+        Self {
+            groups: groups.len(),
+            cache,
+            ..*self
+        }
+    }
+
+    /// The segment with these rows of each group alone, in this order; prefixes are shared with the
+    /// segment, not copied.
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        let of = |group: usize| rows.iter().map(move |row| group * self.rows + row);
+        let own: Vec<usize> = (0..self.groups).flat_map(of).collect();
+        let cache = self.cache.pick(Tensor::clone, |side| pick(side, &own));
+        Self {
+            rows: rows.len(),
+            cache,
+            ..*self
+        }
+    }
+
+    /// A segment for each group; keys and values are shared with the segment where the backend has
+    /// views.
+    #[must_use]
+    pub fn split_groups(self) -> Vec<Self> {
+        if self.groups == 1 {
+            return vec![self];
+        }
+        let groups = 0..self.groups;
+        let one = |group: usize| Self {
+            groups: 1,
+            cache: self.cache.pick(
+                |side| side.clone().narrow(0, group, 1),
+                |side| side.clone().narrow(0, group * self.rows, self.rows),
+            ),
+            ..self
+        };
+        groups.map(one).collect()
+    }
+}
+
+fn pick(tensor: &Tensor<3>, indices: &[usize]) -> Tensor<3> {
+    let index = int_tensor(
+        indices.iter().map(|&i| i as i64).collect(),
+        &tensor.device(),
+    );
+    tensor.clone().select(0, index)
 }

@@ -54,6 +54,7 @@ pub mod tokenizer;
 mod trainable;
 mod weights;
 
+pub use attention::{Heads, attend};
 pub use cache::KvCache;
 pub use chat::ChatTemplate;
 pub use config::read_json;
@@ -65,7 +66,7 @@ pub use lora::{
 };
 pub use model::{ModelInfo, Output, Positions, Segment, TokenBatch, VisionLanguageModel};
 pub use naming::{NamedParameter, ParameterPath, visit_parameters};
-pub use prefill::{ModelInput, SharedPrompt, prefill};
+pub use prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};
 pub use pretrained::{CheckpointFiles, LoadOptions, Pretrained, PromptEncoder};
 pub use processor::{ProcessedImage, Processor};
 pub use qwen_vl::{QwenVl, QwenVlConfig};

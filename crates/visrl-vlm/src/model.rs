@@ -1,5 +1,6 @@
 //! The contract between a vision-language model and everything that samples from it or trains it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -114,6 +115,30 @@ pub trait VisionLanguageModel: Module {
     /// [`Error::Input`] when image tokens and grids do not match.
     fn positions(&self, ids: &[u32], grids: &[[usize; 3]]) -> Result<Positions, Error>;
 
+    /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the first
+    /// layer reads.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when ids and features do not fit the model or each other.
+    fn embed_batch(&self, batch: TokenBatch<'_>) -> Result<Tensor<2>, Error>;
+
+    /// Runs states `[tokens, hidden]` of new tokens through these of the decoder's layers and adds
+    /// the layers' keys and values to the segments' caches.
+    ///
+    /// For [`Output::Hidden`] it returns the states that follow, after the final norm where the
+    /// decoder's last layer is among them; for [`Output::Cache`] nothing.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when states, positions, segments and layers do not fit together.
+    fn run_layers(
+        &self,
+        layers: Range<usize>,
+        hidden: Tensor<2>,
+        positions: &[[u32; 3]],
+        segments: &mut [Segment],
+        output: Output,
+    ) -> Result<Option<Tensor<2>>, Error>;
+
     /// Runs new tokens through the decoder and adds their keys and values to the segments'
     /// caches.
     ///
@@ -126,7 +151,11 @@ pub trait VisionLanguageModel: Module {
         batch: TokenBatch<'_>,
         segments: &mut [Segment],
         output: Output,
-    ) -> Result<Option<Tensor<2>>, Error>;
+    ) -> Result<Option<Tensor<2>>, Error> {
+        let hidden = self.embed_batch(batch)?;
+        let layers = 0..self.info().layers;
+        self.run_layers(layers, hidden, batch.positions, segments, output)
+    }
 
     /// The matrix from hidden states to logits, `[hidden, vocab]`.
     fn head(&self) -> Tensor<2>;

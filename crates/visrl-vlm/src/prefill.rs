@@ -47,53 +47,117 @@ pub fn prefill<M: VisionLanguageModel>(
     features: Option<&FeatureStore>,
     prompts: &[SharedPrompt<'_>],
 ) -> Result<Vec<Segment>, Error> {
-    let mut ids = Vec::new();
-    let mut positions = Vec::new();
-    let mut images = Vec::new();
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut rows: Vec<usize> = Vec::new();
-    for prompt in prompts {
-        let input = prompt.input;
-        let len = input.ids.len().saturating_sub(1);
-        if len == 0 || input.positions.ids.len() != len + 1 {
-            return Err(Error::Input(format!(
-                "a prompt of {} tokens with {} positions cannot be encoded",
-                input.ids.len(),
-                input.positions.ids.len()
-            )));
-        }
-        ids.extend_from_slice(&input.ids[..len]);
-        positions.extend_from_slice(&input.positions.ids[..len]);
-        images.extend(input.images.iter().cloned());
-        match segments.last_mut() {
-            Some(last) if last.len == len && rows.last() == Some(&prompt.rows) => last.groups += 1,
-            _ => {
-                segments.push(Segment::prompts(1, len));
-                rows.push(prompt.rows);
+    let layout = PromptLayout::new(prompts)?;
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let features = layout.features(model, features)?;
+    let mut segments = layout.segments.clone();
+    model.forward(
+        layout.batch(features.as_ref()),
+        &mut segments,
+        Output::Cache,
+    )?;
+    Ok(layout.shared(segments))
+}
+
+/// Prompts as the decoder reads them, all but their last tokens: the parts of [`prefill`], for those
+/// who run the decoder's layers themselves.
+#[derive(Clone, Debug)]
+pub struct PromptLayout {
+    ids: Vec<u32>,
+    positions: Vec<[u32; 3]>,
+    images: Vec<Arc<ProcessedImage>>,
+    segments: Vec<Segment>,
+    /// The rows that share the prompts of each segment.
+    rows: Vec<usize>,
+}
+
+impl PromptLayout {
+    /// Lays out prompts in the order given.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a prompt of fewer than two tokens or one whose positions do not fit.
+    pub fn new(prompts: &[SharedPrompt<'_>]) -> Result<Self, Error> {
+        let mut ids = Vec::new();
+        let mut positions = Vec::new();
+        let mut images = Vec::new();
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut rows: Vec<usize> = Vec::new();
+        for prompt in prompts {
+            let input = prompt.input;
+            let len = input.ids.len().saturating_sub(1);
+            if len == 0 || input.positions.ids.len() != len + 1 {
+                return Err(Error::Input(format!(
+                    "a prompt of {} tokens with {} positions cannot be encoded",
+                    input.ids.len(),
+                    input.positions.ids.len()
+                )));
+            }
+            ids.extend_from_slice(&input.ids[..len]);
+            positions.extend_from_slice(&input.positions.ids[..len]);
+            images.extend(input.images.iter().cloned());
+            match segments.last_mut() {
+                Some(last) if last.len == len && rows.last() == Some(&prompt.rows) => {
+                    last.groups += 1;
+                }
+                _ => {
+                    segments.push(Segment::prompts(1, len));
+                    rows.push(prompt.rows);
+                }
             }
         }
+        Ok(Self {
+            ids,
+            positions,
+            images,
+            segments,
+            rows,
+        })
     }
-    if prompts.is_empty() {
-        return Ok(segments);
+
+    /// The prompts' tokens with features of their images, as the decoder takes them.
+    pub fn batch<'a>(&'a self, image_features: Option<&'a Tensor<2>>) -> TokenBatch<'a> {
+        TokenBatch {
+            ids: &self.ids,
+            positions: &self.positions,
+            image_features,
+        }
     }
-    let features = match features {
-        Some(store) => store
-            .get(model, &images)?
-            .map(|kept| like_head(model, kept)),
-        None if images.is_empty() => None,
-        None => Some(model.encode_images(&images)?),
-    };
-    let batch = TokenBatch {
-        ids: &ids,
-        positions: &positions,
-        image_features: features.as_ref(),
-    };
-    model.forward(batch, &mut segments, Output::Cache)?;
-    for (segment, rows) in segments.iter_mut().zip(rows) {
-        segment.cache = std::mem::take(&mut segment.cache).into_prefix();
-        (segment.rows, segment.len) = (rows, 1);
+
+    /// The segments of the prompts, with nothing before them.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
-    Ok(segments)
+
+    /// The features of the prompts' images, one after another, from a store, or computed here, with
+    /// gradients when the model tracks them.
+    ///
+    /// # Errors
+    /// What the model says of an unfit image.
+    pub fn features<M: VisionLanguageModel>(
+        &self,
+        model: &M,
+        store: Option<&FeatureStore>,
+    ) -> Result<Option<Tensor<2>>, Error> {
+        Ok(match store {
+            Some(store) => store
+                .get(model, &self.images)?
+                .map(|kept| like_head(model, kept)),
+            None if self.images.is_empty() => None,
+            None => Some(model.encode_images(&self.images)?),
+        })
+    }
+
+    /// Segments whose prompts have been through the decoder's layers, ready for the first token of
+    /// the rows that share them.
+    pub fn shared(&self, mut segments: Vec<Segment>) -> Vec<Segment> {
+        for (segment, rows) in segments.iter_mut().zip(&self.rows) {
+            segment.cache = std::mem::take(&mut segment.cache).into_prefix();
+            (segment.rows, segment.len) = (*rows, 1);
+        }
+        segments
+    }
 }
 
 /// Lifts a plain tensor to the model's autodiff device, if it is on one.

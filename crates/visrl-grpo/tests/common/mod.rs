@@ -1,5 +1,10 @@
 //! Where fixtures lie, and how their numbers are compared.
 
+#[allow(dead_code)]
+pub(crate) mod cases;
+#[allow(dead_code)]
+pub(crate) mod rewards;
+
 use std::path::PathBuf;
 
 use safetensors::tensor::{Dtype, SafeTensors};

@@ -24,6 +24,9 @@ pub struct Context<'a> {
     pub prompt: &'a [u32],
     /// The completion's ids so far, for the repetition penalty.
     pub completion: &'a [u32],
+    /// The only ids that may be drawn; nothing allows all. Others count in the log-probability's
+    /// softmax.
+    pub allowed: Option<&'a [u32]>,
 }
 
 impl<'a> From<&'a [u32]> for Context<'a> {
@@ -161,6 +164,16 @@ impl Sampler {
                 } else {
                     logit / penalty
                 };
+            }
+        }
+        if let Some(allowed) = context.allowed {
+            let kept = allowed
+                .iter()
+                .filter_map(|&id| Some((id, *scores.get(id as usize)?)));
+            let kept: Vec<(u32, f32)> = kept.collect();
+            scores.fill(f32::NEG_INFINITY);
+            for (id, score) in kept {
+                scores[id as usize] = score;
             }
         }
         for &id in context.banned {

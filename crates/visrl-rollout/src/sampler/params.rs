@@ -31,6 +31,9 @@ pub struct SamplingParams {
     pub typical_p: f64,
     /// The most tokens of a completion, end token included.
     pub max_new_tokens: usize,
+    /// A completion ends when its text contains one of these, which stay in it; for example
+    /// `</answer>`. None by default.
+    pub stop_strings: Vec<String>,
 }
 
 impl Default for SamplingParams {
@@ -43,6 +46,7 @@ impl Default for SamplingParams {
             min_p: 0.0,
             typical_p: 1.0,
             max_new_tokens: 1024,
+            stop_strings: Vec::new(),
         }
     }
 }
@@ -85,6 +89,9 @@ impl SamplingParams {
             (0.0..=1.0).contains(&m),
             format!("is {m}, expected 0 to 1"),
         )?;
+        let message = "holds an empty text, which every completion contains".to_owned();
+        let stops = self.stop_strings.iter().all(|stop| !stop.is_empty());
+        check("stop_strings", stops, message)?;
         let positive = self.max_new_tokens > 0;
         check(
             "max_new_tokens",

@@ -65,6 +65,8 @@ impl Evaluator {
                 stream: self.stream,
                 step: 0,
                 index,
+                choices: None,
+                cancel: Default::default(),
             })
             .collect();
         let groups = engine.generate(&requests)?;

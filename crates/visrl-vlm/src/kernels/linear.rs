@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 use super::{
     flex::{self, Fused, Host},
-    product::{Matrix, product},
+    product::{Matrix, Threads, product},
     slices,
 };
 
@@ -66,7 +66,7 @@ impl Linear {
                 }
             });
         }
-        product(x, weight, &mut out, columns, bias.is_some());
+        product(x, weight, &mut out, columns, bias.is_some(), Threads::All);
         flex::from_vec(out, vec![rows, columns].into())
     }
 
@@ -79,7 +79,7 @@ impl Linear {
             Some(true) => {
                 let [rows, columns] = [a.rows(), b.columns()];
                 let mut out = vec![0.0; rows * columns];
-                product(a, b, &mut out, columns, false);
+                product(a, b, &mut out, columns, false, Threads::All);
                 flex::from_vec(out, vec![rows, columns].into())
             }
             _ => flex::from_vec(Vec::new(), vec![0].into()),

@@ -17,15 +17,19 @@ mod silu;
 mod softmax;
 
 #[cfg(feature = "flex")]
+pub(crate) mod attention;
+#[cfg(feature = "flex")]
 mod exp;
 #[cfg(feature = "flex")]
-mod flex;
+mod few_rows;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
 #[cfg(feature = "flex")]
 mod product;
 #[cfg(feature = "flex")]
 mod slices;
 #[cfg(all(test, feature = "flex"))]
-mod tests;
+pub(crate) mod tests;
 
 pub use adamw::{AdamWStep, Moved, adamw, sum_of_squares};
 pub use gelu::Gelu;
@@ -37,3 +41,7 @@ pub use rotary::Turn;
 pub use self_attention::SelfAttention;
 pub use silu::silu_mul;
 pub use softmax::{Mask, masked_softmax};
+
+/// Up to this many rows, a row's result in a linear map does not depend on the rows beside it (f32
+/// on the flex backend).
+pub const FEW_ROWS: usize = 32;

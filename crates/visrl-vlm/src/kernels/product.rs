@@ -3,6 +3,9 @@
 //! burn-flex makes the memory of a product by zeroing bytes and copying them to an aligned place,
 //! both on one thread. Here the product is written once, where it stays.
 
+use std::borrow::Cow;
+
+use super::few_rows;
 use super::flex::Host;
 
 /// Multiplications below which a product stays on its thread.
@@ -18,7 +21,27 @@ pub(crate) struct Matrix<'a> {
     strides: [usize; 2],
 }
 
+/// Where a product runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On the caller's thread.
+    One,
+    /// On all threads, if it is large enough.
+    All,
+}
+
 impl<'a> Matrix<'a> {
+    /// The matrix whose first number is the slice's, with the distances from row to row and from
+    /// column to column.
+    pub(crate) fn new(data: &'a [f32], [rows, columns]: [usize; 2], strides: [usize; 2]) -> Self {
+        Self {
+            data,
+            rows,
+            columns,
+            strides,
+        }
+    }
+
     /// The matrix that a tensor of two axes is, whatever its layout.
     ///
     /// # Panics
@@ -55,6 +78,32 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Whether the numbers of a row lie one after another.
+    pub(super) fn is_row_major(&self) -> bool {
+        self.strides[1] == 1
+    }
+
+    /// From the start of a row to the start of the next.
+    pub(super) fn row_stride(&self) -> usize {
+        self.strides[0]
+    }
+
+    /// The slice from a column of the first row on.
+    pub(super) fn from_column(&self, column: usize) -> &'a [f32] {
+        &self.data[column * self.strides[1]..]
+    }
+
+    /// The numbers, row by row.
+    pub(super) fn to_rows(self) -> Cow<'a, [f32]> {
+        let [row, column] = self.strides;
+        if column == 1 && (row == self.columns || self.rows == 1) {
+            return Cow::Borrowed(&self.data[..self.rows * self.columns]);
+        }
+        let rows = (0..self.rows).map(|r| &self.data[r * row..]);
+        let rows = rows.flat_map(|of_row| (0..self.columns).map(|c| of_row[c * column]));
+        Cow::Owned(rows.collect())
+    }
+
     /// Whether every number lies in the slice.
     fn fits(&self) -> bool {
         let [row, column] = self.strides;
@@ -67,7 +116,14 @@ impl<'a> Matrix<'a> {
 ///
 /// # Panics
 /// When the shapes do not match or a matrix does not fit its slice.
-pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, add: bool) {
+pub(crate) fn product(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: &mut [f32],
+    stride: usize,
+    add: bool,
+    threads: Threads,
+) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "inner dimensions of a product");
     if m == 0 || n == 0 {
@@ -78,8 +134,12 @@ pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usi
         stride >= n && (m - 1) * stride + n <= out.len(),
         "a product beyond its slice"
     );
+    if k > 0 && few_rows::suits(&a, &b) {
+        return few_rows::product(a, b, out, stride, add, threads == Threads::All);
+    }
     let work = m.saturating_mul(n).saturating_mul(k);
-    let parallelism = match work >= PARALLEL && rayon::current_num_threads() > 1 {
+    let large = work >= PARALLEL && rayon::current_num_threads() > 1;
+    let parallelism = match threads == Threads::All && large {
         true => gemm::Parallelism::Rayon(0),
         false => gemm::Parallelism::None,
     };

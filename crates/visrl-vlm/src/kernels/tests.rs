@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Numbers that look random, the same for the same seed.
-fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
+pub(crate) fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
@@ -25,16 +25,22 @@ fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
         .collect()
 }
 
-fn matrix(seed: u64, rows: usize, columns: usize, scale: f32, device: &Device) -> Tensor<2> {
+pub(crate) fn matrix(
+    seed: u64,
+    rows: usize,
+    columns: usize,
+    scale: f32,
+    device: &Device,
+) -> Tensor<2> {
     let values = numbers(seed, rows * columns, scale);
     Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as().unwrap()
 }
 
-fn close(a: &[f32], b: &[f32], tolerance: f32) {
+pub(crate) fn close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         let bound = tolerance * (1.0 + a.abs().max(b.abs()));
@@ -44,7 +50,7 @@ fn close(a: &[f32], b: &[f32], tolerance: f32) {
 
 /// Results and gradients of two functions of `N` matrices, tracked and not, on whole tensors and
 /// on views.
-fn compare<const N: usize>(
+pub(crate) fn compare<const N: usize>(
     inputs: [(usize, usize, f32); N],
     seed: u64,
     tolerance: f32,

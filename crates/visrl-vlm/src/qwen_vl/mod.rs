@@ -5,6 +5,7 @@ mod positions;
 mod text;
 mod vision;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -153,24 +154,36 @@ impl VisionLanguageModel for QwenVl {
         )
     }
 
-    fn forward(
+    fn embed_batch(&self, batch: TokenBatch<'_>) -> Result<Tensor<2>, Error> {
+        self.embed(batch.ids, batch.image_features)
+    }
+
+    fn run_layers(
         &self,
-        batch: TokenBatch<'_>,
+        layers: Range<usize>,
+        hidden: Tensor<2>,
+        positions: &[[u32; 3]],
         segments: &mut [Segment],
         output: Output,
     ) -> Result<Option<Tensor<2>>, Error> {
         let tokens: usize = segments.iter().map(Segment::tokens).sum();
-        if batch.ids.len() != tokens || batch.positions.len() != tokens || tokens == 0 {
+        let [states, _] = hidden.dims();
+        if states != tokens || positions.len() != tokens || tokens == 0 {
             return Err(Error::Input(format!(
-                "{} ids and {} positions for segments of {tokens} tokens",
-                batch.ids.len(),
-                batch.positions.len()
+                "{states} ids and {} positions for segments of {tokens} tokens",
+                positions.len()
             )));
         }
-        let hidden = self.embed(batch.ids, batch.image_features)?;
+        if layers.is_empty() || layers.end > self.info.layers {
+            return Err(Error::Input(format!(
+                "layers {layers:?} of a decoder of {}",
+                self.info.layers
+            )));
+        }
+        let config = &self.config.text;
         Ok(self
             .model
-            .forward(hidden, batch.positions, segments, output, &self.config.text))
+            .run_layers(layers, hidden, positions, segments, output, config))
     }
 
     fn head(&self) -> Tensor<2> {

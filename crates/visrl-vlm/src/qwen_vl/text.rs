@@ -1,14 +1,16 @@
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
 
 use super::TextConfig;
-use crate::attention::{Heads, attend};
+
 use crate::build::Builder;
 use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
-use crate::{Dense, Error, Output, Segment};
+use crate::{Dense, Error, Heads, Output, Segment, attend};
 
 #[derive(Module, Debug)]
 pub(super) struct TextModel {
@@ -121,8 +123,10 @@ impl TextModel {
         Ok(Tensor::cat(vec![text, features], 0).select(0, order))
     }
 
-    pub(super) fn forward(
+    /// Runs some of the layers; the final norm follows the last.
+    pub(super) fn run_layers(
         &self,
+        layers: Range<usize>,
         mut hidden: Tensor<2>,
         positions: &[[u32; 3]],
         segments: &mut [Segment],
@@ -135,12 +139,16 @@ impl TextModel {
             kv: config.kv_heads,
             dim: config.head_dim,
         };
-        let last = self.layers.len() - 1;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let cache_only = index == last && output == Output::Cache;
+        let end = layers.end;
+        for index in layers {
+            let cache_only = index + 1 == end && output == Output::Cache;
+            let layer = self.layers.get(index)?;
             hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
         }
-        Some(rms_norm(&self.norm, hidden))
+        Some(match end == self.layers.len() {
+            true => rms_norm(&self.norm, hidden),
+            false => hidden,
+        })
     }
 }
 
@@ -190,40 +198,11 @@ impl DecoderLayer {
         let keys = rotary.apply(attention.k_proj.forward(normed.clone()));
         let values = attention.v_proj.forward(normed.clone());
         let queries = (!cache_only).then(|| rotary.apply(attention.q_proj.forward(normed)));
-        let mixed = attend_segments(heads, segments, index, queries, keys, values)?;
+        let mixed = attend(heads, segments, index, queries, [keys, values])?;
         let hidden = hidden + attention.o_proj.forward(mixed);
         let normed = rms_norm(&self.post_attention_layernorm, hidden.clone());
         let gate = self.mlp.gate_proj.forward(normed.clone());
         let inner = silu_mul(gate, self.mlp.up_proj.forward(normed));
         Some(hidden + self.mlp.down_proj.forward(inner))
     }
-}
-
-fn attend_segments(
-    heads: Heads,
-    segments: &mut [Segment],
-    layer: usize,
-    queries: Option<Tensor<2>>,
-    keys: Tensor<2>,
-    values: Tensor<2>,
-) -> Option<Tensor<2>> {
-    if let [segment] = segments {
-        return attend(heads, segment, layer, queries, [keys, values]);
-    }
-    let mut start = 0;
-    let mut parts = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let len = segment.tokens();
-        let cut = |tensor: &Tensor<2>| tensor.clone().narrow(0, start, len);
-        let queries = queries.as_ref().map(cut);
-        parts.extend(attend(
-            heads,
-            segment,
-            layer,
-            queries,
-            [cut(&keys), cut(&values)],
-        ));
-        start += len;
-    }
-    (!parts.is_empty()).then(|| Tensor::cat(parts, 0))
 }

@@ -1,58 +1,12 @@
-//! Bits of compressed data and Huffman codes.
+//! Bits of compressed data.
 
-/// Codes up to this length are looked up at once.
-const FAST_BITS: u32 = 9;
-
-/// A table of Huffman codes.
-pub(super) struct Huffman {
-    /// Length and symbol of the code that begins with these bits; length 0 for longer codes.
-    fast: Vec<(u8, u8)>,
-    /// By length: the first code beyond this length's codes, and what to add to a code to get the
-    /// place of its symbol.
-    ends: [i32; 17],
-    offsets: [i32; 17],
-    symbols: Vec<u8>,
-}
-
-impl Huffman {
-    /// The table with so many codes of each length 1 to 16 and these symbols; `None` when there
-    /// are more codes than a length has.
-    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let mut fast = vec![(0, 0); 1 << FAST_BITS];
-        let (mut ends, mut offsets) = ([0; 17], [0; 17]);
-        let (mut code, mut place) = (0i32, 0i32);
-        for len in 1..=16 {
-            offsets[len] = place - code;
-            for _ in 0..counts[len - 1] {
-                let symbol = *symbols.get(place as usize)?;
-                if code >= 1 << len {
-                    return None;
-                }
-                if len as u32 <= FAST_BITS {
-                    let spare = FAST_BITS - len as u32;
-                    let first = (code as usize) << spare;
-                    fast.get_mut(first..first + (1 << spare))?
-                        .fill((len as u8, symbol));
-                }
-                code += 1;
-                place += 1;
-            }
-            ends[len] = code;
-            code <<= 1;
-        }
-        Some(Self {
-            fast,
-            ends,
-            offsets,
-            symbols: symbols.to_vec(),
-        })
-    }
-}
+use super::huffman::{Entry, Huffman, signed};
 
 /// Reads the bits between two markers.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next bits, from the top.
+    /// The next bits, from the top. Those beyond `available` are unspecified.
     window: u64,
     available: u32,
 }
@@ -70,11 +24,16 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Fills the window up to the next marker. Beyond it there are zeros, which cannot be consumed.
-    #[inline]
+    /// Sees to it that a code and its number, at most 31 bits, can be taken, if there are so many
+    /// before the next marker.
+    #[inline(always)]
     fn fill(&mut self) {
-        // Eight bytes at once where none of them is special.
-        if let Some(next) = self.bytes.first_chunk::<8>() {
+        if self.available >= 32 {
+            return;
+        }
+        // Eight bytes at once where none of them is special. Bits beyond the last whole byte are
+        // read again later, to the same place.
+        if let Some((next, _)) = self.bytes.split_first_chunk::<8>() {
             let next = u64::from_be_bytes(*next);
             let has_ff = next & !next.wrapping_add(0x0101_0101_0101_0101) & 0x8080_8080_8080_8080;
             if has_ff == 0 {
@@ -82,23 +41,31 @@ impl<'a> Bits<'a> {
                 self.window |= next >> self.available;
                 self.available += 8 * count;
                 self.bytes = &self.bytes[count as usize..];
-                // Bits beyond the whole bytes are read again.
-                self.window &= u64::MAX << (64 - self.available);
                 return;
             }
         }
+        *self = self.filled_by_bytes();
+    }
+
+    /// Like `fill`, for any bytes. By value, so that the reader of a loop can live in registers.
+    #[inline(never)]
+    fn filled_by_bytes(mut self) -> Self {
+        // Bits beyond the available ones may not be those of a marker.
+        self.window &= !(u64::MAX >> self.available);
         while self.available <= 56 {
             let (byte, rest) = match *self.bytes {
                 [0xff, 0x00, ref rest @ ..] => (0xff, rest),
-                [0xff, ..] | [] => return,
+                [0xff, ..] | [] => break,
                 [byte, ref rest @ ..] => (byte, rest),
             };
             self.bytes = rest;
             self.window |= u64::from(byte) << (56 - self.available);
             self.available += 8;
         }
+        self
     }
 
+    #[inline(always)]
     fn consume(&mut self, count: u32) -> Result<(), Damaged> {
         if count > self.available {
             return Err(Damaged);
@@ -114,46 +81,38 @@ impl<'a> Bits<'a> {
         if count == 0 {
             return Ok(0);
         }
-        if self.available < 16 {
-            self.fill();
-        }
+        self.fill();
         let value = (self.window >> (64 - count)) as i32;
         self.consume(count)?;
         Ok(value)
     }
 
-    /// The next `count` bits as a signed number: the lower half of the values is negative.
-    #[inline]
-    pub(super) fn take_signed(&mut self, count: u32) -> Result<i32, Damaged> {
-        let value = self.take(count)?;
-        let half = 1 << count >> 1;
-        Ok(if value < half {
-            value - (1 << count) + 1
-        } else {
-            value
-        })
+    /// The next symbol and the signed number after it, whose size in bits is the symbol's lower half;
+    /// 0 for a size of 0.
+    #[inline(always)]
+    pub(super) fn symbol_and_value(&mut self, codes: &Huffman) -> Result<(u8, i32), Damaged> {
+        self.fill();
+        let entry = codes.entry(self.window);
+        let whole = entry.whole_len();
+        if whole == 0 {
+            return self.long_value(codes, entry);
+        }
+        self.consume(whole)?;
+        Ok((entry.symbol(), entry.value()))
     }
 
-    /// The next symbol.
     #[inline]
-    pub(super) fn symbol(&mut self, codes: &Huffman) -> Result<u8, Damaged> {
-        if self.available < 16 {
-            self.fill();
-        }
-        let (len, symbol) = codes.fast[(self.window >> (64 - FAST_BITS)) as usize];
-        if len > 0 {
-            self.consume(u32::from(len))?;
-            return Ok(symbol);
-        }
-        for len in FAST_BITS as usize + 1..=16 {
-            let code = (self.window >> (64 - len)) as i32;
-            if code < codes.ends[len] {
-                self.consume(len as u32)?;
-                let place = usize::try_from(code + codes.offsets[len]).map_err(|_| Damaged)?;
-                return codes.symbols.get(place).copied().ok_or(Damaged);
-            }
-        }
-        Err(Damaged)
+    fn long_value(&mut self, codes: &Huffman, entry: Entry) -> Result<(u8, i32), Damaged> {
+        let (len, symbol) = match entry.code_len() {
+            0 => codes.long_code(self.window).ok_or(Damaged)?,
+            len => (len, entry.symbol()),
+        };
+        self.consume(len)?;
+        let size = u32::from(symbol & 15);
+        // Two shifts, as there may be no bit to take.
+        let bits = (self.window >> 1 >> (63 - size)) as i32;
+        self.consume(size)?;
+        Ok((symbol, signed(bits, size)))
     }
 
     /// Drops the bits up to the next marker and gives the bytes from there.
@@ -182,26 +141,55 @@ mod tests {
     }
 
     #[test]
-    fn signs_follow_the_first_bit() {
-        let mut bits = Bits::new(&[0b0000_1100, 0b1110_0000]);
-        let values: Vec<i32> = (0..4).map(|_| bits.take_signed(3).unwrap()).collect();
-        assert_eq!(values, [-7, -4, -6, 6]);
+    fn words_and_bytes_give_the_same_bits() {
+        // Runs of plain bytes of every length between stuffed ones.
+        let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+        for len in 0..20u8 {
+            for i in 0..len {
+                bytes.push(i.wrapping_mul(37) ^ len);
+                plain.push(i.wrapping_mul(37) ^ len);
+            }
+            bytes.extend([0xff, 0x00]);
+            plain.push(0xff);
+        }
+        let bit = |i: usize| i32::from(plain[i / 8] >> (7 - i % 8) & 1);
+        let mut bits = Bits::new(&bytes);
+        let (mut at, mut count) = (0, 1);
+        while at + count <= plain.len() * 8 {
+            let expected = (at..at + count).fold(0, |sum, i| sum << 1 | bit(i));
+            assert_eq!(bits.take(count as u32).unwrap(), expected, "{at}");
+            at += count;
+            count = count % 16 + 1;
+        }
+        assert!(bits.take(16).is_err());
     }
 
     #[test]
     fn codes_short_and_long_give_their_symbols() {
-        // Codes 0, 10, 1100, and one of 12 bits: 1101 0000 0000.
+        // Codes 0, 10, 1100, and one of 12 bits: 1101 0000 0000; all without numbers.
         let mut counts = [0; 16];
-        counts[0] = 1;
-        counts[1] = 1;
-        counts[3] = 1;
-        counts[11] = 1;
-        let codes = Huffman::new(&counts, &[7, 8, 9, 10]).unwrap();
+        (counts[0], counts[1], counts[3], counts[11]) = (1, 1, 1, 1);
+        let codes = Huffman::new(&counts, &[0x70, 0x80, 0x90, 0xa0]).unwrap();
         let mut bits = Bits::new(&[0b0101_1001, 0b1010_0000, 0b0001_1111, 0xfe, 0xfe, 0xfe]);
-        let symbols: Vec<u8> = (0..4).map(|_| bits.symbol(&codes).unwrap()).collect();
-        assert_eq!(symbols, [7, 8, 9, 10]);
-        assert!(bits.symbol(&codes).is_err());
-        counts[0] = 3;
-        assert!(Huffman::new(&counts, &[0; 6]).is_none());
+        let symbols: Vec<_> = (0..4)
+            .map(|_| bits.symbol_and_value(&codes).unwrap())
+            .collect();
+        assert_eq!(symbols, [(0x70, 0), (0x80, 0), (0x90, 0), (0xa0, 0)]);
+        assert!(bits.symbol_and_value(&codes).is_err());
+    }
+
+    #[test]
+    fn numbers_short_and_long_follow_their_symbols() {
+        // Codes 0 for 3 bits and 10 for 15 bits.
+        let mut counts = [0; 16];
+        (counts[0], counts[1]) = (1, 1);
+        let codes = Huffman::new(&counts, &[0x23, 0x0f]).unwrap();
+        let mut bits = Bits::new(&[0b0110_1000, 0b0000_0000, 0b0001_0000, 0b1011_1111]);
+        let mut next = || bits.symbol_and_value(&codes);
+        assert_eq!(next().unwrap(), (0x23, 6));
+        assert_eq!(next().unwrap(), (0x0f, -32_767 + 2));
+        assert_eq!(next().unwrap(), (0x23, -6));
+        assert_eq!(next().unwrap(), (0x23, 7));
+        assert!(next().is_err());
     }
 }

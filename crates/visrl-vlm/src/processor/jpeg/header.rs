@@ -1,6 +1,7 @@
 //! Markers, tables and the frame.
 
-use super::bits::Huffman;
+use super::blocks::Block;
+use super::huffman::Huffman;
 
 type Read<T> = Result<T, &'static str>;
 
@@ -124,8 +125,11 @@ pub(super) struct Component {
     pub(super) height: usize,
     /// Blocks in a row and rows of blocks, filled up to whole MCUs.
     pub(super) blocks: [usize; 2],
-    /// Coefficients, block by block, each in natural order.
-    pub(super) coefficients: Vec<[i16; 64]>,
+    /// Blocks, row by row: of the whole frame, or of one row of MCUs.
+    pub(super) coefficients: Vec<Block>,
+    /// Progressive images: which AC coefficients of each block are not 0, bit `k` for the `k`th in
+    /// the order of codes.
+    pub(super) known: Vec<u64>,
     table: usize,
     /// The table in force when the component's first scan began.
     pub(super) quantization: Option<[u16; 64]>,
@@ -178,13 +182,18 @@ impl Frame {
             }
             sampling = [sampling[0].max(own[0]), sampling[1].max(own[1])];
         }
+        // The factors of a single component mean nothing.
+        let alone = count == 1;
+        if alone {
+            sampling = [1, 1];
+        }
         let (width, height) = (usize::from(width), usize::from(height));
         let mcus = [
             width.div_ceil(8 * sampling[0]),
             height.div_ceil(8 * sampling[1]),
         ];
         let components = specs.iter().map(|&[id, packed, table]| {
-            let own = factors(packed);
+            let own = if alone { [1, 1] } else { factors(packed) };
             Component {
                 id,
                 sampling: own,
@@ -192,6 +201,7 @@ impl Frame {
                 height: (height * own[1]).div_ceil(sampling[1]),
                 blocks: [mcus[0] * own[0], mcus[1] * own[1]],
                 coefficients: Vec::new(),
+                known: Vec::new(),
                 table: usize::from(table),
                 quantization: None,
             }
@@ -207,10 +217,21 @@ impl Frame {
         }))
     }
 
-    /// Takes the memory for the coefficients.
-    pub(super) fn allocate(&mut self) {
+    /// Takes the memory for the blocks of so many rows of MCUs.
+    pub(super) fn allocate(&mut self, rows: usize) {
         for component in &mut self.components {
-            component.coefficients = vec![[0; 64]; component.blocks[0] * component.blocks[1]];
+            let blocks = component.blocks[0] * component.sampling[1] * rows;
+            component.coefficients = vec![[0; 64]; blocks];
+            if self.progressive {
+                component.known = vec![0; blocks];
+            }
+        }
+    }
+
+    /// Sets all coefficients to 0.
+    pub(super) fn clear(&mut self) {
+        for component in &mut self.components {
+            component.coefficients.fill([0; 64]);
         }
     }
 }

@@ -6,13 +6,21 @@
 //! decoded image equals Pillow's in every byte. Damage in the compressed data is an error; nothing
 //! is filled in.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod bits;
+mod blocks;
+mod colour;
 mod header;
+mod huffman;
+mod picture;
 mod scan;
 mod transform;
 mod upsample;
 
 use header::{Frame, Tables};
+use picture::Picture;
+use scan::Scan;
 
 /// A decoded image: width, height, and interleaved grey (1) or RGB (3) samples.
 pub(super) struct Decoded {
@@ -50,6 +58,7 @@ pub(super) fn decode<E>(
     let mut tables = Tables::default();
     let mut accept = Some(accept);
     let mut frame: Option<Frame> = None;
+    let mut picture = None;
     let mut scans = 0;
     let mut rest = bytes
         .strip_prefix(&[0xff, 0xd8])
@@ -71,11 +80,10 @@ pub(super) fn decode<E>(
                 if frame.is_some() {
                     return Err("has two frames".into());
                 }
-                let mut read = Frame::read(segment, marker == 0xc2)?.ok_or(Failure::Unsupported)?;
+                let read = Frame::read(segment, marker == 0xc2)?.ok_or(Failure::Unsupported)?;
                 if let Some(accept) = accept.take() {
                     accept(read.width, read.height).map_err(Failure::Refused)?;
                 }
-                read.allocate();
                 frame = Some(read);
             }
             // Other frames: lossless, hierarchical, arithmetic; and the conditioning of the last.
@@ -86,7 +94,20 @@ pub(super) fn decode<E>(
                 if scans > MAX_SCANS {
                     return Err("has more than 500 scans".into());
                 }
-                rest = scan::decode(segment, rest, frame, &tables)?;
+                if picture.is_some() {
+                    return Err("has a scan after one of the whole image".into());
+                }
+                let mut scan = Scan::new(segment, rest, frame, &tables)?;
+                if scans > 1 {
+                    scan.read_all(frame)?;
+                } else if scan.is_whole(frame) {
+                    // The image is made row by row, without memory for all coefficients.
+                    picture = Some(read_whole(&mut scan, frame, &tables)?);
+                } else {
+                    frame.allocate(frame.mcus[1]);
+                    scan.read_all(frame)?;
+                }
+                rest = scan.into_rest();
             }
             _ => {}
         }
@@ -99,15 +120,38 @@ pub(super) fn decode<E>(
     {
         return Err("has a component without a scan".into());
     }
-    let planes: Vec<Vec<u8>> = frame.components.iter().map(transform::plane).collect();
-    let data = upsample::interleave(&frame, &planes, tables.is_rgb(&frame))?;
-    let (width, height) = (frame.width, frame.height);
+    let picture = match picture {
+        Some(picture) => picture,
+        None => {
+            let mut picture = Picture::new(&frame, tables.is_rgb(&frame))?;
+            for row in 0..frame.mcus[1] {
+                picture.add_row(&frame, row);
+            }
+            picture
+        }
+    };
     Ok(Decoded {
-        width,
-        height,
-        channels: planes.len(),
-        data,
+        width: frame.width,
+        height: frame.height,
+        channels: frame.components.len(),
+        data: picture.into_samples(),
     })
+}
+
+/// Makes the image of a scan that holds all of it.
+fn read_whole(
+    scan: &mut Scan<'_, '_>,
+    frame: &mut Frame,
+    tables: &Tables,
+) -> Result<Picture, &'static str> {
+    let mut picture = Picture::new(frame, tables.is_rgb(frame))?;
+    frame.allocate(1);
+    for _ in 0..scan.rows() {
+        frame.clear();
+        scan.read_row(frame, 0)?;
+        picture.add_row(frame, 0);
+    }
+    Ok(picture)
 }
 
 #[cfg(test)]
@@ -159,5 +203,71 @@ mod tests {
             let cut = decode::<()>(&bytes[..len], |_, _| Ok(()));
             assert!(matches!(cut, Err(Failure::Damaged(_))), "{len}");
         }
+    }
+
+    /// The segments of a file with their markers, and what follows the last, a scan's header.
+    fn segments(file: &[u8]) -> (Vec<(u8, &[u8])>, &[u8]) {
+        let (mut found, mut rest) = (Vec::new(), &file[2..]);
+        loop {
+            let (marker, tail) = header::next_marker(rest).unwrap();
+            let (segment, tail) = header::segment(tail).unwrap();
+            found.push((marker, segment));
+            rest = tail;
+            if marker == 0xda {
+                return (found, rest);
+            }
+        }
+    }
+
+    #[test]
+    fn components_in_scans_of_their_own_give_the_same_image() {
+        // Three grey files as the scans of one in colour.
+        let (width, height) = (45, 30);
+        let plane = |seed: u32| -> Vec<u8> {
+            let sample = |i: u32| (i % width * 5 + i / width * seed) as u8;
+            (0..width * height).map(sample).collect()
+        };
+        let planes = [plane(3), plane(2), plane(7)];
+        let files = planes.map(|plane| encode(width, height, ExtendedColorType::L8, &plane));
+        let mut joined = vec![0xff, 0xd8];
+        let mut add = |marker: u8, content: &[u8], tail: &[u8]| {
+            joined.extend([0xff, marker]);
+            joined.extend((content.len() as u16 + 2).to_be_bytes());
+            joined.extend(content);
+            joined.extend(tail);
+        };
+        for (id, file) in (1..).zip(&files) {
+            let (segments, data) = segments(file);
+            for (marker, segment) in segments {
+                match marker {
+                    0xc0 if id == 1 => {
+                        let size = [&segment[..5], &[3]].concat();
+                        let components = [[1, 0x11, 0], [2, 0x11, 0], [3, 0x11, 0]];
+                        add(0xc0, &[&size, components.as_flattened()].concat(), &[]);
+                    }
+                    0xc0 => {}
+                    0xda => add(0xda, &[1, id, 0, 0, 63, 0], &data[..data.len() - 2]),
+                    _ => add(marker, segment, &[]),
+                }
+            }
+        }
+        joined.extend([0xff, 0xd9]);
+        let [y, cb, cr] = files.map(|file| decode::<()>(&file, |_, _| Ok(())).ok().unwrap().data);
+        let mut expected = vec![[0; 3]; y.len()];
+        colour::convert_plainly(&y, &cb, &cr, &mut expected);
+        let found = decode::<()>(&joined, |_, _| Ok(())).ok().unwrap();
+        assert_eq!(found.channels, 3);
+        assert!(found.data == expected.as_flattened());
+    }
+
+    #[test]
+    fn a_second_scan_of_the_whole_image_is_refused() {
+        let mut bytes = encode(16, 8, ExtendedColorType::L8, &[9; 128]);
+        let start = bytes.array_windows().position(|pair| *pair == [0xff, 0xda]);
+        let end = bytes.len() - 2;
+        let scan = bytes[start.unwrap()..end].to_vec();
+        bytes.splice(end..end, scan);
+        let decoded = decode::<()>(&bytes, |_, _| Ok(()));
+        assert!(matches!(decoded, Err(Failure::Damaged(_))));
     }
 }

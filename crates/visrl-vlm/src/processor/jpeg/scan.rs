@@ -1,31 +1,9 @@
-//! Entropy-coded scans: sequential and progressive, to coefficients.
+//! Entropy-coded scans: which blocks come when.
 
-use super::bits::{Bits, Damaged, Huffman};
+use super::bits::{Bits, Damaged};
+use super::blocks::{self, Block, Part};
 use super::header::{Component, Frame, Tables};
-
-/// The place in a block of the coefficients in the order of their codes.
-const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
-
-/// The place in a block of coefficient `k`.
-pub(super) fn natural(k: usize) -> usize {
-    usize::from(ZIGZAG[k & 63])
-}
-
-/// What a scan holds of each block.
-#[derive(Clone, Copy)]
-struct Part {
-    /// First and last coefficient.
-    first: usize,
-    last: usize,
-    /// Bits that were sent before (0 in a coefficient's first scan), and that come later.
-    high: u32,
-    low: u32,
-    progressive: bool,
-}
+use super::huffman::Huffman;
 
 /// A component in a scan.
 struct Channel<'t> {
@@ -39,51 +17,148 @@ struct Channel<'t> {
 const BAD: &str = "has a damaged scan header";
 const DAMAGED: &str = "is damaged: its compressed data is cut or has an invalid code";
 
-/// Decodes a scan into the frame's coefficients and gives the bytes that follow it.
-pub(super) fn decode<'a>(
-    header: &[u8],
-    data: &'a [u8],
-    frame: &mut Frame,
-    tables: &Tables,
-) -> Result<&'a [u8], &'static str> {
-    let (mut channels, part) = read_header(header, frame, tables)?;
-    for channel in &channels {
-        frame.components[channel.component].latch(tables)?;
-    }
-    // A scan of one component has its blocks one by one, without those that fill up MCUs.
-    let single = match channels.as_slice() {
-        [channel] => Some(&frame.components[channel.component]),
-        _ => None,
-    };
-    let mcus = match single {
-        Some(component) => [component.width.div_ceil(8), component.height.div_ceil(8)],
-        None => frame.mcus,
-    };
-    let single = single.is_some();
+/// A scan that is being read, one row of MCUs after the other.
+pub(super) struct Scan<'a, 't> {
+    bits: Bits<'a>,
+    channels: Vec<Channel<'t>>,
+    part: Part,
+    /// MCUs in a row and rows of MCUs.
+    mcus: [usize; 2],
+    /// Blocks to come that have no coefficients in a progressive scan.
+    run: u32,
+    /// MCUs between restarts, 0 for none, and those up to the next.
+    interval: usize,
+    before_restart: usize,
+}
 
-    let mut bits = Bits::new(data);
-    let mut run = 0;
-    for mcu in 0..mcus[0] * mcus[1] {
-        if tables.restart_interval > 0 && mcu > 0 && mcu % tables.restart_interval == 0 {
-            bits = restart(bits)?;
-            run = 0;
-            channels
-                .iter_mut()
-                .for_each(|channel| channel.predictor = 0);
+impl<'a, 't> Scan<'a, 't> {
+    /// Reads a scan's header; `data` follows it. From now on the scan's components have their
+    /// quantization tables.
+    pub(super) fn new(
+        header: &[u8],
+        data: &'a [u8],
+        frame: &mut Frame,
+        tables: &'t Tables,
+    ) -> Result<Self, &'static str> {
+        let (channels, part) = read_header(header, frame, tables)?;
+        for channel in &channels {
+            frame.components[channel.component].latch(tables)?;
         }
-        let (row, column) = (mcu / mcus[0], mcu % mcus[0]);
-        for channel in &mut channels {
-            let component = &mut frame.components[channel.component];
-            let [across, down] = if single { [1, 1] } else { component.sampling };
-            for inner in 0..across * down {
-                let x = column * across + inner % across;
-                let y = row * down + inner / across;
-                let block = &mut component.coefficients[y * component.blocks[0] + x];
-                decode_block(&mut bits, channel, part, &mut run, block).map_err(|_| DAMAGED)?;
+        let mcus = match channels.as_slice() {
+            // A scan of one component has its blocks one by one, without those that fill up MCUs.
+            [channel] => {
+                let component = &frame.components[channel.component];
+                [component.width.div_ceil(8), component.height.div_ceil(8)]
+            }
+            _ => frame.mcus,
+        };
+        Ok(Self {
+            bits: Bits::new(data),
+            channels,
+            part,
+            mcus,
+            run: 0,
+            interval: tables.restart_interval,
+            before_restart: tables.restart_interval,
+        })
+    }
+
+    /// Whether the scan holds all that there is of the image.
+    pub(super) fn is_whole(&self, frame: &Frame) -> bool {
+        !self.part.progressive && self.channels.len() == frame.components.len()
+    }
+
+    /// Rows of MCUs.
+    pub(super) fn rows(&self) -> usize {
+        self.mcus[1]
+    }
+
+    /// Reads all rows of MCUs.
+    pub(super) fn read_all(&mut self, frame: &mut Frame) -> Result<(), &'static str> {
+        (0..self.rows()).try_for_each(|row| self.read_row(frame, row))
+    }
+
+    /// Reads the next row of MCUs into row `row` of the frame's blocks.
+    pub(super) fn read_row(&mut self, frame: &mut Frame, row: usize) -> Result<(), &'static str> {
+        let single = self.channels.len() == 1;
+        for column in 0..self.mcus[0] {
+            if self.interval > 0 {
+                if self.before_restart == 0 {
+                    self.restart()?;
+                }
+                self.before_restart -= 1;
+            }
+            for channel in &mut self.channels {
+                let component = &mut frame.components[channel.component];
+                let [across, down] = if single { [1, 1] } else { component.sampling };
+                for y in row * down..(row + 1) * down {
+                    let first = y * component.blocks[0] + column * across;
+                    let places = first..first + across;
+                    let blocks = &mut component.coefficients[places.clone()];
+                    if !self.part.progressive {
+                        for block in blocks {
+                            channel
+                                .read_whole(&mut self.bits, block)
+                                .map_err(|_| DAMAGED)?;
+                        }
+                        continue;
+                    }
+                    for (block, known) in blocks.iter_mut().zip(&mut component.known[places]) {
+                        channel
+                            .read_part(&mut self.bits, self.part, &mut self.run, block, known)
+                            .map_err(|_| DAMAGED)?;
+                    }
+                }
             }
         }
+        Ok(())
     }
-    Ok(bits.into_rest())
+
+    /// Goes on after the restart marker that must come next.
+    fn restart(&mut self) -> Result<(), &'static str> {
+        let [0xff, 0xd0..=0xd7, rest @ ..] = self.bits.into_rest() else {
+            return Err("is damaged: a restart marker is missing");
+        };
+        self.bits = Bits::new(rest);
+        self.run = 0;
+        self.before_restart = self.interval;
+        for channel in &mut self.channels {
+            channel.predictor = 0;
+        }
+        Ok(())
+    }
+
+    /// What follows the scan.
+    pub(super) fn into_rest(self) -> &'a [u8] {
+        self.bits.into_rest()
+    }
+}
+
+impl Channel<'_> {
+    #[inline(always)]
+    fn read_whole(&mut self, bits: &mut Bits<'_>, block: &mut Block) -> Result<(), Damaged> {
+        let (dc, ac) = (self.dc.ok_or(Damaged)?, self.ac.ok_or(Damaged)?);
+        blocks::sequential(bits, dc, ac, &mut self.predictor, block)
+    }
+
+    fn read_part(
+        &mut self,
+        bits: &mut Bits<'_>,
+        part: Part,
+        run: &mut u32,
+        block: &mut Block,
+        known: &mut u64,
+    ) -> Result<(), Damaged> {
+        if part.first == 0 {
+            return blocks::progressive_dc(bits, self.dc, part, &mut self.predictor, block);
+        }
+        let codes = self.ac.ok_or(Damaged)?;
+        if part.high == 0 {
+            blocks::first_pass(bits, codes, part, run, block, known)
+        } else {
+            blocks::refinement(bits, codes, part, run, block, known)
+        }
+    }
 }
 
 fn read_header<'t>(
@@ -148,162 +223,4 @@ fn read_header<'t>(
         return Err(BAD);
     }
     Ok((channels, part))
-}
-
-/// Goes on after the restart marker that must come next.
-fn restart(bits: Bits<'_>) -> Result<Bits<'_>, &'static str> {
-    match bits.into_rest() {
-        [0xff, 0xd0..=0xd7, rest @ ..] => Ok(Bits::new(rest)),
-        _ => Err("is damaged: a restart marker is missing"),
-    }
-}
-
-fn decode_block(
-    bits: &mut Bits<'_>,
-    channel: &mut Channel<'_>,
-    part: Part,
-    run: &mut u32,
-    block: &mut [i16; 64],
-) -> Result<(), Damaged> {
-    if part.first == 0 {
-        if part.high > 0 {
-            block[0] |= (bits.take(1)? << part.low) as i16;
-        } else {
-            let size = bits.symbol(channel.dc.ok_or(Damaged)?)?;
-            if size > 15 {
-                return Err(Damaged);
-            }
-            let difference = bits.take_signed(u32::from(size))?;
-            channel.predictor = channel.predictor.wrapping_add(difference);
-            block[0] = (channel.predictor << part.low) as i16;
-        }
-    }
-    if part.last == 0 {
-        return Ok(());
-    }
-    let codes = channel.ac.ok_or(Damaged)?;
-    if !part.progressive {
-        sequential(bits, codes, block)
-    } else if part.high == 0 {
-        first_pass(bits, codes, part, run, block)
-    } else {
-        refinement(bits, codes, part, run, block)
-    }
-}
-
-fn sequential(bits: &mut Bits<'_>, codes: &Huffman, block: &mut [i16; 64]) -> Result<(), Damaged> {
-    let mut k = 1;
-    while k < 64 {
-        let symbol = bits.symbol(codes)?;
-        let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        if size == 0 {
-            if zeros < 15 {
-                return Ok(());
-            }
-            k += 16;
-            continue;
-        }
-        k += zeros;
-        if k > 63 {
-            return Err(Damaged);
-        }
-        block[natural(k)] = bits.take_signed(size)? as i16;
-        k += 1;
-    }
-    Ok(())
-}
-
-fn first_pass(
-    bits: &mut Bits<'_>,
-    codes: &Huffman,
-    part: Part,
-    run: &mut u32,
-    block: &mut [i16; 64],
-) -> Result<(), Damaged> {
-    if *run > 0 {
-        *run -= 1;
-        return Ok(());
-    }
-    let mut k = part.first;
-    while k <= part.last {
-        let symbol = bits.symbol(codes)?;
-        let (zeros, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        if size == 0 {
-            if zeros < 15 {
-                *run = (1 << zeros) - 1 + bits.take(zeros)? as u32;
-                return Ok(());
-            }
-            k += 16;
-            continue;
-        }
-        k += zeros as usize;
-        if k > part.last {
-            return Err(Damaged);
-        }
-        block[natural(k)] = (bits.take_signed(size)? << part.low) as i16;
-        k += 1;
-    }
-    Ok(())
-}
-
-fn refinement(
-    bits: &mut Bits<'_>,
-    codes: &Huffman,
-    part: Part,
-    run: &mut u32,
-    block: &mut [i16; 64],
-) -> Result<(), Damaged> {
-    let bit = 1i16 << part.low;
-    let mut k = part.first;
-    if *run == 0 {
-        while k <= part.last {
-            let symbol = bits.symbol(codes)?;
-            let (mut zeros, size) = (u32::from(symbol >> 4), symbol & 15);
-            let mut new = 0;
-            match size {
-                0 if zeros < 15 => {
-                    // This block belongs to the run: its known coefficients are refined below.
-                    *run = (1 << zeros) + bits.take(zeros)? as u32;
-                    break;
-                }
-                0 => {}
-                1 => new = if bits.take(1)? == 1 { bit } else { -bit },
-                _ => return Err(Damaged),
-            }
-            // Known coefficients on the way are refined; zeros are counted.
-            while k <= part.last {
-                let coefficient = &mut block[natural(k)];
-                if *coefficient != 0 {
-                    refine(bits, coefficient, bit)?;
-                } else if zeros == 0 {
-                    *coefficient = new;
-                    k += 1;
-                    break;
-                } else {
-                    zeros -= 1;
-                }
-                k += 1;
-            }
-        }
-    }
-    if *run > 0 {
-        while k <= part.last {
-            let coefficient = &mut block[natural(k)];
-            if *coefficient != 0 {
-                refine(bits, coefficient, bit)?;
-            }
-            k += 1;
-        }
-        *run -= 1;
-    }
-    Ok(())
-}
-
-/// Adds a bit to the size of a coefficient, if the next bit says so.
-fn refine(bits: &mut Bits<'_>, coefficient: &mut i16, bit: i16) -> Result<(), Damaged> {
-    if bits.take(1)? == 1 && *coefficient & bit == 0 {
-        let step = if *coefficient > 0 { bit } else { -bit };
-        *coefficient = coefficient.wrapping_add(step);
-    }
-    Ok(())
 }

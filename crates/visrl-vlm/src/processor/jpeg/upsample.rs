@@ -1,44 +1,10 @@
-//! From planes of their own sizes to interleaved samples: chroma is enlarged with the triangle
-//! filters of libjpeg, and YCbCr becomes RGB in 16-bit fixed point.
+//! From the samples of a component to rows of the image's width: chroma is enlarged with the
+//! triangle filters of libjpeg.
 
+use super::blocks::{Block, natural};
 use super::header::{Component, Frame};
+use super::transform;
 use crate::processor::wide::wide;
-
-/// Joins the planes of a frame.
-pub(super) fn interleave(
-    frame: &Frame,
-    planes: &[Vec<u8>],
-    is_rgb: bool,
-) -> Result<Vec<u8>, &'static str> {
-    let (width, height) = (frame.width, frame.height);
-    let mut rows: Vec<Rows<'_>> = Vec::new();
-    for (component, plane) in frame.components.iter().zip(planes) {
-        rows.push(Rows::new(frame, component, plane)?);
-    }
-    let mut out = vec![0; width * height * rows.len()];
-    match rows.as_mut_slice() {
-        [gray] => {
-            for (y, out) in out.chunks_exact_mut(width).enumerate() {
-                out.copy_from_slice(&gray.row(y)[..width]);
-            }
-        }
-        [a, b, c] => {
-            for (y, out) in out.chunks_exact_mut(width * 3).enumerate() {
-                let out = out.as_chunks_mut::<3>().0;
-                let [a, b, c] = [a.row(y), b.row(y), c.row(y)];
-                if is_rgb {
-                    for (out, ((&a, &b), &c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
-                        *out = [a, b, c];
-                    }
-                } else {
-                    convert_row(a, b, c, out);
-                }
-            }
-        }
-        _ => return Err("has an unexpected number of components"),
-    }
-    Ok(out)
-}
 
 /// How a plane gets the width or height of the image.
 #[derive(Clone, Copy, PartialEq)]
@@ -49,21 +15,26 @@ enum Enlarge {
     Triangle,
 }
 
-/// The rows of a component at the size of the image.
-struct Rows<'a> {
-    plane: &'a [u8],
+/// The samples of a component: two bands, of the last two rows of MCUs.
+pub(super) struct Plane {
+    samples: Vec<u8>,
     stride: usize,
+    /// Rows of a band.
+    rows: usize,
+    /// Samples that belong to the image.
     width: usize,
     height: usize,
     across: Enlarge,
     down: Enlarge,
     /// A row of weighted sums of two rows, and the row that was made last.
-    sums: Vec<i32>,
+    sums: Vec<u16>,
     out: Vec<u8>,
+    /// Quantization steps in natural order.
+    table: [i16; 64],
 }
 
-impl<'a> Rows<'a> {
-    fn new(frame: &Frame, component: &Component, plane: &'a [u8]) -> Result<Self, &'static str> {
+impl Plane {
+    pub(super) fn new(frame: &Frame, component: &Component) -> Result<Self, &'static str> {
         let factor = |axis: usize| {
             let (most, own) = (frame.sampling[axis], component.sampling[axis]);
             if most.is_multiple_of(own) {
@@ -81,112 +52,126 @@ impl<'a> Rows<'a> {
             (1, 2) => (Enlarge::Repeat(1), Enlarge::Triangle),
             (across, down) => (Enlarge::Repeat(across), Enlarge::Repeat(down)),
         };
+        let steps = component.quantization.ok_or("lacks a quantization table")?;
+        let mut table = [0; 64];
+        for (k, &step) in steps.iter().enumerate() {
+            table[natural(k)] = step as i16;
+        }
+        let (stride, rows) = (component.blocks[0] * 8, component.sampling[1] * 8);
         Ok(Self {
-            plane,
-            stride: component.blocks[0] * 8,
+            samples: vec![0; 2 * rows * stride],
+            stride,
+            rows,
             width: component.width,
             height: component.height,
             across,
             down,
-            sums: Vec::new(),
-            out: Vec::new(),
+            sums: vec![0; component.width],
+            out: vec![0; 4 * component.width],
+            table,
         })
     }
 
-    fn source(&self, y: usize) -> &'a [u8] {
-        let y = y.min(self.height - 1);
-        &self.plane[y * self.stride..][..self.width]
+    /// Adds the blocks of a row of MCUs; the rows come one after the other.
+    pub(super) fn add_blocks(&mut self, row: usize, blocks: &[Block]) {
+        let len = self.rows * self.stride;
+        let band = &mut self.samples[row % 2 * len..][..len];
+        transform::inverse_all(blocks, &self.table, band, self.stride / 8);
     }
 
-    /// Row `y` of the image; it may be longer than the image is wide.
-    fn row(&mut self, y: usize) -> &[u8] {
-        let near = match self.down {
-            Enlarge::Repeat(times) => self.source(y / times),
-            Enlarge::Triangle => self.source(y / 2),
-        };
-        if self.down == Enlarge::Triangle {
-            let far = if y.is_multiple_of(2) {
-                (y / 2).saturating_sub(1)
-            } else {
-                y / 2 + 1
-            };
-            let far = self.source(far);
-            blend(near, far, &mut self.sums);
+    fn source(&self, y: usize) -> &[u8] {
+        let y = y.min(self.height - 1) % (2 * self.rows);
+        &self.samples[y * self.stride..][..self.width]
+    }
+
+    /// Row `y` of the image; it may be longer than the image is wide. The bands must hold the samples
+    /// at and beside it.
+    pub(super) fn row(&mut self, y: usize) -> &[u8] {
+        if let (Enlarge::Repeat(1), Enlarge::Repeat(times)) = (self.across, self.down) {
+            return self.source(y / times);
         }
-        match (self.across, self.down) {
-            (Enlarge::Repeat(1), Enlarge::Repeat(_)) => return near,
-            (Enlarge::Repeat(times), Enlarge::Repeat(_)) => {
-                self.out.clear();
-                self.out
-                    .extend(near.iter().flat_map(|&s| std::iter::repeat_n(s, times)));
+        let mut out = std::mem::take(&mut self.out);
+        let mut sums = std::mem::take(&mut self.sums);
+        match self.down {
+            Enlarge::Repeat(times) => {
+                let near = self.source(y / times);
+                match self.across {
+                    Enlarge::Repeat(times) => repeat(near, times, &mut out),
+                    Enlarge::Triangle => triangle_of_one(near, &mut out),
+                }
             }
-            (Enlarge::Repeat(_), Enlarge::Triangle) => {
-                let bias = 1 + (y % 2) as i32;
-                self.out.clear();
-                self.out
-                    .extend(self.sums.iter().map(|&sum| ((sum + bias) >> 2) as u8));
-            }
-            (Enlarge::Triangle, Enlarge::Repeat(_)) => {
-                self.sums.clear();
-                self.sums.extend(near.iter().map(|&s| i32::from(s)));
-                triangle(&self.sums, [1, 2], 2, &mut self.out);
-            }
-            (Enlarge::Triangle, Enlarge::Triangle) => {
-                triangle(&self.sums, [8, 7], 4, &mut self.out);
+            Enlarge::Triangle => {
+                let (near, far) = if y.is_multiple_of(2) {
+                    (y / 2, (y / 2).saturating_sub(1))
+                } else {
+                    (y / 2, y / 2 + 1)
+                };
+                let (near, far) = (self.source(near), self.source(far));
+                match self.across {
+                    Enlarge::Repeat(_) => between(near, far, 1 + (y % 2) as u16, &mut out),
+                    Enlarge::Triangle => {
+                        blend(near, far, &mut sums);
+                        triangle(&sums, &mut out);
+                    }
+                }
             }
         }
+        (self.out, self.sums) = (out, sums);
         &self.out
     }
 }
 
-wide! {
-    /// Doubles a row of at least 2 values: `(3 * near + far + bias) >> shift`, with a bias for left
-    /// and one for right samples; the outermost ones have no neighbour and weigh 4.
-    fn triangle(row: &[i32], bias: [i32; 2], shift: u32, out: &mut Vec<u8>) {
-        out.clear();
-        out.resize(2 * row.len(), 0);
-        let pairs = out.as_chunks_mut::<2>().0;
-        let last = row.len() - 1;
-        let ends = [(0, 0, 1), (last, last - 1, last)];
-        for (pair, near) in pairs[1..last].iter_mut().zip(row.array_windows::<3>()) {
-            let &[left, near, right] = near;
-            *pair = [
-                ((3 * near + left + bias[0]) >> shift) as u8,
-                ((3 * near + right + bias[1]) >> shift) as u8,
-            ];
-        }
-        for (at, left, right) in ends {
-            pairs[at] = [
-                ((3 * row[at] + row[left] + bias[0]) >> shift) as u8,
-                ((3 * row[at] + row[right] + bias[1]) >> shift) as u8,
-            ];
-        }
-    }
-
-    /// Weighted sums of two rows, 3 : 1.
-    fn blend(near: &[u8], far: &[u8], sums: &mut Vec<i32>) {
-        sums.clear();
-        let weighted = |(&near, &far): (&u8, &u8)| 3 * i32::from(near) + i32::from(far);
-        sums.extend(near.iter().zip(far).map(weighted));
-    }
-
-    /// Converts a row from YCbCr to RGB. The contributions of chroma have 16 fractional bits; those
-    /// to red and blue are rounded alone, those to green together.
-    fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
-        const HALF: i32 = 1 << 15;
-        let (y, cb, cr) = (&y[..out.len()], &cb[..out.len()], &cr[..out.len()]);
-        for (((out, &y), &cb), &cr) in out.iter_mut().zip(y).zip(cb).zip(cr) {
-            let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-            let red = (fixed(1.402) * cr + HALF) >> 16;
-            let green = (-fixed(0.344_14) * cb - fixed(0.714_14) * cr + HALF) >> 16;
-            let blue = (fixed(1.772) * cb + HALF) >> 16;
-            *out = [y + red, y + green, y + blue].map(|value| value.clamp(0, 255) as u8);
-        }
+/// Repeats every sample of a row.
+fn repeat(row: &[u8], times: usize, out: &mut [u8]) {
+    for (out, &sample) in out.chunks_exact_mut(times).zip(row) {
+        out.fill(sample);
     }
 }
 
-const fn fixed(x: f64) -> i32 {
-    (x * 65_536.0 + 0.5) as i32
+/// Doubles a row of at least 2 values: `(3 * near + far + bias) >> shift`, with a bias for left and
+/// one for right samples; the outermost ones have no neighbour and weigh 4.
+#[inline(always)]
+fn double<T: Copy + Into<u16>>(row: &[T], bias: [u16; 2], shift: u32, out: &mut [u8]) {
+    let pair = |left: T, near: T, right: T| {
+        let near = 3 * near.into();
+        let left = (near + left.into() + bias[0]) >> shift;
+        let right = (near + right.into() + bias[1]) >> shift;
+        // Two samples as one number keep vectors whole.
+        (left | right << 8).to_le_bytes()
+    };
+    let last = row.len() - 1;
+    let pairs = &mut out.as_chunks_mut::<2>().0[..=last];
+    pairs[0] = pair(row[0], row[0], row[1]);
+    for (out, &[left, near, right]) in pairs[1..last].iter_mut().zip(row.array_windows()) {
+        *out = pair(left, near, right);
+    }
+    pairs[last] = pair(row[last - 1], row[last], row[last]);
+}
+
+wide! {
+    /// Doubles a row.
+    fn triangle_of_one(row: &[u8], out: &mut [u8]) {
+        double(row, [1, 2], 2, out);
+    }
+
+    /// Doubles a row of weighted sums.
+    fn triangle(sums: &[u16], out: &mut [u8]) {
+        double(sums, [8, 7], 4, out);
+    }
+
+    /// Weighted sums of two rows, 3 : 1.
+    fn blend(near: &[u8], far: &[u8], sums: &mut [u16]) {
+        for (sum, (&near, &far)) in sums.iter_mut().zip(near.iter().zip(far)) {
+            *sum = 3 * u16::from(near) + u16::from(far);
+        }
+    }
+
+    /// A row between two rows.
+    fn between(near: &[u8], far: &[u8], bias: u16, out: &mut [u8]) {
+        for (out, (&near, &far)) in out.iter_mut().zip(near.iter().zip(far)) {
+            *out = ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -195,22 +180,29 @@ mod tests {
 
     #[test]
     fn the_triangle_lies_between_its_neighbours() {
-        let mut out = Vec::new();
-        triangle(&[0, 100, 200], [1, 2], 2, &mut out);
+        let mut out = [0; 6];
+        triangle_of_one(&[0, 100, 200], &mut out);
+        assert_eq!(out, [0, 25, 75, 125, 175, 200]);
+        triangle(&[0, 400, 800], &mut out);
         assert_eq!(out, [0, 25, 75, 125, 175, 200]);
     }
 
     #[test]
-    fn grey_stays_grey_and_primaries_are_known() {
-        let rgb = |y, cb, cr| {
-            let mut out = [[0; 3]];
-            convert_row(&[y], &[cb], &[cr], &mut out);
-            out[0]
-        };
-        for y in [0, 77, 255] {
-            assert_eq!(rgb(y, 128, 128), [y; 3]);
+    fn rows_of_every_length_are_doubled_as_the_plain_formula_says() {
+        let row: Vec<u8> = (0..70u32).map(|i| (i * i * 37 % 256) as u8).collect();
+        for len in 2..row.len() {
+            let row = &row[..len];
+            let mut out = vec![0; 2 * len];
+            triangle_of_one(row, &mut out);
+            for (i, &found) in out.iter().enumerate() {
+                let near = i / 2;
+                let (far, bias) = match i % 2 {
+                    0 => (near.saturating_sub(1), 1),
+                    _ => ((near + 1).min(len - 1), 2),
+                };
+                let sum = 3 * u32::from(row[near]) + u32::from(row[far]) + bias;
+                assert_eq!(u32::from(found), sum / 4, "{i} of {len}");
+            }
         }
-        assert_eq!(rgb(76, 85, 255), [254, 0, 0]);
-        assert_eq!(rgb(29, 255, 107), [0, 0, 254]);
     }
 }

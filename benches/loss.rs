@@ -1,0 +1,186 @@
+//! Losses with their gradients, advantages and KL estimators on slices, and losses on tensors, from
+//! a thousand to a million tokens, beside a plain copy of as many bytes as they read and write.
+
+use std::hint::black_box;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use visrl::grpo::tensor::TensorBatch;
+use visrl::grpo::{
+    Advantage, AdvantageEstimator, Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, Kl,
+    KlEstimator, LeaveOneOut, Loss, MeanOnly, NormalizeThenSum, OnPolicy, PolicyLoss, RewardTable,
+    Sapo, Terms, TokenBatch, Vespo,
+};
+
+const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// Tokens of a row.
+const LEN: usize = 250;
+
+fn noise(count: usize, scale: f32, phase: f32) -> Vec<f32> {
+    (0..count)
+        .map(|i| (i as f32 * 12.9898 + phase).sin() * scale)
+        .collect()
+}
+
+/// A copy of this many bytes from warm to warm memory: what a kernel that does nothing would take.
+fn copy(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    tokens: usize,
+    read: usize,
+    written: usize,
+) {
+    // A copy reads and writes each byte.
+    let bytes = vec![1u8; (read + written) * tokens / 2];
+    let mut out = bytes.clone();
+    group.bench_function(BenchmarkId::new("copy", tokens), |b| {
+        b.iter(|| black_box(&mut out).copy_from_slice(black_box(&bytes)));
+    });
+}
+
+fn advantages(c: &mut Criterion) {
+    let mut group = c.benchmark_group("advantages");
+    let estimators = [
+        ("paper", Advantage::default()),
+        (
+            "normalize_then_sum",
+            Advantage::NormalizeThenSum(NormalizeThenSum::default()),
+        ),
+        ("leave_one_out", Advantage::LeaveOneOut(LeaveOneOut {})),
+        ("mean_only", Advantage::MeanOnly(MeanOnly {})),
+    ];
+    for completions in SIZES {
+        let rewards: Vec<f32> = (0..completions).map(|i| (i * 7 % 3) as f32).collect();
+        let mut out = vec![0.0; completions];
+        // Rewards and advantages.
+        group.throughput(Throughput::Bytes(8 * completions as u64));
+        for (name, estimator) in &estimators {
+            let table = RewardTable::new(&rewards, 1, 8).unwrap();
+            group.bench_function(BenchmarkId::new(*name, completions), |b| {
+                b.iter(|| {
+                    estimator
+                        .advantages_into(black_box(&table), &mut out)
+                        .unwrap()
+                });
+            });
+        }
+        copy(&mut group, completions, 4, 4);
+    }
+    group.finish();
+}
+
+fn kl(c: &mut Criterion) {
+    let mut group = c.benchmark_group("kl");
+    for tokens in SIZES {
+        let logps = noise(tokens, 0.5, 0.0);
+        let reference = noise(tokens, 0.5, 0.1);
+        let mut out = vec![0.0; tokens];
+        group.throughput(Throughput::Bytes(12 * tokens as u64));
+        for (name, kl) in [("k1", Kl::K1), ("k2", Kl::K2), ("k3", Kl::K3)] {
+            group.bench_function(BenchmarkId::new(name, tokens), |b| {
+                b.iter(|| {
+                    kl.estimate_into(black_box(&logps), &reference, &mut out)
+                        .unwrap()
+                });
+            });
+        }
+        copy(&mut group, tokens, 8, 4);
+    }
+    group.finish();
+}
+
+fn families() -> Vec<(&'static str, GrpoLoss)> {
+    let clip = Clipped::default();
+    let families = [
+        Loss::PaperClsRl(OnPolicy {}),
+        Loss::Grpo(clip),
+        Loss::Bnpo(clip),
+        Loss::DrGrpo(DrGrpo::default()),
+        Loss::Dapo(clip),
+        Loss::Cispo(Cispo::default()),
+        Loss::Sapo(Sapo::default()),
+        Loss::Luspo(clip),
+        Loss::Vespo(Vespo::default()),
+    ];
+    let mut losses: Vec<_> = families
+        .map(|loss| (loss.name(), GrpoLoss::new(loss)))
+        .into();
+    let terms = Terms {
+        importance_sampling_level: ImportanceLevel::Sequence,
+        ..Terms::default()
+    };
+    let loss = Loss::Grpo(clip);
+    losses.push(("gspo", GrpoLoss { loss, terms }));
+    losses
+}
+
+/// Bytes that a loss reads of each token: log-probabilities, old and reference, and the mask.
+const READ: usize = 13;
+
+fn losses(c: &mut Criterion) {
+    let mut group = c.benchmark_group("loss_and_gradient");
+    for tokens in SIZES {
+        let logps = noise(tokens, 0.5, 0.0);
+        let old = noise(tokens, 0.5, 0.1);
+        let reference = noise(tokens, 0.4, 0.2);
+        let mask = vec![true; tokens];
+        let advantages = noise(tokens / LEN, 1.0, 0.3);
+        let mut grad = vec![0.0; tokens];
+        group.throughput(Throughput::Bytes(((READ + 4) * tokens) as u64));
+        for (name, loss) in families() {
+            let batch = TokenBatch::new(LEN, &logps, &mask, &advantages)
+                .with_old_logps(&old)
+                .with_ref_logps(&reference);
+            group.bench_function(BenchmarkId::new(name, tokens), |b| {
+                b.iter(|| {
+                    loss.evaluate_into(black_box(&batch), &mut grad, None)
+                        .unwrap()
+                });
+            });
+        }
+        copy(&mut group, tokens, READ, 4);
+    }
+    group.finish();
+}
+
+/// The same on burn's CPU backend: tensor operations and their backward pass, and the analytic
+/// gradient as a tensor.
+fn tensors(c: &mut Criterion) {
+    let mut group = c.benchmark_group("loss_on_tensors");
+    group.sample_size(10);
+    let device = Device::flex();
+    for tokens in SIZES {
+        let matrix = |values: Vec<f32>| {
+            Tensor::<2>::from_data(TensorData::new(values, [tokens / LEN, LEN]), &device)
+        };
+        let logps = matrix(noise(tokens, 0.5, 0.0));
+        let advantages = noise(tokens / LEN, 1.0, 0.3);
+        let advantages: Tensor<1> =
+            Tensor::from_data(TensorData::new(advantages, [tokens / LEN]), &device);
+        let mask = logps.clone().is_nan().bool_not();
+        let batch = TensorBatch::new(logps.clone(), mask, advantages)
+            .with_old_logps(matrix(noise(tokens, 0.5, 0.1)))
+            .with_ref_logps(matrix(noise(tokens, 0.4, 0.2)));
+        group.throughput(Throughput::Bytes(((READ + 4) * tokens) as u64));
+        for (name, loss) in families()
+            .into_iter()
+            .filter(|(name, _)| ["paper_cls_rl", "grpo", "cispo", "vespo", "gspo"].contains(name))
+        {
+            group.bench_function(BenchmarkId::new(format!("{name}, autodiff"), tokens), |b| {
+                b.iter(|| {
+                    let leaf = logps.clone().autodiff().require_grad();
+                    let batch = black_box(&batch).clone().with_logps(leaf.clone());
+                    let value = visrl::grpo::tensor::loss(&loss, &batch).unwrap();
+                    black_box(leaf.grad(&value.backward()))
+                });
+            });
+            group.bench_function(BenchmarkId::new(format!("{name}, analytic"), tokens), |b| {
+                b.iter(|| visrl::grpo::tensor::evaluate(&loss, black_box(&batch)).unwrap());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, advantages, kl, losses, tensors);
+criterion_main!(benches);

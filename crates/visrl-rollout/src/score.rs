@@ -1,0 +1,140 @@
+//! The probabilities of a closed list of answers.
+
+use burn::tensor::Tensor;
+use visrl_vlm::{
+    FeatureStore, ModelInput, Output, SharedPrompt, TokenBatch, VisionLanguageModel, prefill,
+};
+
+use crate::{Error, TokenChoices};
+
+/// Rows of logits that are held at a time.
+const CHUNK: usize = 256;
+
+/// How likely a model finds each of a list of answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChoiceScores {
+    /// The log-probability of each choice as a whole completion, end token included, in nats under
+    /// the full softmax at temperature 1.
+    pub logprobs: Vec<f32>,
+    /// The number of tokens of each choice, end token included.
+    pub lengths: Vec<usize>,
+}
+
+impl ChoiceScores {
+    /// The probability of each choice, given that the answer is one of them:
+    /// `softmax(logprobs / temperature)`.
+    ///
+    /// At temperature 1 they are the model's own; [`fit_temperature`](crate::fit_temperature) finds
+    /// the one at which they are calibrated on examples with known answers.
+    pub fn probabilities(&self, temperature: f64) -> Vec<f64> {
+        let scaled = self.logprobs.iter().map(|&x| f64::from(x) / temperature);
+        let largest = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = scaled.map(|x| (x - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.into_iter().map(|weight| weight / sum).collect()
+    }
+
+    /// The most likely choice; of equally likely ones, the first.
+    pub fn best(&self) -> Option<usize> {
+        let mut best: Option<usize> = None;
+        for (index, x) in self.logprobs.iter().enumerate() {
+            if best.is_none_or(|best| *x > self.logprobs[best]) {
+                best = Some(index);
+            }
+        }
+        best
+    }
+}
+
+/// Computes the log-probability of each choice after a prompt, which is encoded once: a
+/// classification head that needs no sampling.
+///
+/// An end token counts as any of the model's end tokens. The choices run through the model as the
+/// rows of one group, padded to the longest.
+///
+/// # Errors
+/// What the model says of unfit input; [`Error::NotFinite`] when a probability is not a number.
+pub fn score_choices<M: VisionLanguageModel>(
+    model: &M,
+    features: Option<&FeatureStore>,
+    input: &ModelInput,
+    choices: &TokenChoices,
+) -> Result<ChoiceScores, Error> {
+    let model = model.valid();
+    let rows = choices.tokens();
+    let len = choices.longest();
+    let prompt = SharedPrompt {
+        input,
+        rows: rows.len(),
+    };
+    let mut segments = prefill(&model, features, &[prompt])?;
+    segments.iter_mut().for_each(|segment| segment.len = len);
+    let last = input.ids.last().copied().unwrap_or_default();
+    let (mut ids, mut positions) = (Vec::new(), Vec::new());
+    // For each row of hidden states that counts: its place and its choice and position.
+    let mut places = Vec::new();
+    for (choice, tokens) in rows.iter().enumerate() {
+        places.extend((0..=tokens.len()).map(|position| (ids.len() + position, choice, position)));
+        ids.push(last);
+        positions.extend(input.positions.ids.last());
+        // Padding repeats the last token; it comes after all that counts.
+        ids.extend((1..len).map(|at| tokens[(at - 1).min(tokens.len() - 1)]));
+        let next = input.positions.next;
+        positions.extend((1..len).map(|at| [next + at as u32 - 1; 3]));
+    }
+    let batch = TokenBatch {
+        ids: &ids,
+        positions: &positions,
+        image_features: None,
+    };
+    let hidden = model.forward(batch, &mut segments, Output::Hidden)?;
+    let hidden = hidden.ok_or_else(|| Error::Device("no hidden states".into()))?;
+    let head: Tensor<2> = model.head();
+    let eos = &model.info().eos_token_ids;
+    let mut logprobs = vec![0.0f64; rows.len()];
+    for chunk in places.chunks(CHUNK) {
+        let index: Vec<i64> = chunk.iter().map(|&(place, ..)| place as i64).collect();
+        let count = index.len();
+        let index = burn::tensor::TensorData::new(index, [count]);
+        let index = Tensor::<1, burn::tensor::Int>::from_data(index, &hidden.device());
+        let logits = visrl_vlm::kernels::matmul(hidden.clone().select(0, index), head.clone());
+        let vocab = logits.dims()[1];
+        let logits: Vec<f32> = logits
+            .try_into_vec_as()
+            .map_err(|error| Error::Device(error.to_string()))?;
+        for (&(_, choice, position), logits) in chunk.iter().zip(logits.chunks_exact(vocab)) {
+            let targets = match rows[choice].get(position) {
+                Some(token) => std::slice::from_ref(token),
+                None => eos.as_slice(),
+            };
+            logprobs[choice] += logprob_of(logits, targets);
+        }
+    }
+    if let Some(choice) = logprobs.iter().position(|x| x.is_nan()) {
+        return Err(Error::NotFinite {
+            id: format!("choice {choice}"),
+            position: 0,
+            layer: segments
+                .iter()
+                .find_map(|segment| segment.cache.first_damaged_layer()),
+            parameter: None,
+        });
+    }
+    Ok(ChoiceScores {
+        logprobs: logprobs.into_iter().map(|x| x as f32).collect(),
+        lengths: rows.iter().map(|tokens| tokens.len() + 1).collect(),
+    })
+}
+
+/// The log-probability of drawing one of these tokens.
+fn logprob_of(logits: &[f32], targets: &[u32]) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp = |x: f32| f64::from(x - largest).exp();
+    let all: f64 = logits.iter().map(|&x| exp(x)).sum();
+    let some: f64 = targets
+        .iter()
+        .filter_map(|&id| logits.get(id as usize))
+        .map(|&x| exp(x))
+        .sum();
+    (some / all).ln()
+}

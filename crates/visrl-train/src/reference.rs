@@ -1,0 +1,159 @@
+//! The policy that the KL term compares with.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use visrl_vlm::{ParameterPath, VisionLanguageModel, without_lora};
+
+use crate::Error;
+
+/// What the KL term of a loss compares the policy with. A loss without one (beta 0) has no
+/// reference, whatever is chosen here.
+///
+/// Neither choice copies parameters that are not trained: under adapters the reference costs no
+/// memory beside the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferencePolicy {
+    /// The model as it comes to the learner, its adapters switched off where it carries some. The
+    /// default.
+    #[default]
+    Base,
+    /// The model as it comes to the learner, adapters included: the policy that a run starts from,
+    /// also where it goes on from earlier adapters.
+    Snapshot,
+}
+
+impl ReferencePolicy {
+    /// The reference for a model, without gradient tracking.
+    pub(crate) fn of<M: VisionLanguageModel>(self, model: &M) -> M {
+        match self {
+            Self::Base => without_lora(model.valid()),
+            Self::Snapshot => model.valid(),
+        }
+    }
+}
+
+/// Whether a reference can follow a policy with this share of it.
+///
+/// # Errors
+/// [`Error::Config`] when they are to be mixed and one carries adapters that the other does not.
+pub(crate) fn check<M: Module>(reference: &M, policy: &M, mix: f64) -> Result<(), Error> {
+    if mix == 1.0 || values(reference).keys().eq(values(policy).keys()) {
+        return Ok(());
+    }
+    Err(Error::config(
+        "reference_refresh.mix",
+        "must be 1 where the reference is the base without its adapters: adapters cannot be mixed \
+         with none",
+    ))
+}
+
+/// The reference after a refresh: `mix * policy + (1 - mix) * reference`, parameter by parameter
+/// (TR-DPO, arXiv 2404.09656).
+pub(crate) fn refreshed<M: Module>(reference: &M, policy: &M, mix: f64) -> M {
+    let policy = policy.valid();
+    if mix == 1.0 {
+        return policy;
+    }
+    policy.map(&mut Mixer {
+        path: ParameterPath::default(),
+        reference: values(reference),
+        mix,
+    })
+}
+
+/// Parameters by their names, flattened; they share the memory of the module.
+fn values<M: Module>(module: &M) -> BTreeMap<String, Tensor<1>> {
+    struct Visitor {
+        path: ParameterPath,
+        found: BTreeMap<String, Tensor<1>>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found
+                .insert(self.path.name(), param.val().reshape([-1]));
+        }
+    }
+    let mut visitor = Visitor {
+        path: ParameterPath::default(),
+        found: BTreeMap::new(),
+    };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+struct Mixer {
+    path: ParameterPath,
+    reference: BTreeMap<String, Tensor<1>>,
+    mix: f64,
+}
+
+impl ModuleMapper for Mixer {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(old) = self.reference.remove(&self.path.name()) else {
+            return param;
+        };
+        let mix = self.mix;
+        param.map(|policy| {
+            let old = old.reshape(policy.dims());
+            policy * mix + old * (1.0 - mix)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn layer(value: f64) -> Linear {
+        let device = Device::flex();
+        let mut layer = LinearConfig::new(2, 3).init(&device);
+        layer.weight = Param::from_tensor(Tensor::full([2, 3], value, &device));
+        layer.bias = Some(Param::from_tensor(Tensor::full([3], -value, &device)));
+        layer
+    }
+
+    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.try_into_vec_as().unwrap()
+    }
+
+    #[test]
+    fn a_share_of_the_policy_enters_the_reference() {
+        let (reference, policy) = (layer(1.0), layer(3.0).train());
+        assert!(check(&reference, &policy, 0.25).is_ok());
+        let mixed = refreshed(&reference, &policy, 0.25);
+        assert_eq!(numbers(mixed.weight.val()), [1.5; 6]);
+        let bias = mixed.bias.unwrap().val();
+        assert!(!bias.is_autodiff());
+        assert_eq!(numbers(bias), [-1.5; 3]);
+        let copied = refreshed(&reference, &policy, 1.0);
+        assert_eq!(numbers(copied.weight.val()), [3.0; 6]);
+    }
+
+    #[test]
+    fn parameters_that_one_lacks_cannot_be_mixed() {
+        let mut bare = layer(1.0);
+        bare.bias = None;
+        let error = check(&bare, &layer(1.0), 0.5).unwrap_err().to_string();
+        assert!(error.contains("reference_refresh.mix"), "{error}");
+        assert!(check(&bare, &layer(1.0), 1.0).is_ok());
+    }
+}
