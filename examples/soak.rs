@@ -23,7 +23,7 @@ use visrl::grpo::{GrpoLoss, ReferenceRefresh};
 use visrl::rollout::{EngineConfig, NativeEngine, SamplingParams};
 use visrl::train::{
     ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, MetricSink, Schedule,
-    StepMetrics,
+    StepMetrics, TrainStep,
 };
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
@@ -113,10 +113,16 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     };
     let mut memory = Memory::default();
     let start = Instant::now();
-    let deal = |step| dealer.deal(step, cli.prompts);
-    trainer.run(0..cli.from.min(cli.steps), deal, &mut [&mut memory])?;
-    let first = memory.show(cli.from);
-    trainer.run(cli.from.min(cli.steps)..cli.steps, deal, &mut [&mut memory])?;
+    trainer.begin()?;
+    let from = cli.from.min(cli.steps);
+    let mut first = None;
+    for step in 0..cli.steps {
+        if step == from {
+            first = memory.show(from);
+        }
+        let next = &mut |count| dealer.deal(step * cli.prompts, count);
+        memory.step(&trainer.train_step(step, next)?)?;
+    }
     let last = memory.show(cli.steps);
     println!(
         "{} completions in {:.0} s; in the last step {:.1} tokens on average, reward {:.2}",
