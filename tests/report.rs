@@ -76,6 +76,7 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
         "cls_rl",
         "strict_tag_accuracy",
         "T-shirt/top",
+        "all wrong",
         "step 2:",
     ] {
         assert!(html.contains(text), "{text}");

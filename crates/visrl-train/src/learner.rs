@@ -76,9 +76,9 @@ impl<M: VisionLanguageModel> Learner<M> {
         &self.config
     }
 
-    /// Whether a frozen reference policy is held beside the policy.
-    pub fn has_reference(&self) -> bool {
-        self.reference.is_some()
+    /// The policy that the KL term compares with, if the loss has one.
+    pub fn reference(&self) -> Option<&M> {
+        self.reference.as_ref()
     }
 
     /// Policy, optimizer and number of updates: what a checkpoint holds of a learner.
@@ -86,9 +86,19 @@ impl<M: VisionLanguageModel> Learner<M> {
         (&self.model, &self.optimizer, self.updates)
     }
 
-    /// As [`parts`](Self::parts), to put a checkpoint's in their place.
-    pub(crate) fn parts_mut(&mut self) -> (&mut M, &mut AdamW, &mut usize) {
-        (&mut self.model, &mut self.optimizer, &mut self.updates)
+    /// Puts what a checkpoint holds in the place of the present.
+    pub(crate) fn restore(
+        &mut self,
+        model: M,
+        reference: Option<M>,
+        updates: usize,
+        restore: impl FnOnce(&mut AdamW),
+    ) {
+        self.model = model;
+        self.reference = reference;
+        restore(&mut self.optimizer);
+        self.updates = updates;
+        self.loss.set_step(updates as u64);
     }
 
     /// The policy, for saving or further use.

@@ -1,11 +1,11 @@
 //! What a checkpoint holds of a learner: trained parameters, and the optimizer's moments by the
 //! names of parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::module::{ModuleMapper, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use visrl_vlm::{
     NamedParameter, ParameterPath, SafetensorsDir, SaveDtype, SaveOptions, TensorToSave,
@@ -23,101 +23,94 @@ pub struct LearnerState {
     pub updates: usize,
     /// Updates of each parameter, for the correction of the moments' bias.
     pub times: BTreeMap<String, usize>,
+    /// Whether the reference policy follows the policy, so that it was written, too.
+    pub reference: bool,
 }
 
 /// The folders of the tensors. The suffixes of moments are PyTorch's.
 const PARAMETERS: &str = "parameters";
+const REFERENCE: &str = "reference";
 const MOMENTS: &str = "moments";
 const SUFFIXES: [&str; 2] = ["exp_avg", "exp_avg_sq"];
-/// The f32 copy of a parameter of a narrower format.
 const MASTER: &str = "master";
 
 impl<M: VisionLanguageModel> Learner<M> {
-    /// Writes the trained parameters into `parameters/` and the moments into `moments/`, as
-    /// safetensors, in the layout in which they are held. Both are exact.
+    /// Writes the trained parameters into `parameters/`, the moments (and, of parameters in bf16,
+    /// the f32 copies) into `moments/`, and a reference that follows the policy into `reference/`,
+    /// as safetensors, in the layout in which they are held. All are exact.
     ///
     /// # Errors
     /// What stands in the way of reading or writing a tensor, by name.
     pub fn save_state(&self, dir: &Path) -> Result<LearnerState, Error> {
         let (model, optimizer, updates) = self.parts();
-        let mut parameters = Vec::new();
-        visit_parameters(model, |parameter| {
-            if parameter.trainable {
-                parameters.push(parameter);
-            }
-        });
-        let tensors = parameters.iter().map(|parameter| {
-            let NamedParameter { name, shape, .. } = parameter;
-            (name.clone(), shape.clone(), parameter.values.clone())
-        });
-        write(&dir.join(PARAMETERS), tensors.collect())?;
+        let trained = trained(model);
+        write(&dir.join(PARAMETERS), named(model, &trained))?;
+        // A reference that is the base, or the base without its adapters, is made again.
+        let follows = self.config().reference_refresh.every.is_some();
+        let reference = match self.reference() {
+            Some(reference) if follows => named(reference, &trained),
+            _ => Vec::new(),
+        };
+        let has_reference = !reference.is_empty();
+        if has_reference {
+            write(&dir.join(REFERENCE), reference)?;
+        }
         let mut times = BTreeMap::new();
         let mut tensors = Vec::new();
         for (name, moments) in optimizer.moments() {
             times.insert(name.to_owned(), moments.time);
-            for (suffix, values) in SUFFIXES.iter().zip(moments.values) {
+            let values = SUFFIXES.into_iter().zip(moments.values);
+            let master = moments.master.map(|values| (MASTER, values));
+            for (suffix, values) in values.chain(master) {
                 tensors.push((format!("{name}.{suffix}"), values.dims().to_vec(), values));
-            }
-            if let Some(master) = moments.master {
-                tensors.push((format!("{name}.{MASTER}"), master.dims().to_vec(), master));
             }
         }
         write(&dir.join(MOMENTS), tensors)?;
-        Ok(LearnerState { updates, times })
+        Ok(LearnerState {
+            updates,
+            times,
+            reference: has_reference,
+        })
     }
 
     /// Puts parameters and moments that [`save_state`](Self::save_state) wrote in the place of the
-    /// present ones. The reference policy stays as it is.
+    /// present ones, and a reference that was written in the place of the present one.
     ///
     /// # Errors
     /// [`Error::Model`] names the tensor that is missing or of another shape; [`Error::File`] when
     /// tensors are those of another set of trained parameters.
     pub fn restore_state(&mut self, dir: &Path, state: &LearnerState) -> Result<(), Error> {
-        let (model, optimizer, updates) = self.parts_mut();
-        let parameters = dir.join(PARAMETERS);
-        let mut source = SafetensorsDir::open(&parameters)?;
-        let mut values = BTreeMap::new();
-        let mut sizes = BTreeMap::new();
-        let mut failed = None;
-        visit_parameters(model, |parameter| {
-            if !parameter.trainable || failed.is_some() {
-                return;
+        let (model, ..) = self.parts();
+        let trained = trained(model);
+        let restored = read(&dir.join(PARAMETERS), model, &trained, true)?;
+        let reference = match (self.reference(), state.reference) {
+            // What is not trained is the policy's.
+            (Some(_), true) => {
+                let like = restored.valid();
+                Some(read(&dir.join(REFERENCE), &like, &trained, false)?)
             }
-            let (dtype, device) = (parameter.values.dtype(), parameter.values.device());
-            match source.read(&parameter.name, &parameter.shape) {
-                Ok(read) => {
-                    sizes.insert(parameter.name.clone(), read.len());
-                    values.insert(parameter.name, tensor(read, dtype, &device));
-                }
-                Err(error) => failed = Some(error),
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        if let Some(name) = source.names().find(|name| !values.contains_key(*name)) {
-            let message = format!("holds `{name}`, which this run does not train");
-            return Err(Error::file(parameters, message));
-        }
+            (reference, _) => reference.cloned(),
+        };
         let mut moments = Vec::new();
         if !state.times.is_empty() {
-            let mut source = SafetensorsDir::open(dir.join(MOMENTS))?;
+            let path = dir.join(MOMENTS);
+            let mut source = SafetensorsDir::open(&path)?;
+            let masters: BTreeSet<String> = source
+                .names()
+                .filter_map(|name| name.strip_suffix(&format!(".{MASTER}")))
+                .map(String::from)
+                .collect();
             for (name, &time) in &state.times {
-                let Some((&size, like)) = sizes.get(name).zip(values.get(name)) else {
-                    let message =
-                        format!("holds moments of `{name}`, which this run does not train");
-                    return Err(Error::file(dir.join(MOMENTS), message));
+                let Some((size, device)) = trained.get(name) else {
+                    let message = format!("holds `{name}`, which this run does not train");
+                    return Err(Error::file(path, message));
                 };
-                let (dtype, device) = (like.dtype(), like.device());
                 let mut read = |suffix| -> Result<Tensor<1>, Error> {
-                    let read = source.read(&format!("{name}.{suffix}"), &[size])?;
-                    Ok(tensor(read, DType::F32, &device))
+                    let read = source.read(&format!("{name}.{suffix}"), &[*size])?;
+                    Ok(tensor(read, DType::F32, device))
                 };
                 let values = [read(SUFFIXES[0])?, read(SUFFIXES[1])?];
-                let master = match dtype {
-                    DType::F32 => None,
-                    _ => Some(read(MASTER)?),
-                };
+                let master = masters.contains(name).then(|| read(MASTER)).transpose()?;
                 let state = Moments {
                     time,
                     values,
@@ -126,17 +119,81 @@ impl<M: VisionLanguageModel> Learner<M> {
                 moments.push((name.clone(), state));
             }
         }
-        *model = model.clone().map(&mut Put {
-            path: ParameterPath::default(),
-            values,
+        self.restore(restored, reference, state.updates, |optimizer| {
+            optimizer.restore(moments);
         });
-        optimizer.restore(moments);
-        *updates = state.updates;
         Ok(())
     }
 }
 
-fn tensor(values: Vec<f32>, dtype: DType, device: &burn::tensor::Device) -> Tensor<1> {
+/// The trained parameters by their names, with their sizes and (plain) devices.
+type Trained = BTreeMap<String, (usize, Device)>;
+
+fn trained<M: VisionLanguageModel>(model: &M) -> Trained {
+    let mut trained = BTreeMap::new();
+    visit_parameters(model, |parameter| {
+        if parameter.trainable {
+            let size = parameter.shape.iter().product();
+            trained.insert(parameter.name, (size, parameter.values.device()));
+        }
+    });
+    trained
+}
+
+/// The parameters of a model that are trained in the policy.
+fn named<M: VisionLanguageModel>(model: &M, trained: &Trained) -> Vec<Named> {
+    let mut tensors = Vec::new();
+    visit_parameters(model, |parameter| {
+        let NamedParameter {
+            name,
+            shape,
+            values,
+            ..
+        } = parameter;
+        if trained.contains_key(&name) {
+            tensors.push((name, shape, values));
+        }
+    });
+    tensors
+}
+
+/// A model with the parameters of a folder in the place of its own.
+fn read<M: VisionLanguageModel>(
+    dir: &Path,
+    model: &M,
+    trained: &Trained,
+    policy: bool,
+) -> Result<M, Error> {
+    let mut source = SafetensorsDir::open(dir)?;
+    let mut values = BTreeMap::new();
+    let mut failed = None;
+    visit_parameters(model, |parameter| {
+        if !trained.contains_key(&parameter.name) || failed.is_some() {
+            return;
+        }
+        let (dtype, device) = (parameter.values.dtype(), parameter.values.device());
+        match source.read(&parameter.name, &parameter.shape) {
+            Ok(read) => {
+                values.insert(parameter.name, tensor(read, dtype, &device));
+            }
+            Err(error) => failed = Some(error),
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if let Some(name) = source.names().find(|name| !values.contains_key(*name)) {
+        let message = format!("holds `{name}`, which this run does not train");
+        return Err(Error::file(dir, message));
+    }
+    Ok(model.clone().map(&mut Put {
+        path: ParameterPath::default(),
+        values,
+        policy,
+    }))
+}
+
+fn tensor(values: Vec<f32>, dtype: DType, device: &Device) -> Tensor<1> {
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]).convert_dtype(dtype), device)
 }
@@ -179,6 +236,8 @@ fn write(dir: &Path, tensors: Vec<Named>) -> Result<(), Error> {
 struct Put {
     path: ParameterPath,
     values: BTreeMap<String, Tensor<1>>,
+    /// Whether gradients are recorded.
+    policy: bool,
 }
 
 impl ModuleMapper for Put {
@@ -193,7 +252,11 @@ impl ModuleMapper for Put {
             return param;
         };
         let (id, old, mapper) = param.consume();
-        let tensor = values.reshape(old.dims()).autodiff().require_grad();
+        let tensor = values.reshape(old.dims());
+        let tensor = match self.policy {
+            true => tensor.autodiff().require_grad(),
+            false => tensor,
+        };
         Param::from_mapped_value(id, tensor, mapper)
     }
 }

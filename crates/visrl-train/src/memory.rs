@@ -52,7 +52,7 @@ impl MemoryPlan {
             if parameter.trainable {
                 plan.gradients += bytes;
                 plan.moments += 2 * bytes;
-                if learner.has_reference() {
+                if learner.reference().is_some() {
                     plan.reference += bytes;
                 }
             }

@@ -45,6 +45,7 @@ pub struct AdamW {
     pub(crate) states: BTreeMap<String, State>,
 }
 
+/// What is kept of one parameter.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) moments: AdamWState<1>,

@@ -6,13 +6,13 @@ use burn::tensor::Tensor;
 use crate::AdamW;
 use crate::optimizer::State;
 
-/// The state of one parameter.
+/// The state of one parameter; all tensors are f32 and flattened.
 pub(crate) struct Moments {
     /// Updates made so far.
     pub(crate) time: usize,
-    /// The first and the second moment, flattened.
+    /// The first and the second moment.
     pub(crate) values: [Tensor<1>; 2],
-    /// The parameter in f32, where the model holds it in a narrower format.
+    /// The parameter, where the module holds it in a narrower format.
     pub(crate) master: Option<Tensor<1>>,
 }
 
@@ -20,7 +20,7 @@ impl AdamW {
     /// The parameters that were updated, with their moments, in the order of names.
     pub(crate) fn moments(&self) -> impl Iterator<Item = (&str, Moments)> {
         self.states.iter().map(|(name, State { moments, master })| {
-            let momentum = &moments.momentum;
+            let AdamWState { momentum } = moments;
             let moments = Moments {
                 time: momentum.time,
                 values: [momentum.moment_1.clone(), momentum.moment_2.clone()],
@@ -34,9 +34,8 @@ impl AdamW {
     pub(crate) fn restore(&mut self, moments: impl IntoIterator<Item = (String, Moments)>) {
         let state = |moments: Moments| {
             let [first, second] = moments.values;
-            let momentum = AdaptiveMomentumState::new(moments.time, first, second);
             State {
-                moments: AdamWState::new(momentum),
+                moments: AdamWState::new(AdaptiveMomentumState::new(moments.time, first, second)),
                 master: moments.master,
             }
         };
