@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::batch::TokenBatch;
 use crate::error::{Error, Result};
 use crate::importance::ImportanceLevel;
-use crate::lanes::{BLOCK, Lanes, RangeLanes, gather};
+use crate::lanes::{BLOCK, Lanes, RangeLanes, gather, vectorized};
 use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
 use crate::metrics::LossMetrics;
 use crate::normalization::{Normalization, guarded};
@@ -128,7 +128,10 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                     .map(|r| &r[at.clone()]),
                 entropies: batch.entropies.map(|e| &e[at]),
             };
-            self.tokens(&view, &state, &fields, grad, entropy_grad);
+            vectorized(
+                #[inline(always)]
+                || self.tokens(&view, &state, &fields, grad, entropy_grad),
+            );
         }
         self.scratch = scratch;
     }
@@ -164,6 +167,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     }
 
     /// A row with counted tokens.
+    #[inline(always)]
     fn tokens(
         &mut self,
         view: &RowView<'_, F>,
@@ -232,7 +236,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     }
 
     /// A block of a row with at least one counted token, in stages that each become vector code.
-    #[inline]
+    #[inline(always)]
     fn block(
         &self,
         row: &Row<'_, F, S::Row>,

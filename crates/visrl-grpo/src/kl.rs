@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// An estimator of the KL divergence `KL(p || p_ref)` from one sampled token.
@@ -28,9 +29,10 @@ pub trait KlEstimator<F: Real>: Send + Sync {
     fn estimate_into(&self, logps: &[F], ref_logps: &[F], out: &mut [F]) -> Result<()> {
         Error::check_shape("ref_logps", ref_logps.len(), 1, logps.len())?;
         Error::check_shape("out", out.len(), 1, logps.len())?;
-        for ((value, logp), ref_logp) in out.iter_mut().zip(logps).zip(ref_logps) {
-            *value = self.value_and_grad(*logp, *ref_logp).0;
-        }
+        vectorized(
+            #[inline(always)]
+            || estimate(self, logps, ref_logps, out),
+        );
         Ok(())
     }
 
@@ -44,6 +46,14 @@ pub trait KlEstimator<F: Real>: Send + Sync {
             d_logp: d_logp * ratio,
             d_log_ratio: value,
         }
+    }
+}
+
+/// The loop of [`KlEstimator::estimate_into`]: a function, so that compilers know its slices apart.
+#[inline(always)]
+fn estimate<F: Real, K: KlEstimator<F> + ?Sized>(kl: &K, logps: &[F], refs: &[F], out: &mut [F]) {
+    for ((value, logp), ref_logp) in out.iter_mut().zip(logps).zip(refs) {
+        *value = kl.value_and_grad(*logp, *ref_logp).0;
     }
 }
 
@@ -76,14 +86,14 @@ pub struct K2;
 pub struct K3;
 
 impl<F: Real> KlEstimator<F> for K1 {
-    #[inline]
+    #[inline(always)]
     fn value_and_grad(&self, logp: F, ref_logp: F) -> (F, F) {
         (logp - ref_logp, F::ONE)
     }
 }
 
 impl<F: Real> KlEstimator<F> for K2 {
-    #[inline]
+    #[inline(always)]
     fn value_and_grad(&self, logp: F, ref_logp: F) -> (F, F) {
         let d = logp - ref_logp;
         (d * d * F::from_f64(0.5), d)
@@ -91,7 +101,7 @@ impl<F: Real> KlEstimator<F> for K2 {
 }
 
 impl<F: Real> KlEstimator<F> for K3 {
-    #[inline]
+    #[inline(always)]
     fn value_and_grad(&self, logp: F, ref_logp: F) -> (F, F) {
         let d = ref_logp - logp;
         let e = d.exp();
@@ -115,7 +125,7 @@ pub enum Kl {
 impl Kl {
     /// Values and derivatives of a block of tokens; those that do not count may hold anything,
     /// and get whatever comes out. All slices have the same length.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn block<F: Real>(self, logps: &[F], refs: &[F], values: &mut [F], grads: &mut [F]) {
         match self {
             Self::K1 => block(K1, logps, refs, values, grads),
@@ -125,7 +135,7 @@ impl Kl {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn block<F: Real>(
     kl: impl KlEstimator<F>,
     logps: &[F],
@@ -139,12 +149,21 @@ fn block<F: Real>(
 }
 
 impl<F: Real> KlEstimator<F> for Kl {
-    #[inline]
+    #[inline(always)]
     fn value_and_grad(&self, logp: F, ref_logp: F) -> (F, F) {
         match self {
             Self::K1 => K1.value_and_grad(logp, ref_logp),
             Self::K2 => K2.value_and_grad(logp, ref_logp),
             Self::K3 => K3.value_and_grad(logp, ref_logp),
+        }
+    }
+
+    fn estimate_into(&self, logps: &[F], ref_logps: &[F], out: &mut [F]) -> Result<()> {
+        // Chosen once, not for each token.
+        match self {
+            Self::K1 => K1.estimate_into(logps, ref_logps, out),
+            Self::K2 => K2.estimate_into(logps, ref_logps, out),
+            Self::K3 => K3.estimate_into(logps, ref_logps, out),
         }
     }
 }

@@ -8,6 +8,13 @@ pub(crate) const BLOCK: usize = 32;
 /// Partial sums that are kept apart, so that one addition need not wait for the one before.
 const LANES: usize = 8;
 
+/// Runs a loop compiled for the vectors that the processor has. The results are the same numbers on
+/// every processor: sums are kept in the same lanes, and nothing is fused.
+#[inline]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// A block of a field, zero where tokens do not count and beyond the end of `values`.
 #[inline(always)]
 pub(crate) fn gather<F: Real>(values: &[F], counted: &[bool; BLOCK]) -> [F; BLOCK] {

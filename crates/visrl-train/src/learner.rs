@@ -1,48 +1,14 @@
 use std::sync::Arc;
 
-use visrl_grpo::{LossMetrics, PolicyLoss, TokenBatch};
+use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
-use crate::padded::Padded;
+use crate::padded::{Padded, counts};
 use crate::recompute::Recomputed;
 use crate::reference::{check, refreshed};
 use crate::rows::{Place, States, completion_states};
-use crate::{AdamW, Error, Gradients, LearnerConfig, TokenGroup};
-
-/// The completions of one prompt with what each is worth.
-#[derive(Clone, Debug)]
-pub struct LearnGroup {
-    /// Prompt and completions.
-    pub tokens: TokenGroup,
-    /// One advantage per completion.
-    pub advantages: Vec<f32>,
-    /// Whether each completion was cut at the length limit.
-    pub truncated: Vec<bool>,
-}
-
-/// What an update did.
-#[derive(Clone, Debug)]
-pub struct LearnReport {
-    /// The loss before the (last) update.
-    pub loss: f64,
-    /// What the loss saw: KL, ratios, clip fractions, entropy.
-    pub metrics: LossMetrics,
-    /// Global norm of the gradient before clipping.
-    pub grad_norm: f64,
-    /// Groups in which some completion has an advantage; the others teach nothing but to stay near
-    /// the reference.
-    pub effective_groups: usize,
-}
-
-/// Log-probabilities and entropies of completions, `[group][completion][token]`, in nats.
-#[derive(Clone, Debug)]
-pub struct Scores {
-    /// Log-probability of each token under the full softmax.
-    pub logps: Vec<Vec<Vec<f32>>>,
-    /// Entropy of the distribution each token was drawn from.
-    pub entropies: Vec<Vec<Vec<f32>>>,
-}
+use crate::{AdamW, Error, Gradients, LearnGroup, LearnReport, LearnerConfig, Scores, TokenGroup};
 
 /// States of completions, and what computes them again where they are not tracked.
 type Tracked = (States, Option<Recomputed>);
@@ -360,6 +326,15 @@ impl<M: VisionLanguageModel> Learner<M> {
         Ok((loss, gradients))
     }
 
+    /// The counts of a whole batch, for its pieces.
+    fn counts(&self, groups: &[LearnGroup], tokens: &[TokenGroup]) -> Result<Normalization, Error> {
+        let entropies = match self.loss.needs_entropies() {
+            true => Some(self.score(tokens)?.entropies),
+            false => None,
+        };
+        Ok(counts(&*self.loss, groups, entropies)?)
+    }
+
     #[allow(clippy::type_complexity)]
     fn gradients_with(
         &self,
@@ -369,7 +344,10 @@ impl<M: VisionLanguageModel> Learner<M> {
         old: Option<&Vec<Vec<Vec<f32>>>>,
     ) -> Result<(Gradients, f64, LossMetrics, Vec<Vec<Vec<f32>>>), Error> {
         let several = self.micro_batches(groups).nth(1).is_some();
-        let counts = several.then(|| self.counts(groups, tokens)).transpose()?;
+        let counts = match several {
+            true => Some(self.counts(groups, tokens)?),
+            false => None,
+        };
         let mut gradients = Gradients::default();
         let mut loss = 0.0;
         let mut metrics: Option<LossMetrics> = None;
@@ -461,39 +439,5 @@ impl<M: VisionLanguageModel> Learner<M> {
             gradients.complete(&self.model);
         }
         Ok((gradients, loss, metrics.unwrap_or_default(), all))
-    }
-
-    /// The counts of a whole batch, for its pieces.
-    fn counts(
-        &self,
-        groups: &[LearnGroup],
-        tokens: &[TokenGroup],
-    ) -> Result<visrl_grpo::Normalization, Error> {
-        let places: Vec<Place> = tokens
-            .iter()
-            .enumerate()
-            .flat_map(|(g, group)| {
-                group
-                    .completions
-                    .iter()
-                    .enumerate()
-                    .map(move |(i, ids)| (g, i, ids.len()))
-            })
-            .collect();
-        let padded = Padded::new(&places, groups);
-        let logps = vec![0.0; padded.mask.len()];
-        let entropies = match self.loss.needs_entropies() {
-            false => None,
-            true => {
-                let scores = self.score(tokens)?;
-                let flat: Vec<f32> = scores.entropies.into_iter().flatten().flatten().collect();
-                Some(padded.fill(&flat))
-            }
-        };
-        let mut batch = TokenBatch::new(padded.len, &logps, &padded.mask, &padded.advantages)
-            .with_truncated(&padded.truncated)
-            .with_ref_logps(&logps);
-        batch.entropies = entropies.as_deref();
-        Ok(self.loss.normalization(&batch)?)
     }
 }

@@ -25,6 +25,7 @@ mod parameter_group;
 mod progress;
 mod recompute;
 mod reference;
+mod report;
 mod rows;
 mod schedule;
 mod sft;
@@ -41,7 +42,7 @@ pub use evaluation::{
     Spread, harmonic_mean,
 };
 pub use gradients::Gradients;
-pub use learner::{LearnGroup, LearnReport, Learner, Scores};
+pub use learner::Learner;
 pub use learner_state::LearnerState;
 pub use line_file::LineFile;
 pub use memory::{MemoryPlan, Workload, peak_memory};
@@ -50,7 +51,8 @@ pub use optimizer::{AdamW, AdamWSettings};
 pub use parameter_group::{NamePattern, ParameterGroup};
 pub use progress::Progress;
 pub use reference::ReferencePolicy;
-pub use rows::TokenGroup;
+pub use report::{LearnReport, Scores};
+pub use rows::{LearnGroup, TokenGroup};
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;
 pub use sft_trainer::{SftTrainer, supervised};

@@ -1,7 +1,37 @@
 //! Rows of different lengths in the padded form that losses read.
 
+use visrl_grpo::{Normalization, PolicyLoss, TokenBatch};
+
 use crate::LearnGroup;
 use crate::rows::Place;
+
+/// The counts of a whole batch, for its pieces; `entropies` are `[group][completion][token]`.
+pub(crate) fn counts(
+    loss: &dyn PolicyLoss<f32>,
+    groups: &[LearnGroup],
+    entropies: Option<Vec<Vec<Vec<f32>>>>,
+) -> visrl_grpo::Result<Normalization> {
+    let places: Vec<Place> = groups
+        .iter()
+        .enumerate()
+        .flat_map(|(g, group)| {
+            let completions = group.tokens.completions.iter().enumerate();
+            completions.map(move |(i, ids)| (g, i, ids.len()))
+        })
+        .collect();
+    let padded = Padded::new(&places, groups);
+    // Counts do not depend on log-probabilities.
+    let logps = vec![0.0; padded.mask.len()];
+    let entropies = entropies.map(|all| {
+        let flat: Vec<f32> = all.into_iter().flatten().flatten().collect();
+        padded.fill(&flat)
+    });
+    let mut batch = TokenBatch::new(padded.len, &logps, &padded.mask, &padded.advantages)
+        .with_truncated(&padded.truncated)
+        .with_ref_logps(&logps);
+    batch.entropies = entropies.as_deref();
+    loss.normalization(&batch)
+}
 
 /// Completions as rows `[rows, len]`.
 pub(crate) struct Padded {

@@ -20,6 +20,17 @@ pub struct TokenGroup {
     pub completions: Vec<Vec<u32>>,
 }
 
+/// The completions of one prompt with what each is worth.
+#[derive(Clone, Debug)]
+pub struct LearnGroup {
+    /// Prompt and completions.
+    pub tokens: TokenGroup,
+    /// One advantage per completion.
+    pub advantages: Vec<f32>,
+    /// Whether each completion was cut at the length limit.
+    pub truncated: Vec<bool>,
+}
+
 /// A completion's place: group, completion within the group, and number of tokens.
 pub(crate) type Place = (usize, usize, usize);
 

@@ -34,7 +34,7 @@ impl<F: Real> Surrogate<F> for Cispo {
         (row.advantage, F::from_f64(self.epsilon_high))
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         let (advantage, bound) = *row;
         let d_logp = -(token.ratio.at_most(bound) * advantage);

@@ -62,7 +62,7 @@ impl<F: Real> Surrogate<F> for Clipped {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&self, row: &ClippedRow<F>, token: &TokenView<F>) -> Term<F> {
         let ClippedRow {
             advantage,

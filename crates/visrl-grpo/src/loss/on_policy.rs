@@ -26,7 +26,7 @@ impl<F: Real> Surrogate<F> for OnPolicy {
         row.advantage
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
         let loss = -(token.ratio * *advantage);
         Term {

@@ -47,7 +47,7 @@ impl<F: Real> Surrogate<F> for Sapo {
         (row.advantage, F::from_f64(tau))
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         let (advantage, tau) = *row;
         let four = F::from_f64(4.0);

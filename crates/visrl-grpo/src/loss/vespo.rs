@@ -79,7 +79,7 @@ impl<F: Real> Surrogate<F> for Vespo {
         (phi, -(phi * row.advantage))
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         Term {
             loss: row.1 * token.logp,

@@ -1,0 +1,26 @@
+//! What a learner tells.
+
+use visrl_grpo::LossMetrics;
+
+/// What an update did.
+#[derive(Clone, Debug)]
+pub struct LearnReport {
+    /// The loss before the (last) update.
+    pub loss: f64,
+    /// What the loss saw: KL, ratios, clip fractions, entropy.
+    pub metrics: LossMetrics,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Groups in which some completion has an advantage; the others teach nothing but to stay near
+    /// the reference.
+    pub effective_groups: usize,
+}
+
+/// Log-probabilities and entropies of completions, `[group][completion][token]`, in nats.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    /// Log-probability of each token under the full softmax.
+    pub logps: Vec<Vec<Vec<f32>>>,
+    /// Entropy of the distribution each token was drawn from.
+    pub entropies: Vec<Vec<Vec<f32>>>,
+}
