@@ -117,6 +117,17 @@ fn adapters_resume_too() {
 }
 
 #[test]
+fn a_reference_that_follows_the_policy_resumes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe::no_thinking_rl();
+    let broken = interrupted(dir.path(), &recipe, |settings| {
+        settings.learner.reference_refresh.every = Some(3);
+    });
+    run(&recipe, &broken).unwrap();
+    assert!(outcome(&broken.out) == outcome(&dir.path().join("whole")));
+}
+
+#[test]
 fn a_damaged_checkpoint_and_another_run_s_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = Recipe::no_thinking_rl();
