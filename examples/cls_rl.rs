@@ -9,8 +9,7 @@
 mod common;
 
 use clap::Parser;
-use visrl::rollout::SamplingParams;
-use visrl::{FineTune, Recipe};
+use visrl::Recipe;
 
 #[derive(Parser, Debug)]
 #[command(about = "CLS-RL: think, then answer; rewards for accuracy and format")]
@@ -20,22 +19,5 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::exit(run(&Cli::parse().flags))
-}
-
-fn run(flags: &common::Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let (base, train, test) = flags.load()?;
-    let recipe = Recipe::cls_rl();
-    let sampling = SamplingParams {
-        max_new_tokens: 48,
-        ..SamplingParams::default()
-    };
-    let settings = flags.settings(FineTune {
-        sampling,
-        ..FineTune::default()
-    });
-    common::announce(&recipe, &settings, flags);
-    let summary = settings.reinforce(base, &recipe, &train, &test)?;
-    common::show(&summary, &flags.out);
-    Ok(())
+    common::fine_tune(Recipe::cls_rl(), &Cli::parse().flags)
 }

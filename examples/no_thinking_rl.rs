@@ -9,7 +9,7 @@
 mod common;
 
 use clap::Parser;
-use visrl::{FineTune, Recipe};
+use visrl::Recipe;
 
 #[derive(Parser, Debug)]
 #[command(about = "No-Thinking-RL: answer directly; 1 for a right answer, 0 for any other")]
@@ -19,15 +19,5 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::exit(run(&Cli::parse().flags))
-}
-
-fn run(flags: &common::Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let (base, train, test) = flags.load()?;
-    let recipe = Recipe::no_thinking_rl();
-    let settings = flags.settings(FineTune::default());
-    common::announce(&recipe, &settings, flags);
-    let summary = settings.reinforce(base, &recipe, &train, &test)?;
-    common::show(&summary, &flags.out);
-    Ok(())
+    common::fine_tune(Recipe::no_thinking_rl(), &Cli::parse().flags)
 }

@@ -9,7 +9,7 @@
 mod common;
 
 use clap::Parser;
-use visrl::{FineTune, Recipe};
+use visrl::Recipe;
 
 #[derive(Parser, Debug)]
 #[command(about = "Supervised fine-tuning on the labels")]
@@ -19,15 +19,5 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::exit(run(&Cli::parse().flags))
-}
-
-fn run(flags: &common::Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let (base, train, test) = flags.load()?;
-    let recipe = Recipe::sft();
-    let settings = flags.settings(FineTune::default());
-    common::announce(&recipe, &settings, flags);
-    let summary = settings.supervise(base, &recipe, &train, &test)?;
-    common::show(&summary, &flags.out);
-    Ok(())
+    common::fine_tune(Recipe::sft(), &Cli::parse().flags)
 }

@@ -22,8 +22,8 @@ use visrl::data::{ChoiceList, ChoiceRule, Dataset, FashionMnist, Split, few_shot
 use visrl::grpo::{GrpoLoss, ReferenceRefresh};
 use visrl::rollout::{EngineConfig, NativeEngine, SamplingParams};
 use visrl::train::{
-    ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, MetricSink, Schedule,
-    StepMetrics,
+    ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, Schedule, StepMetrics,
+    TrainStep,
 };
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
@@ -113,10 +113,15 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     };
     let mut memory = Memory::default();
     let start = Instant::now();
-    let deal = |step| dealer.deal(step, cli.prompts);
-    trainer.run(0..cli.from.min(cli.steps), deal, &mut [&mut memory])?;
-    let first = memory.show(cli.from);
-    trainer.run(cli.from.min(cli.steps)..cli.steps, deal, &mut [&mut memory])?;
+    trainer.begin()?;
+    let mut first = None;
+    for step in 0..cli.steps {
+        if step == cli.from.min(cli.steps) {
+            first = memory.show(step);
+        }
+        let mut next = |count| dealer.deal(step * cli.prompts, count);
+        memory.record(&trainer.train_step(step, &mut next)?);
+    }
     let last = memory.show(cli.steps);
     println!(
         "{} completions in {:.0} s; in the last step {:.1} tokens on average, reward {:.2}",
@@ -144,6 +149,12 @@ struct Memory {
 }
 
 impl Memory {
+    fn record(&mut self, metrics: &StepMetrics) {
+        self.steps += 1;
+        self.tokens = metrics.completion_length;
+        self.reward = metrics.reward;
+    }
+
     /// Prints resident memory in MB, where the system tells.
     fn show(&self, step: usize) -> Option<f64> {
         let [resident, peak] = ["VmRSS", "VmHWM"].map(memory_mb);
@@ -154,15 +165,6 @@ impl Memory {
             text(peak)
         );
         resident
-    }
-}
-
-impl MetricSink for Memory {
-    fn step(&mut self, metrics: &StepMetrics) -> Result<(), visrl::train::Error> {
-        self.steps += 1;
-        self.tokens = metrics.completion_length;
-        self.reward = metrics.reward;
-        Ok(())
     }
 }
 

@@ -5,40 +5,47 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use visrl::data::{Dataset, FashionMnist, few_shot};
+use visrl::data::Classes;
+use visrl::rollout::SamplingParams;
 use visrl::vlm::processor::ImagePipeline;
-use visrl::vlm::{LoadOptions, LoraConfig, Pretrained, QwenVl};
-use visrl::{FineTune, Recipe, Summary};
+use visrl::vlm::{LoadOptions, LoraConfig};
+use visrl::{
+    DataConfig, DataSource, DrawnShapes, FineTune, ModelConfig, Recipe, RunConfig, Summary,
+};
 
 /// The embedded model and data.
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
 pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
-/// The flags of every fine-tuning.
-#[derive(Args, Debug)]
+/// The flags of every fine-tuning. What is not given is as in the configuration file, or else the
+/// default of the recipe.
+#[derive(Args, Clone, Debug)]
 pub struct Flags {
+    /// A run as a file, as every run leaves it in its folder.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
     /// Checkpoint folder in Hugging Face layout.
-    #[arg(long, default_value = MODEL, hide_default_value = true)]
-    pub model: PathBuf,
-    /// Folder with Fashion-MNIST's four IDX files.
-    #[arg(long, default_value = DATA, hide_default_value = true)]
-    pub data: PathBuf,
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// Folder with Fashion-MNIST's four IDX files, or `shapes` for drawn ones.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
     /// What happens to images before the processor's resize: as the checkpoint says, nothing, or
     /// the paper's resize to 384 x 384.
-    #[arg(long, value_enum, default_value_t = Pipeline::AsSaved)]
-    pub pipeline: Pipeline,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
-    #[arg(long, default_value = "flex")]
-    pub device: String,
-    /// Seed of the few-shot draw, the lists and the sampling.
-    #[arg(long, default_value_t = 100)]
-    pub seed: u64,
+    #[arg(long, value_enum)]
+    pub pipeline: Option<Pipeline>,
+    /// Device: flex, cuda:N, tch, tch:N or wgpu [default: flex]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Seed of the few-shot draw, the lists and the sampling [default: 100]
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Optimizer steps.
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Training images of each class.
-    #[arg(long, default_value_t = 4)]
-    pub shots: usize,
+    /// Training images of each class [default: 4]
+    #[arg(long)]
+    pub shots: Option<usize>,
     /// Completions per prompt.
     #[arg(long)]
     pub generations: Option<usize>,
@@ -51,9 +58,24 @@ pub struct Flags {
     /// Test images of each class (0: all).
     #[arg(long)]
     pub test_per_class: Option<usize>,
-    /// Where metrics, summary and checkpoint go.
-    #[arg(long, default_value = "runs/latest")]
-    pub out: PathBuf,
+    /// Steps between two evaluations on the way (0: none).
+    #[arg(long)]
+    pub evaluate_every: Option<usize>,
+    /// Evaluations without a new best after which the run stops (0: never).
+    #[arg(long)]
+    pub patience: Option<usize>,
+    /// Seconds of training after which the run stops.
+    #[arg(long)]
+    pub budget: Option<f64>,
+    /// Steps between two checkpoints (0: none).
+    #[arg(long)]
+    pub checkpoint_every: Option<usize>,
+    /// Go on after the newest checkpoint of the output folder, with the run's own settings.
+    #[arg(long)]
+    pub resume: bool,
+    /// Where metrics, summary and checkpoints go [default: runs/latest]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
 }
 
 /// What happens to images before the processor's resize.
@@ -76,40 +98,107 @@ impl Pipeline {
     }
 }
 
+/// A recipe's numbers for the embedded model: a thought needs room.
+pub fn defaults(recipe: &Recipe) -> FineTune {
+    let defaults = FineTune::default();
+    if !recipe.is_wordy() {
+        return defaults;
+    }
+    FineTune {
+        sampling: SamplingParams {
+            max_new_tokens: 48,
+            ..defaults.sampling
+        },
+        steps: 150,
+        num_generations: 8,
+        ..defaults
+    }
+}
+
 impl Flags {
-    /// The run's numbers: the defaults with what the flags say.
-    pub fn settings(&self, defaults: FineTune) -> FineTune {
-        FineTune {
-            seed: self.seed,
-            steps: self.steps.unwrap_or(defaults.steps),
-            num_generations: self.generations.unwrap_or(defaults.num_generations),
-            learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
-            test_per_class: self.test_per_class.unwrap_or(defaults.test_per_class),
-            lora: self.lora_rank.map(|r| LoraConfig {
+    /// The run: that of the file where one is given or, when resuming, found; else the recipe's on
+    /// the embedded model and data. Flags come last.
+    pub fn run(&self, recipe: Recipe) -> Result<RunConfig, visrl::fine_tune::Error> {
+        let mut run = match self.file() {
+            Some(file) => RunConfig::from_file(file)?,
+            None => RunConfig {
+                version: None,
+                device: "flex".into(),
+                model: ModelConfig {
+                    path: MODEL.into(),
+                    load: LoadOptions::default(),
+                },
+                data: DataConfig {
+                    shots: Some(4),
+                    shot_seed: None,
+                    classes: Classes::All,
+                    source: DataSource::FashionMnist { path: DATA.into() },
+                },
+                test: None,
+                fine_tune: defaults(&recipe),
+                recipe,
+            },
+        };
+        set(&mut run.device, &self.device);
+        set(&mut run.model.path, &self.model);
+        if let Some(pipeline) = self.pipeline {
+            run.model.load.pipeline = pipeline.value();
+        }
+        if let Some(path) = &self.data {
+            run.data.source = match path.to_str() {
+                Some("shapes") => DataSource::DrawnShapes {
+                    options: DrawnShapes::default(),
+                },
+                _ => DataSource::FashionMnist { path: path.clone() },
+            };
+        }
+        run.data.shots = self.shots.or(run.data.shots);
+        let numbers = &mut run.fine_tune;
+        set(&mut numbers.seed, &self.seed);
+        set(&mut numbers.steps, &self.steps);
+        set(&mut numbers.num_generations, &self.generations);
+        set(&mut numbers.learning_rate, &self.learning_rate);
+        set(&mut numbers.test_per_class, &self.test_per_class);
+        set(&mut numbers.evaluate_every, &self.evaluate_every);
+        set(&mut numbers.patience, &self.patience);
+        set(&mut numbers.checkpoint_every, &self.checkpoint_every);
+        set(&mut numbers.out, &self.out);
+        numbers.budget_seconds = self.budget.or(numbers.budget_seconds);
+        if let Some(r) = self.lora_rank {
+            numbers.lora = Some(LoraConfig {
                 r,
                 lora_alpha: 2.0 * r as f64,
                 ..LoraConfig::default()
-            }),
-            out: self.out.clone(),
-            progress: true,
-            ..defaults
+            });
         }
+        numbers.resume = self.resume;
+        numbers.progress = true;
+        Ok(run)
     }
 
-    /// The base model, the few-shot training set and the whole data set.
-    pub fn load(
-        &self,
-    ) -> Result<(Pretrained<QwenVl>, impl Dataset + use<>, FashionMnist), Box<dyn Error>> {
-        let device = visrl::parse_device(&self.device)?;
-        let options = LoadOptions {
-            pipeline: self.pipeline.value(),
-            ..LoadOptions::default()
-        };
-        let base = Pretrained::load_with(&self.model, &device, &options)?;
-        let data = FashionMnist::open(&self.data)?;
-        let train = few_shot(&data, self.shots, self.seed)?;
-        Ok((base, train, data))
+    fn file(&self) -> Option<PathBuf> {
+        if self.config.is_some() || !self.resume {
+            return self.config.clone();
+        }
+        let out = self.out.clone().unwrap_or(FineTune::default().out);
+        Some(out.join("run.toml")).filter(|file| file.exists())
     }
+}
+
+fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+    if let Some(value) = from {
+        to.clone_from(value);
+    }
+}
+
+/// Runs an example that fine-tunes by a recipe.
+pub fn fine_tune(recipe: Recipe, flags: &Flags) -> ExitCode {
+    exit(flags.run(recipe).map_err(Into::into).and_then(|run| {
+        announce(&run);
+        let summary = run.run()?;
+        show(&summary, &run.fine_tune.out);
+        Ok(())
+    }))
 }
 
 /// Runs an example's body; an error is printed with its causes and gives exit code 1.
@@ -122,15 +211,19 @@ pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
 }
 
 /// Prints what a run is about to do.
-pub fn announce(recipe: &Recipe, settings: &FineTune, flags: &Flags) {
+pub fn announce(run: &RunConfig) {
+    let numbers = &run.fine_tune;
+    let length = match numbers.epochs {
+        0 => format!("{} steps", numbers.steps),
+        epochs => format!("{epochs} epochs in steps"),
+    };
+    let shots = match run.data.shots {
+        Some(shots) => format!("{shots} images of each class"),
+        None => "all training images".into(),
+    };
     println!(
-        "{}: {} steps of {} prompts, {} images of each class, seed {}, device {}",
-        recipe.name,
-        settings.steps,
-        settings.prompts_per_step,
-        flags.shots,
-        settings.seed,
-        flags.device
+        "{}: {length} of {} prompts, {shots}, seed {}, device {}",
+        run.recipe.name, numbers.prompts_per_step, numbers.seed, run.device
     );
 }
 
@@ -149,6 +242,19 @@ pub fn show(summary: &Summary, out: &Path) {
             accuracy.completion_length
         );
     }
+    if let Some(best) = &summary.best {
+        println!(
+            "best of the evaluations on the way: {:.1} % after {} steps ({}), in best/",
+            100.0 * best.accuracy,
+            best.step,
+            summary.validated_on
+        );
+    }
+    let memory = &summary.memory;
+    let peak = memory.peak.map_or("unknown".into(), |peak| {
+        format!("{:.0} MB with program and data", peak as f64 / 1e6)
+    });
+    println!("memory, estimated {}; peak {peak}", memory.plan);
     println!(
         "trained in {:.0} s; checkpoint and metrics in {}",
         summary.seconds,

@@ -6,8 +6,8 @@ use crate::Error;
 /// Deals the examples of training steps: epochs over the records, each in a new order, each
 /// drawing new lists of choices.
 ///
-/// What a step gets is a function of (seed, step) alone, so a resumed run goes on with the same
-/// examples.
+/// An example is a function of the seed and its number alone, so a resumed run goes on with the
+/// same examples.
 #[derive(Debug)]
 pub struct ExampleDealer<'a, D: ?Sized> {
     dataset: &'a D,
@@ -41,14 +41,24 @@ impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
         })
     }
 
-    /// The examples of a step that takes `count` of them.
+    /// Examples of an epoch.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none; [`new`](Self::new) refuses that.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The `count` examples from number `from` on, counted through all epochs.
     ///
     /// # Errors
     /// What the data set says of a record.
-    pub fn deal(&self, step: usize, count: usize) -> Result<Vec<Example>, Error> {
+    pub fn deal(&self, from: usize, count: usize) -> Result<Vec<Example>, Error> {
         let size = self.records.len();
         let mut order: Option<(usize, Vec<usize>)> = None;
-        (step * count..(step + 1) * count)
+        (from..from + count)
             .map(|number| {
                 let epoch = number / size;
                 if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
@@ -64,5 +74,20 @@ impl<'a, D: Dataset + ?Sized> ExampleDealer<'a, D> {
                     .draw_example(record, &self.choices, round, place)?)
             })
             .collect()
+    }
+}
+
+/// Gives the examples of a run by their numbers.
+pub trait Deal {
+    /// The `count` examples from number `from` on.
+    ///
+    /// # Errors
+    /// What stands in the way of making one.
+    fn deal(&self, from: usize, count: usize) -> Result<Vec<Example>, Error>;
+}
+
+impl<D: Dataset + ?Sized> Deal for ExampleDealer<'_, D> {
+    fn deal(&self, from: usize, count: usize) -> Result<Vec<Example>, Error> {
+        Self::deal(self, from, count)
     }
 }

@@ -35,7 +35,15 @@ pub enum Error {
     /// The device failed to return a result.
     #[error("reading from the device: {0}")]
     Device(String),
-    /// A file of the run could not be written.
+    /// A file of a run cannot be used: a damaged checkpoint, a line that does not parse.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
+    /// A file of the run could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -48,6 +56,21 @@ pub enum Error {
 impl Error {
     pub(crate) fn device(error: impl std::fmt::Display) -> Self {
         Self::Device(error.to_string())
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// A file that cannot be used, by name.
+    pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::File {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn config(field: &'static str, message: impl Into<String>) -> Self {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
-use visrl_vlm::{FeatureStore, VisionLanguageModel, trains_vision};
+use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
 use crate::padded::{Padded, counts};
@@ -69,6 +69,26 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// The policy as it is now, tracking gradients.
     pub fn model(&self) -> &M {
         &self.model
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &LearnerConfig {
+        &self.config
+    }
+
+    /// Whether a frozen reference policy is held beside the policy.
+    pub fn has_reference(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// Policy, optimizer and number of updates: what a checkpoint holds of a learner.
+    pub(crate) fn parts(&self) -> (&M, &AdamW, usize) {
+        (&self.model, &self.optimizer, self.updates)
+    }
+
+    /// As [`parts`](Self::parts), to put a checkpoint's in their place.
+    pub(crate) fn parts_mut(&mut self) -> (&mut M, &mut AdamW, &mut usize) {
+        (&mut self.model, &mut self.optimizer, &mut self.updates)
     }
 
     /// The policy, for saving or further use.
@@ -163,6 +183,18 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// The store of features, when the tower that made them stays as it is.
     fn kept_features(&self) -> Option<&FeatureStore> {
         (!self.trains_vision).then_some(&*self.features)
+    }
+
+    /// Encodes the images of a step that are not kept yet, one at a time. Encoded together, the last
+    /// bits of their features would depend on which of them were kept before, which is not the
+    /// same after a resume.
+    pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
+        if let Some(store) = self.kept_features() {
+            for image in inputs.iter().flat_map(|input| &input.images) {
+                store.get(&self.model, std::slice::from_ref(image))?;
+            }
+        }
+        Ok(())
     }
 
     fn micro_batches<'a, T>(&self, groups: &'a [T]) -> impl Iterator<Item = (usize, &'a [T])> {

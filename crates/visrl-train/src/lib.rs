@@ -1,41 +1,60 @@
-//! Learner, trainers, metrics and evaluation.
+//! Learner, trainers, checkpoints, metrics and evaluation.
 //!
-//! The [`Learner`] turns a policy loss's coefficients into gradients; a [`GrpoTrainer`] drives the
-//! loop of sampling, scoring and learning; an [`Evaluator`] measures a policy; a [`MetricSink`]
-//! records the run.
+//! The [`Learner`] turns a policy loss's coefficients into gradients. A [`TrainStep`] is a way of
+//! training: a [`GrpoTrainer`] samples, scores and learns, an [`SftTrainer`] learns labels. The
+//! [`TrainLoop`] runs either with evaluations, early stop and checkpoints in a [`CheckpointStore`];
+//! an [`Evaluator`] measures a policy; a [`MetricSink`] records the run.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod config;
 mod draw;
 mod error;
-mod evaluate;
+mod evaluation;
 mod gradients;
 mod head;
 mod learner;
+mod learner_state;
+mod line_file;
+mod memory;
 mod metrics;
 mod optimizer;
+mod optimizer_state;
 mod padded;
 mod parameter_group;
+mod progress;
 mod recompute;
 mod reference;
 mod report;
 mod rows;
 mod schedule;
 mod sft;
+mod sft_trainer;
+mod train_loop;
 mod trainer;
 
+pub use checkpoint::{Checkpoint, CheckpointStore, EvaluationPoint, TrainState, seal, verify};
 pub use config::LearnerConfig;
-pub use draw::ExampleDealer;
+pub use draw::{Deal, ExampleDealer};
 pub use error::Error;
-pub use evaluate::{Answer, Evaluation, Evaluator};
+pub use evaluation::{
+    Agreement, Answer, BaseNew, ClassAccuracy, ConfusionMatrix, CrossMatrix, Evaluation, Evaluator,
+    Spread, harmonic_mean,
+};
 pub use gradients::Gradients;
 pub use learner::Learner;
-pub use metrics::{JsonLines, MetricSink, Progress, Seconds, StepMetrics};
+pub use learner_state::LearnerState;
+pub use line_file::LineFile;
+pub use memory::{MemoryPlan, Workload, peak_memory};
+pub use metrics::{JsonLines, MetricSink, Seconds, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use parameter_group::{NamePattern, ParameterGroup};
+pub use progress::Progress;
 pub use reference::ReferencePolicy;
 pub use report::{LearnReport, Scores};
 pub use rows::{LearnGroup, TokenGroup};
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;
+pub use sft_trainer::{SftTrainer, supervised};
+pub use train_loop::{Ended, LoopConfig, NextExamples, Observer, Start, TrainLoop, TrainStep};
 pub use trainer::{GrpoConfig, GrpoTrainer};

@@ -1,11 +1,8 @@
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, EvaluationPoint, LineFile};
 
 /// Seconds that the parts of a step took. They alone differ between two runs of one seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +34,12 @@ pub struct StepMetrics {
     pub completion_length: f64,
     /// Share of completions cut at the length limit.
     pub truncated: f64,
+    /// Tokens of all completions, end tokens included.
+    #[serde(default)]
+    pub tokens: usize,
+    /// Further prompts that were asked because groups had no variance.
+    #[serde(default)]
+    pub resampled: usize,
     /// The loss before the update.
     pub loss: f64,
     /// Mean KL estimate against the reference policy, per token.
@@ -59,6 +62,23 @@ pub trait MetricSink {
     /// What stands in the way of recording them.
     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error>;
 
+    /// Takes an evaluation on the way.
+    ///
+    /// # Errors
+    /// What stands in the way of recording it.
+    fn evaluation(&mut self, point: &EvaluationPoint) -> Result<(), Error> {
+        let _ = point;
+        Ok(())
+    }
+
+    /// Makes what was recorded durable: a checkpoint is about to be written.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn sync(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Called once after the last step.
     ///
     /// # Errors
@@ -71,90 +91,46 @@ pub trait MetricSink {
 /// Writes one JSON object per step and line.
 #[derive(Debug)]
 pub struct JsonLines {
-    path: PathBuf,
-    file: BufWriter<File>,
+    lines: LineFile,
 }
 
 impl JsonLines {
-    /// Creates the file, with its folder.
+    /// Creates the file, with its folder; one that is there is replaced.
     ///
     /// # Errors
     /// [`Error::Io`] with the path.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref().to_owned();
-        let create = || {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            File::create(&path)
-        };
-        let file = create().map_err(|source| Error::Io {
-            path: path.clone(),
-            source,
+        let lines = LineFile::create(path.as_ref())?;
+        Ok(Self { lines })
+    }
+
+    /// Goes on with the file of an interrupted run: the lines of steps before `step` stay, what
+    /// follows them is cut.
+    ///
+    /// # Errors
+    /// [`Error::File`] when one of those lines is not there or is not a step's.
+    pub fn resume(path: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let mut next = 0;
+        let lines = LineFile::resume(path, |metrics: StepMetrics| {
+            next = metrics.step + 1;
+            metrics.step < step
         })?;
-        Ok(Self {
-            path,
-            file: BufWriter::new(file),
-        })
+        if next < step {
+            let message = format!("holds {next} steps, fewer than the {step} of the checkpoint");
+            return Err(Error::file(path, message));
+        }
+        Ok(Self { lines })
     }
 }
 
 impl MetricSink for JsonLines {
     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
-        let mut write = || -> std::io::Result<()> {
-            serde_json::to_writer(&mut self.file, metrics)?;
-            self.file.write_all(b"\n")?;
-            self.file.flush()
-        };
-        write().map_err(|source| Error::Io {
-            path: self.path.clone(),
-            source,
-        })
-    }
-}
-
-/// A progress bar on the terminal with the numbers that matter; silent where standard error is
-/// not a terminal.
-#[derive(Debug)]
-pub struct Progress {
-    bar: ProgressBar,
-}
-
-impl Progress {
-    /// A bar for this many steps.
-    pub fn new(steps: usize) -> Self {
-        let bar = ProgressBar::new(steps as u64);
-        let style = ProgressStyle::with_template("{pos}/{len} {bar:24} {eta} left  {msg}");
-        Self {
-            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
-        }
+        self.lines.write(metrics)
     }
 
-    /// A bar that is not drawn.
-    pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-        }
-    }
-}
-
-impl MetricSink for Progress {
-    fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
-        self.bar.set_position(metrics.step as u64 + 1);
-        self.bar.set_message(format!(
-            "reward {:.2}  all right {:.0}%  all wrong {:.0}%  length {:.1}  kl {:.3}",
-            metrics.reward,
-            metrics.all_right * 100.0,
-            metrics.all_wrong * 100.0,
-            metrics.completion_length,
-            metrics.kl
-        ));
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Error> {
-        self.bar.finish();
-        Ok(())
+    fn sync(&mut self) -> Result<(), Error> {
+        self.lines.sync()
     }
 }
 
@@ -182,6 +158,29 @@ mod tests {
             .collect();
         assert_eq!(steps.len(), 2);
         assert_eq!((steps[1].step, steps[1].reward), (1, 0.5));
+    }
+
+    #[test]
+    fn a_resumed_file_ends_where_the_checkpoint_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let step = |step| StepMetrics {
+            step,
+            ..Default::default()
+        };
+        let mut sink = JsonLines::create(&path).unwrap();
+        (0..3).for_each(|at| sink.step(&step(at)).unwrap());
+        let whole = std::fs::read_to_string(&path).unwrap();
+        // A line that was being written when the process was killed.
+        std::fs::write(&path, format!("{whole}{{\"step\":3,\"rew")).unwrap();
+        let mut sink = JsonLines::resume(&path, 2).unwrap();
+        sink.step(&step(2)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        let error = JsonLines::resume(&path, 5).unwrap_err().to_string();
+        assert!(
+            error.contains("metrics.jsonl") && error.contains("3 steps"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -42,14 +42,14 @@ impl Default for AdamWSettings {
 pub struct AdamW {
     settings: AdamWSettings,
     groups: Vec<ParameterGroup>,
-    states: BTreeMap<String, State>,
+    pub(crate) states: BTreeMap<String, State>,
 }
 
 #[derive(Clone)]
-struct State {
-    moments: AdamWState<1>,
+pub(crate) struct State {
+    pub(crate) moments: AdamWState<1>,
     /// The parameter in f32, where the module holds it in a narrower format.
-    master: Option<Tensor<1>>,
+    pub(crate) master: Option<Tensor<1>>,
 }
 
 impl std::fmt::Debug for AdamW {

@@ -9,7 +9,9 @@ use visrl_reward::{RewardSet, Scored};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
-use crate::{Error, LearnGroup, Learner, MetricSink, Schedule, Seconds, StepMetrics, TokenGroup};
+use crate::{
+    Error, LearnGroup, Learner, NextExamples, Schedule, Seconds, StepMetrics, TokenGroup, TrainStep,
+};
 
 /// How a [`GrpoTrainer`] runs. The defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,10 @@ pub struct GrpoConfig {
     pub num_generations: usize,
     /// How completions are sampled.
     pub sampling: SamplingParams,
+    /// Dynamic sampling ("DAPO", arXiv 2503.14476): how often at most, within a step, groups whose
+    /// rewards are all equal are replaced by groups of further prompts. 0, the paper's, keeps them.
+    /// Groups that are even after the last round fill up the batch.
+    pub resample_rounds: usize,
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The learning rate over the run.
@@ -36,6 +42,7 @@ impl Default for GrpoConfig {
             prompts_per_step: 16,
             num_generations: 4,
             sampling: SamplingParams::default(),
+            resample_rounds: 0,
             advantage: Advantage::default(),
             schedule: Schedule::linear(1e-6, 1000),
         }
@@ -60,88 +67,82 @@ pub struct GrpoTrainer<M, E> {
     pub config: GrpoConfig,
 }
 
-impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E> {
-    /// Runs steps `from..to`; `deal` gives the examples of a step, whose number is the number of
-    /// prompts.
-    ///
-    /// # Errors
-    /// What any part of a step says; the policy is then as after the last whole step.
-    pub fn run(
-        &mut self,
-        steps: std::ops::Range<usize>,
-        mut deal: impl FnMut(usize) -> Result<Vec<Example>, Error>,
-        sinks: &mut [&mut dyn MetricSink],
-    ) -> Result<(), Error> {
-        self.engine.set_policy(self.learner.model())?;
-        for step in steps {
-            let metrics = self.step(step, &deal(step)?)?;
-            for sink in sinks.iter_mut() {
-                sink.step(&metrics)?;
-            }
-        }
-        for sink in sinks {
-            sink.finish()?;
-        }
-        Ok(())
+/// A prompt's group with all that was found out about it.
+struct Sampled {
+    input: Arc<ModelInput>,
+    group: Group,
+    scored: Vec<Scored>,
+}
+
+impl Sampled {
+    /// Whether all completions are worth the same, so that nothing tells the better from the worse.
+    fn is_even(&self) -> bool {
+        let total = |scored: &Scored| scored.total.unwrap_or(0.0);
+        let first = self.scored.first().map_or(0.0, total);
+        self.scored.iter().all(|s| (total(s) - first).abs() < 1e-6)
     }
+}
 
-    /// One step on these examples.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    #[tracing::instrument(skip(self, examples))]
-    pub fn step(&mut self, step: usize, examples: &[Example]) -> Result<StepMetrics, Error> {
-        let start = Instant::now();
-        let (inputs, groups) = self.rollout(step, examples)?;
-        let rollout = start.elapsed().as_secs_f64();
-
-        let start = Instant::now();
-        let scored: Vec<Vec<Scored>> = groups
-            .iter()
-            .zip(examples)
-            .map(|(group, example)| {
-                let texts: Vec<&str> = group.completions.iter().map(|c| c.text.as_str()).collect();
-                self.rewards.score_group(&texts, example)
-            })
-            .collect();
-        let advantages = self.advantages(&scored)?;
-        let reward = start.elapsed().as_secs_f64();
-
-        let start = Instant::now();
-        let size = self.config.num_generations;
-        let learn: Vec<LearnGroup> = inputs
-            .into_iter()
-            .zip(&groups)
-            .zip(advantages.chunks(size))
-            .map(|((input, group), advantages)| LearnGroup {
-                tokens: TokenGroup {
-                    input,
-                    completions: group.completions.iter().map(|c| c.tokens.clone()).collect(),
-                },
-                advantages: advantages.to_vec(),
-                truncated: group
-                    .completions
-                    .iter()
-                    .map(|c| c.stop.is_truncated())
-                    .collect(),
-            })
-            .collect();
-        let learning_rate = self.config.schedule.at(step);
-        let report = self.learner.update(&learn, learning_rate)?;
-        self.engine.set_policy(self.learner.model())?;
-        let seconds = Seconds {
-            rollout,
-            reward,
-            learn: start.elapsed().as_secs_f64(),
-        };
-
+impl<M, E> TrainStep<M> for GrpoTrainer<M, E>
+where
+    M: VisionLanguageModel,
+    E: RolloutEngine + PolicySync<M>,
+{
+    #[tracing::instrument(skip(self, next))]
+    fn train_step(
+        &mut self,
+        step: usize,
+        next: &mut NextExamples<'_>,
+    ) -> Result<StepMetrics, Error> {
+        let mut seconds = Seconds::default();
+        let wanted = self.config.prompts_per_step;
+        let mut batch = self.sample(step, 0, &next(wanted)?, &mut seconds)?;
+        // What is put aside stays in the metrics, and fills up the batch if nothing better comes.
+        let mut aside = Vec::new();
+        let mut asked = batch.len();
+        for _ in 0..self.config.resample_rounds {
+            let (even, varied): (Vec<_>, Vec<_>) = batch.into_iter().partition(Sampled::is_even);
+            batch = varied;
+            aside.extend(even);
+            let missing = wanted.saturating_sub(batch.len());
+            if missing == 0 {
+                break;
+            }
+            let more = self.sample(step, asked, &next(missing)?, &mut seconds)?;
+            asked += more.len();
+            batch.extend(more);
+        }
         let mut metrics = StepMetrics {
             step,
-            learning_rate,
-            seconds,
-            ..Default::default()
+            resampled: asked - wanted.min(asked),
+            ..StepMetrics::default()
         };
-        self.describe(&mut metrics, &groups, &scored);
+        self.describe(&mut metrics, batch.iter().chain(&aside));
+        let missing = wanted.saturating_sub(batch.len());
+        batch.extend(aside.into_iter().rev().take(missing));
+
+        let start = Instant::now();
+        let advantages = self.advantages(&batch)?;
+        let learn: Vec<LearnGroup> = batch
+            .into_iter()
+            .zip(advantages.chunks(self.config.num_generations))
+            .map(|(Sampled { input, group, .. }, advantages)| {
+                let truncated = group.completions.iter().map(|c| c.stop.is_truncated());
+                LearnGroup {
+                    truncated: truncated.collect(),
+                    tokens: TokenGroup {
+                        input,
+                        completions: group.completions.into_iter().map(|c| c.tokens).collect(),
+                    },
+                    advantages: advantages.to_vec(),
+                }
+            })
+            .collect();
+        metrics.learning_rate = self.config.schedule.at(step);
+        let report = self.learner.update(&learn, metrics.learning_rate)?;
+        self.engine.set_policy(self.learner.model())?;
+        seconds.learn = start.elapsed().as_secs_f64();
+        metrics.seconds = seconds;
         metrics.loss = report.loss;
         metrics.kl = report.metrics.kl().unwrap_or(0.0);
         metrics.entropy = report.metrics.entropy().unwrap_or(0.0);
@@ -149,21 +150,41 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
         Ok(metrics)
     }
 
-    fn rollout(
+    fn learner(&self) -> &Learner<M> {
+        &self.learner
+    }
+
+    fn learner_mut(&mut self) -> &mut Learner<M> {
+        &mut self.learner
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(self.engine.set_policy(self.learner.model())?)
+    }
+}
+
+impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
+    /// Samples and scores a group for each example; `first` is the number of the first prompt
+    /// within the step.
+    fn sample(
         &mut self,
         step: usize,
+        first: usize,
         examples: &[Example],
-    ) -> Result<(Vec<Arc<ModelInput>>, Vec<Group>), Error> {
+        seconds: &mut Seconds,
+    ) -> Result<Vec<Sampled>, Error> {
+        let start = Instant::now();
         let prompts: Vec<_> = examples
             .iter()
             .map(|example| Arc::new(self.template.render(example)))
             .collect();
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
+        self.learner.keep_features(&inputs)?;
         let stream = SeedStream::new(self.config.seed, Domain::Sampling);
         let requests: Vec<_> = prompts
             .into_iter()
             .zip(&inputs)
-            .zip(0u32..)
+            .zip(first as u32..)
             .map(|((prompt, input), index)| GroupRequest {
                 prompt,
                 input: Arc::clone(input),
@@ -177,14 +198,30 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
             })
             .collect();
         let groups = self.engine.generate(&requests)?;
-        Ok((inputs, groups))
+        seconds.rollout += start.elapsed().as_secs_f64();
+
+        let start = Instant::now();
+        let sampled = groups.into_iter().zip(inputs).zip(examples);
+        let sampled = sampled
+            .map(|((group, input), example)| {
+                let texts: Vec<&str> = group.completions.iter().map(|c| c.text.as_str()).collect();
+                let scored = self.rewards.score_group(&texts, example);
+                Sampled {
+                    input,
+                    group,
+                    scored,
+                }
+            })
+            .collect();
+        seconds.reward += start.elapsed().as_secs_f64();
+        Ok(sampled)
     }
 
-    fn advantages(&self, scored: &[Vec<Scored>]) -> Result<Vec<f32>, Error> {
+    fn advantages(&self, batch: &[Sampled]) -> Result<Vec<f32>, Error> {
         let rules = self.rewards.rules();
-        let rewards: Vec<f32> = scored
+        let rewards: Vec<f32> = batch
             .iter()
-            .flatten()
+            .flat_map(|sampled| &sampled.scored)
             .flat_map(|scored| scored.scores.iter().map(|score| score.unwrap_or(f32::NAN)))
             .collect();
         let weights: Vec<f32> = rules.iter().map(|rule| rule.weight).collect();
@@ -193,36 +230,36 @@ impl<M: VisionLanguageModel, E: RolloutEngine + PolicySync<M>> GrpoTrainer<M, E>
         Ok(self.config.advantage.advantages(&table)?)
     }
 
-    fn describe(&self, metrics: &mut StepMetrics, groups: &[Group], scored: &[Vec<Scored>]) {
+    fn describe<'a>(
+        &self,
+        metrics: &mut StepMetrics,
+        sampled: impl Iterator<Item = &'a Sampled> + Clone,
+    ) {
         let (least, greatest) = self.rewards.range();
-        let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
         let total = |scored: &Scored| scored.total.unwrap_or(0.0);
-        let all = |group: &&Vec<Scored>, value: f32| {
-            group
-                .iter()
-                .all(|scored| (total(scored) - value).abs() < 1e-6)
+        let groups = sampled.clone().count();
+        let share = |count: usize| count as f64 / groups.max(1) as f64;
+        let all = |value: f32| {
+            let are = |s: &&Sampled| s.scored.iter().all(|s| (total(s) - value).abs() < 1e-6);
+            share(sampled.clone().filter(are).count())
         };
-        let count = |value: f32| scored.iter().filter(|group| all(group, value)).count();
-        metrics.all_right = share(count(greatest), scored.len());
-        metrics.all_wrong = share(count(least), scored.len());
-        let same = scored
-            .iter()
-            .filter(|group| group.first().is_some_and(|f| all(group, total(f))));
-        metrics.no_variance = share(same.count(), scored.len());
-        let completions = scored.iter().map(Vec::len).sum::<usize>();
+        metrics.all_right = all(greatest);
+        metrics.all_wrong = all(least);
+        metrics.no_variance = share(sampled.clone().filter(|s| s.is_even()).count());
+        let scored = || sampled.clone().flat_map(|sampled| &sampled.scored);
+        let completions = scored().count();
         let mean = |sum: f64| sum / completions.max(1) as f64;
-        metrics.reward = mean(scored.iter().flatten().map(|s| f64::from(total(s))).sum());
-        metrics.rewards = self
-            .rewards
-            .names()
-            .enumerate()
+        metrics.reward = mean(scored().map(|s| f64::from(total(s))).sum());
+        let rules = self.rewards.names().enumerate();
+        metrics.rewards = rules
             .map(|(rule, name)| {
-                let scores = scored.iter().flatten().filter_map(|s| s.scores[rule]);
+                let scores = scored().filter_map(|s| s.scores[rule]);
                 (name.to_owned(), mean(scores.map(f64::from).sum()))
             })
             .collect();
-        let completions = || groups.iter().flat_map(|group| &group.completions);
-        metrics.completion_length = mean(completions().map(|c| c.tokens.len() as f64).sum());
+        let completions = || sampled.clone().flat_map(|s| &s.group.completions);
+        metrics.tokens = completions().map(|c| c.tokens.len()).sum();
+        metrics.completion_length = mean(metrics.tokens as f64);
         let truncated = completions().filter(|c| c.stop.is_truncated()).count();
         metrics.truncated = mean(truncated as f64);
     }

@@ -2,24 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use visrl_core::{Domain, SeedStream};
+use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, Split};
-use visrl_grpo::GrpoLoss;
-use visrl_rollout::{EngineConfig, NativeEngine, PolicySync, SamplingParams};
+use visrl_grpo::{Advantage, GrpoLoss};
+use visrl_rollout::SamplingParams;
 use visrl_train::{
-    Evaluation, Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, LearnGroup, Learner,
-    LearnerConfig, MetricSink, Progress, Schedule, Seconds, StepMetrics, SupervisedLoss,
-    TokenGroup,
+    Ended, Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, Learner, LearnerConfig,
+    LoopConfig, MemoryPlan, MetricSink, Progress, Schedule, SftTrainer, Start, SupervisedLoss,
+    TrainLoop, TrainState, TrainStep,
 };
-use visrl_vlm::{
-    FeatureStore, LoraConfig, ModelInput, Pretrained, SaveDtype, Trainable, VisionLanguageModel,
-    attach_lora, merge_lora, save_lora,
-};
+use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
-use crate::{Accuracy, Recipe, Summary};
+use crate::run::{Run, RunData};
+use crate::{Objective, Recipe, Summary};
+
+pub use visrl_train::supervised;
 
 /// What can go wrong in a run.
 pub use visrl_train::Error;
@@ -32,6 +31,8 @@ pub struct FineTune {
     pub seed: u64,
     /// Optimizer steps.
     pub steps: usize,
+    /// Epochs over the training examples, in place of `steps` when not 0.
+    pub epochs: usize,
     /// The peak learning rate; it falls to 0 in a straight line.
     pub learning_rate: f64,
     /// Prompts per step.
@@ -40,18 +41,43 @@ pub struct FineTune {
     pub num_generations: usize,
     /// How completions are sampled in training, and their longest length everywhere.
     pub sampling: SamplingParams,
+    /// How often at most, within a step, groups whose completions are all worth the same are
+    /// replaced by groups of further prompts; 0, the paper's, keeps them.
+    pub resample_rounds: usize,
+    /// How rewards become advantages.
+    pub advantage: Advantage,
     /// The policy loss.
     pub loss: GrpoLoss,
     /// How the policy is updated.
     pub learner: LearnerConfig,
     /// Train low-rank adapters instead of the weights themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
     /// How many names an example's list shows.
     pub choices: ChoiceRule,
     /// Test examples of each class; 0 takes all.
     pub test_per_class: usize,
-    /// Where metrics, summary and checkpoint go.
+    /// Steps between two evaluations on the way; 0 for none. They are made on the validation
+    /// split of the training data where there is one, and otherwise on the test examples, which
+    /// the summary then says.
+    pub evaluate_every: usize,
+    /// Evaluations without a new best after which the run stops; 0 never stops it.
+    pub patience: usize,
+    /// Seconds of training after which no further step is begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_seconds: Option<f64>,
+    /// Steps between two checkpoints; 0 for none.
+    pub checkpoint_every: usize,
+    /// The newest checkpoints that are kept.
+    pub keep_checkpoints: usize,
+    /// Examples whose completions are written down at every evaluation.
+    pub samples: usize,
+    /// Where metrics, summary and checkpoints go.
     pub out: PathBuf,
+    /// Whether to go on after the newest checkpoint in the output folder. Without one the run
+    /// begins anew; without this flag, checkpoints that are there are removed.
+    #[serde(skip)]
+    pub resume: bool,
     /// Whether a progress bar is drawn on standard error when that is a terminal.
     #[serde(skip)]
     pub progress: bool,
@@ -62,6 +88,7 @@ impl Default for FineTune {
         Self {
             seed: 100,
             steps: 300,
+            epochs: 0,
             learning_rate: 3e-4,
             prompts_per_step: 8,
             num_generations: 16,
@@ -69,6 +96,8 @@ impl Default for FineTune {
                 max_new_tokens: 8,
                 ..SamplingParams::default()
             },
+            resample_rounds: 0,
+            advantage: Advantage::default(),
             loss: GrpoLoss::default(),
             learner: LearnerConfig {
                 trainable: Trainable::language_model(),
@@ -77,20 +106,65 @@ impl Default for FineTune {
             lora: None,
             choices: ChoiceRule::All,
             test_per_class: 50,
+            evaluate_every: 0,
+            patience: 0,
+            budget_seconds: None,
+            checkpoint_every: 0,
+            keep_checkpoints: 2,
+            samples: 6,
             out: PathBuf::from("runs/latest"),
+            resume: false,
             progress: false,
         }
     }
 }
 
 impl FineTune {
-    /// Reinforcement learning by a recipe: measures the base, trains it on the training split of
-    /// `train`, measures it again on the test split of `test`, and writes `metrics.jsonl`,
-    /// `summary.json`, `config.json` and the checkpoint `model/` into the output folder. Adapters
-    /// are written as `adapter/`, in PEFT's format, and merged in `model/`.
+    /// Fine-tuning by a recipe: measures the base, trains it on the training split of `train`,
+    /// measures it again on the test split of `test`. Into the output folder go
+    ///
+    /// * `config.json`, `summary.json`, `evaluation.json` (before and after, by class, with
+    ///   confusion matrices), `metrics.jsonl` (a line per step), `samples.jsonl` with the images
+    ///   in `samples/`,
+    /// * the fine-tuned checkpoint `model/`, the best one of the evaluations on the way `best/`,
+    ///   and adapters as `adapter/`, in PEFT's format; adapters are merged in the other two,
+    /// * `checkpoints/step-N`, to resume from.
     ///
     /// # Errors
     /// What any part of the run says.
+    pub fn run<M: VisionLanguageModel>(
+        &self,
+        base: Pretrained<M>,
+        recipe: &Recipe,
+        train: &dyn Dataset,
+        test: &dyn Dataset,
+    ) -> Result<Summary, Error> {
+        let (summary, _) = self.run_and_keep(base, recipe, train, test)?;
+        Ok(summary)
+    }
+
+    /// As [`run`](Self::run), and gives the fine-tuned model, too; adapters are merged.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_and_keep<M: VisionLanguageModel>(
+        &self,
+        base: Pretrained<M>,
+        recipe: &Recipe,
+        train: &dyn Dataset,
+        test: &dyn Dataset,
+    ) -> Result<(Summary, Pretrained<M>), Error> {
+        let data = RunData { train, test };
+        match recipe.objective {
+            Objective::Reinforce => self.reinforced(base, recipe, data),
+            Objective::Supervise => self.supervised(base, recipe, data),
+        }
+    }
+
+    /// Reinforcement learning by a recipe, whatever its objective; see [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
     pub fn reinforce<M: VisionLanguageModel>(
         &self,
         base: Pretrained<M>,
@@ -98,18 +172,43 @@ impl FineTune {
         train: &dyn Dataset,
         test: &dyn Dataset,
     ) -> Result<Summary, Error> {
-        let mut run = Run::start(self, base, recipe, test)?;
-        let before = run.measure()?;
-        let dealer = self.dealer(train)?;
-        let features = Arc::clone(&run.features);
+        let (summary, _) = self.reinforced(base, recipe, RunData { train, test })?;
+        Ok(summary)
+    }
+
+    /// Supervised fine-tuning on the labels, whatever the recipe's objective, with the same
+    /// prompts, steps and files as [`reinforce`](Self::reinforce).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn supervise<M: VisionLanguageModel>(
+        &self,
+        base: Pretrained<M>,
+        recipe: &Recipe,
+        train: &dyn Dataset,
+        test: &dyn Dataset,
+    ) -> Result<Summary, Error> {
+        let (summary, _) = self.supervised(base, recipe, RunData { train, test })?;
+        Ok(summary)
+    }
+
+    fn reinforced<M: VisionLanguageModel>(
+        &self,
+        base: Pretrained<M>,
+        recipe: &Recipe,
+        data: RunData<'_>,
+    ) -> Result<(Summary, Pretrained<M>), Error> {
+        let run = Run::start(self, base, recipe, data)?;
+        let dealer = self.dealer(data.train)?;
+        let steps = self.total_steps(dealer.len());
         let mut trainer = GrpoTrainer {
             learner: Learner::new(
                 run.policy()?,
                 Box::new(self.loss),
-                features,
+                Arc::clone(&run.features),
                 self.learner.clone(),
             ),
-            engine: run.engine,
+            engine: run.engine(),
             encoder: Arc::clone(&run.base.encoder),
             template: recipe.template.clone(),
             rewards: recipe.rewards.clone(),
@@ -118,96 +217,92 @@ impl FineTune {
                 prompts_per_step: self.prompts_per_step,
                 num_generations: self.num_generations,
                 sampling: self.sampling.clone(),
-                schedule: Schedule::linear(self.learning_rate, self.steps),
-                ..GrpoConfig::default()
+                resample_rounds: self.resample_rounds,
+                advantage: self.advantage,
+                schedule: Schedule::linear(self.learning_rate, steps),
             },
         };
-        let mut lines = JsonLines::create(self.out.join("metrics.jsonl"))?;
-        let mut progress = self.bar();
-        let sinks: &mut [&mut dyn MetricSink] = &mut [&mut lines, &mut progress];
-        let start = Instant::now();
-        trainer.run(
-            0..self.steps,
-            |step| dealer.deal(step, self.prompts_per_step),
-            sinks,
-        )?;
-        let seconds = start.elapsed().as_secs_f64();
-        run.engine = trainer.engine;
-        run.base.model = trainer.learner.into_model().valid();
-        run.finish(before, seconds)
+        let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
+        run.finish(trainer.learner.into_model().valid(), outcome)
     }
 
-    /// Supervised fine-tuning on the labels, with the same prompts, steps and files as
-    /// [`reinforce`](Self::reinforce).
-    ///
-    /// # Errors
-    /// What any part of the run says.
-    pub fn supervise<M: VisionLanguageModel>(
+    fn supervised<M: VisionLanguageModel>(
         &self,
         base: Pretrained<M>,
         recipe: &Recipe,
-        train: &dyn Dataset,
-        test: &dyn Dataset,
-    ) -> Result<Summary, Error> {
-        let mut run = Run::start(self, base, recipe, test)?;
-        let before = run.measure()?;
-        let dealer = self.dealer(train)?;
-        let mut learner = Learner::new(
-            run.policy()?,
-            Box::new(SupervisedLoss),
-            Arc::clone(&run.features),
-            self.learner.clone(),
-        );
-        let schedule = Schedule::linear(self.learning_rate, self.steps);
-        let mut lines = JsonLines::create(self.out.join("metrics.jsonl"))?;
-        let mut progress = self.bar();
-        let start = Instant::now();
-        let encoder = Arc::clone(&run.base.encoder);
-        let eos = learner.model().info().eos_token_ids.first().copied();
-        for step in 0..self.steps {
-            let begun = Instant::now();
-            let examples = dealer.deal(step, self.prompts_per_step)?;
-            let prompts: Vec<_> = examples
-                .iter()
-                .map(|e| Arc::new(recipe.template.render(e)))
-                .collect();
-            let inputs = encoder.encode_all(learner.model(), &prompts)?;
-            let mut groups = Vec::with_capacity(examples.len());
-            for (example, input) in examples.iter().zip(inputs) {
-                let mut target = encoder.tokenizer().encode(&example.label)?;
-                target.extend(eos);
-                groups.push(supervised(input, target));
-            }
-            let learning_rate = schedule.at(step);
-            let report = learner.update(&groups, learning_rate)?;
-            let lengths = groups.iter().map(|g| g.tokens.completions[0].len());
-            let metrics = StepMetrics {
-                step,
-                loss: report.loss,
-                grad_norm: report.grad_norm,
-                learning_rate,
-                completion_length: lengths.sum::<usize>() as f64 / groups.len().max(1) as f64,
-                seconds: Seconds {
-                    learn: begun.elapsed().as_secs_f64(),
-                    ..Seconds::default()
-                },
-                ..StepMetrics::default()
-            };
-            lines.step(&metrics)?;
-            progress.step(&metrics)?;
-        }
-        progress.finish()?;
-        let seconds = start.elapsed().as_secs_f64();
-        run.engine.set_policy(learner.model())?;
-        run.base.model = learner.into_model().valid();
-        run.finish(before, seconds)
+        data: RunData<'_>,
+    ) -> Result<(Summary, Pretrained<M>), Error> {
+        let run = Run::start(self, base, recipe, data)?;
+        let dealer = self.dealer(data.train)?;
+        let steps = self.total_steps(dealer.len());
+        let mut trainer = SftTrainer {
+            learner: Learner::new(
+                run.policy()?,
+                Box::new(SupervisedLoss),
+                Arc::clone(&run.features),
+                self.learner.clone(),
+            ),
+            encoder: Arc::clone(&run.base.encoder),
+            template: recipe.template.clone(),
+            prompts_per_step: self.prompts_per_step,
+            schedule: Schedule::linear(self.learning_rate, steps),
+        };
+        let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
+        run.finish(trainer.learner.into_model().valid(), outcome)
     }
 
-    fn bar(&self) -> Progress {
-        if self.progress {
-            Progress::new(self.steps)
-        } else {
-            Progress::hidden()
+    /// The part of a run that is the same for every way of training.
+    fn train<'a, M: VisionLanguageModel>(
+        &self,
+        mut run: Run<'a, M>,
+        trainer: &mut dyn TrainStep<M>,
+        dealer: &ExampleDealer<'_, dyn Dataset + '_>,
+        steps: usize,
+    ) -> Result<(Run<'a, M>, Outcome), Error> {
+        let first = dealer.deal(0, self.prompts_per_step)?;
+        let plan = run.plan(trainer.learner(), &first)?;
+        let start = run.begin()?;
+        let (mut lines, done) = {
+            let path = self.out.join("metrics.jsonl");
+            match &start {
+                Start::New(_) => (JsonLines::create(path)?, 0),
+                Start::From(checkpoint) => {
+                    let step = checkpoint.state.step;
+                    (JsonLines::resume(path, step)?, step)
+                }
+            }
+        };
+        let mut progress = match self.progress {
+            true => Progress::new(steps, done),
+            false => Progress::hidden(),
+        };
+        progress.say(&format!("memory, estimated: {plan}"));
+        let store = run.store.clone();
+        let config = LoopConfig {
+            steps,
+            evaluate_every: self.evaluate_every,
+            patience: self.patience,
+            checkpoint_every: self.checkpoint_every,
+            budget_seconds: self.budget_seconds,
+        };
+        let sinks: &mut [&mut dyn MetricSink] = &mut [&mut lines, &mut progress];
+        let looped = TrainLoop {
+            config,
+            data: dealer,
+            sinks,
+            observer: &mut run,
+            store: Some(&store),
+        };
+        let (state, ended) = looped.run(trainer, start)?;
+        let outcome = Outcome { state, ended, plan };
+        Ok((run, outcome))
+    }
+
+    /// Steps of the whole run, over this many training examples.
+    pub fn total_steps(&self, examples: usize) -> usize {
+        match self.epochs {
+            0 => self.steps,
+            epochs => (epochs * examples).div_ceil(self.prompts_per_step.max(1)),
         }
     }
 
@@ -235,142 +330,36 @@ impl FineTune {
                 *count <= self.test_per_class
             });
         }
-        Ok(Evaluator {
+        Ok(self.evaluator_of(recipe, examples))
+    }
+
+    /// The examples of evaluations on the way, when the training data have a validation split.
+    pub(crate) fn validator(
+        &self,
+        recipe: &Recipe,
+        train: &dyn Dataset,
+    ) -> Result<Option<Evaluator>, Error> {
+        if train.records(Split::Val).unwrap_or_default().is_empty() {
+            return Ok(None);
+        }
+        let choices = ChoiceList::new(self.choices, self.seed);
+        let examples = train.examples(Split::Val, &choices, 0)?;
+        Ok(Some(self.evaluator_of(recipe, examples)))
+    }
+
+    fn evaluator_of(&self, recipe: &Recipe, examples: Vec<Example>) -> Evaluator {
+        Evaluator {
             examples,
             template: recipe.template.clone(),
             matcher: recipe.matcher(),
             stream: SeedStream::new(self.seed, Domain::Evaluation),
-        })
-    }
-}
-
-/// A right answer as a group of one, for [`SupervisedLoss`].
-pub fn supervised(input: Arc<ModelInput>, target: Vec<u32>) -> LearnGroup {
-    LearnGroup {
-        tokens: TokenGroup {
-            input,
-            completions: vec![target],
-        },
-        advantages: vec![1.0],
-        truncated: vec![false],
-    }
-}
-
-/// What stays the same through a run.
-struct Run<'a, M> {
-    settings: &'a FineTune,
-    recipe: &'a Recipe,
-    base: Pretrained<M>,
-    features: Arc<FeatureStore>,
-    engine: NativeEngine<M>,
-    evaluator: Evaluator,
-}
-
-/// Image features kept, at the most.
-const FEATURES: usize = 4096;
-
-impl<'a, M: VisionLanguageModel> Run<'a, M> {
-    fn start(
-        settings: &'a FineTune,
-        base: Pretrained<M>,
-        recipe: &'a Recipe,
-        test: &dyn Dataset,
-    ) -> Result<Self, Error> {
-        // An output folder that cannot be written must show now, not after the training.
-        let config = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "model": base.name,
-            "processor": base.encoder.processor().settings(),
-            "fine_tune": settings,
-            "recipe": recipe,
-        });
-        let path = settings.out.join("config.json");
-        let config =
-            serde_json::to_vec_pretty(&config).map_err(|source| visrl_vlm::Error::Json {
-                path: path.clone(),
-                source,
-            })?;
-        visrl_vlm::write_file_atomically(&path, &config)?;
-        let trainable = &settings.learner.trainable;
-        let capacity = match trainable.vision_tower || trainable.merger {
-            true => 0,
-            false => FEATURES,
-        };
-        let features = Arc::new(FeatureStore::new(capacity));
-        let engine = NativeEngine::new(
-            &base.model,
-            Arc::clone(base.encoder.tokenizer()),
-            Arc::clone(&features),
-            EngineConfig::default(),
-        );
-        let evaluator = settings.evaluator(recipe, test)?;
-        Ok(Self {
-            settings,
-            recipe,
-            base,
-            features,
-            engine,
-            evaluator,
-        })
-    }
-
-    /// The model to train: the base, with new adapters where they are asked for.
-    fn policy(&self) -> Result<M, Error> {
-        let model = self.base.model.clone();
-        let Some(lora) = &self.settings.lora else {
-            return Ok(model);
-        };
-        let rng = SeedStream::new(self.settings.seed, Domain::Init).rng();
-        Ok(attach_lora(model, lora, rng)?)
-    }
-
-    fn evaluate(&mut self, sampling: &SamplingParams) -> Result<Evaluation, Error> {
-        self.evaluator.run(
-            &mut self.engine,
-            &self.base.encoder,
-            &self.base.model,
-            sampling,
-        )
-    }
-
-    /// Greedy and at temperature 1 with no filter.
-    fn measure(&mut self) -> Result<Accuracy, Error> {
-        let most = self.settings.sampling.max_new_tokens;
-        let greedy = self.evaluate(&SamplingParams::greedy(most))?;
-        let t1 = SamplingParams {
-            top_k: 0,
-            max_new_tokens: most,
-            ..SamplingParams::default()
-        };
-        let t1 = self.evaluate(&t1)?;
-        Ok(Accuracy {
-            greedy: greedy.accuracy,
-            t1: t1.accuracy,
-            completion_length: greedy.completion_length,
-        })
-    }
-
-    fn finish(mut self, before: Accuracy, seconds: f64) -> Result<Summary, Error> {
-        let after = self.measure()?;
-        let out = &self.settings.out;
-        if let Some(lora) = &self.settings.lora {
-            save_lora(&self.base.model, lora, &self.base.name, out.join("adapter"))?;
         }
-        let model = merge_lora(self.base.model);
-        self.base
-            .files
-            .save(&model, out.join("model"), SaveDtype::F32)?;
-        let summary = Summary {
-            recipe: self.recipe.name.clone(),
-            matcher: self.evaluator.matcher.name().to_owned(),
-            seed: self.settings.seed,
-            steps: self.settings.steps,
-            seconds,
-            test_examples: self.evaluator.examples.len(),
-            before,
-            after,
-        };
-        summary.write(out.join("summary.json"))?;
-        Ok(summary)
     }
+}
+
+/// How training ended.
+pub(crate) struct Outcome {
+    pub(crate) state: TrainState,
+    pub(crate) ended: Ended,
+    pub(crate) plan: MemoryPlan,
 }

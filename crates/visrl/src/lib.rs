@@ -15,27 +15,28 @@
 //! let data = FashionMnist::open("assets/fashion-mnist")?;
 //! let train = few_shot(&data, 4, 100)?;
 //! let recipe = Recipe::no_thinking_rl();
-//! let summary = FineTune::default().reinforce(base, &recipe, &train, &data)?;
+//! let summary = FineTune::default().run(base, &recipe, &train, &data)?;
 //! println!("{:.1} %", 100.0 * summary.after.greedy);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # A run as a file
 //!
-//! Recipes, reward sets, templates and settings are values of serde: what is asked, what is paid
-//! for and every number of a run can be a file. What a file leaves out takes the defaults; what it
-//! misspells is an error.
+//! A [`RunConfig`] holds all of a run: model, data, recipe and numbers. Every run writes its own as
+//! `run.toml`, which repeats it. What a file leaves out takes the defaults; what it misspells is an
+//! error that names the line and the field. A recipe is one of the paper's by its name, or a table:
 //!
 //! ```
-//! use visrl::{FineTune, Recipe};
+//! use visrl::{FineTune, RunConfig};
 //!
-//! #[derive(serde::Deserialize)]
-//! struct Run {
-//!     recipe: Recipe,
-//!     settings: FineTune,
-//! }
+//! let text = r#"
+//!     [model]
+//!     path = "assets/base"
 //!
-//! let run: Run = toml::from_str(r#"
+//!     [data]
+//!     shots = 4
+//!     source = { kind = "drawn_shapes" }
+//!
 //!     [recipe]
 //!     name = "brief_thoughts"
 //!     tagged = true
@@ -53,31 +54,44 @@
 //!     weight = 0.5
 //!     rule = { type = "think_answer_format", tags = "once" }
 //!
-//!     [settings]
+//!     [fine_tune]
 //!     seed = 7
 //!     num_generations = 8
 //!     choices = { kind = "all" }
-//! "#)?;
+//! "#;
+//! let run = RunConfig::from_toml(text)?;
 //!
 //! assert_eq!(run.recipe.rewards.range(), (0.0, 1.5));
 //! assert_eq!(run.recipe.rewards.names().last(), Some("think_answer_format"));
-//! assert_eq!((run.settings.seed, run.settings.steps), (7, FineTune::default().steps));
+//! assert_eq!((run.fine_tune.seed, run.fine_tune.steps), (7, FineTune::default().steps));
 //!
-//! let misspelt = "[settings]\nsteps = 10\nnum_generation = 8";
-//! assert!(toml::from_str::<Run>(misspelt).is_err());
+//! let misspelt = text.replace("num_generations", "num_generation");
+//! let error = RunConfig::from_toml(&misspelt).unwrap_err().to_string();
+//! assert!(error.contains("unknown field `num_generation`"));
 //! # Ok::<(), toml::de::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
+mod config;
 mod device;
+pub mod experiment;
 pub mod fine_tune;
 mod recipe;
+pub mod report;
+mod run;
+mod samples;
+mod settings_diff;
+mod shapes;
 mod summary;
 
+pub use config::{DataConfig, DataSource, ModelConfig, RunConfig};
 pub use device::{DeviceError, parse_device};
 pub use fine_tune::FineTune;
-pub use recipe::Recipe;
-pub use summary::{Accuracy, Summary};
+pub use recipe::{Objective, Recipe};
+pub use run::BeforeAfter;
+pub use samples::Sample;
+pub use shapes::DrawnShapes;
+pub use summary::{Accuracy, Measured, Memory, Summary};
 
 /// The README's example.
 #[cfg(doctest)]

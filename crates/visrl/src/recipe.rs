@@ -9,6 +9,24 @@ use visrl_reward::{
     rules::{ExactCompletion, StrictTagAccuracy},
 };
 
+/// How a recipe teaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// By rewards: GRPO.
+    #[default]
+    Reinforce,
+    /// By the labels: SFT. Rewards are not read.
+    Supervise,
+}
+
+impl Objective {
+    /// Whether it teaches by the labels.
+    pub fn is_supervised(self) -> bool {
+        self == Self::Supervise
+    }
+}
+
 /// What a fine-tuning consists of beyond model, data and numbers: how examples are asked, what
 /// answers are worth, and what counts as right when the result is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +34,9 @@ use visrl_reward::{
 pub struct Recipe {
     /// The recipe's name in files and tables.
     pub name: String,
+    /// How it teaches.
+    #[serde(default)]
+    pub objective: Objective,
     /// How the model is asked, in training and evaluation.
     pub template: PromptTemplate,
     /// What completions are worth in reinforcement learning.
@@ -30,6 +51,7 @@ impl Recipe {
         let tagged = method != Method::NoThinking;
         Self {
             name: name.to_owned(),
+            objective: Objective::Reinforce,
             template,
             rewards,
             tagged,
@@ -63,7 +85,32 @@ impl Recipe {
 
     /// Supervised fine-tuning on the labels, asked as in No-Thinking-RL.
     pub fn sft() -> Self {
-        Self::new("sft", Method::NoThinking, RewardSet::no_thinking())
+        let rewards = RewardSet::no_thinking();
+        Self {
+            objective: Objective::Supervise,
+            ..Self::new("sft", Method::NoThinking, rewards)
+        }
+    }
+
+    /// The paper's recipes, in the order of its tables.
+    pub fn all() -> [Self; 5] {
+        [
+            Self::sft(),
+            Self::cls_rl(),
+            Self::think_after_answer(),
+            Self::adaptive(),
+            Self::no_thinking_rl(),
+        ]
+    }
+
+    /// The recipe of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|recipe| recipe.name == name)
+    }
+
+    /// Whether completions hold more than the answer, so that they need room.
+    pub fn is_wordy(&self) -> bool {
+        self.tagged
     }
 
     /// The strict rule that decides what is right in evaluation: the tag's text, or the whole
@@ -82,14 +129,8 @@ mod tests {
 
     #[test]
     fn recipes_survive_a_file() {
-        let recipes = [
-            Recipe::no_thinking_rl(),
-            Recipe::cls_rl(),
-            Recipe::think_after_answer(),
-            Recipe::adaptive(),
-            Recipe::sft(),
-        ];
-        for recipe in recipes {
+        for recipe in Recipe::all() {
+            assert_eq!(Recipe::named(&recipe.name).as_ref(), Some(&recipe));
             let json = serde_json::to_string(&recipe).unwrap();
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
         }

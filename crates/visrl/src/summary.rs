@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use visrl_train::{Ended, Evaluation, EvaluationPoint, MemoryPlan};
 use visrl_vlm::write_file_atomically;
 
 /// Accuracy of a policy on test examples.
@@ -12,8 +13,43 @@ pub struct Accuracy {
     pub greedy: f64,
     /// Share of right answers when sampled at temperature 1.
     pub t1: f64,
+    /// As `greedy`, by the paper's lenient matching.
+    pub greedy_lenient: f64,
+    /// As `t1`, by the paper's lenient matching.
+    pub t1_lenient: f64,
     /// Mean tokens of a greedy completion, end token included.
     pub completion_length: f64,
+}
+
+/// A policy measured greedily and at temperature 1 with no filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The most likely token each time.
+    pub greedy: Evaluation,
+    /// Sampled.
+    pub t1: Evaluation,
+}
+
+impl Measured {
+    /// The numbers of the summary.
+    pub fn accuracy(&self) -> Accuracy {
+        Accuracy {
+            greedy: self.greedy.accuracy,
+            t1: self.t1.accuracy,
+            greedy_lenient: self.greedy.lenient_accuracy,
+            t1_lenient: self.t1.lenient_accuracy,
+            completion_length: self.greedy.completion_length,
+        }
+    }
+}
+
+/// The estimate before the first step, and what it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What was planned.
+    pub plan: MemoryPlan,
+    /// The process's peak at the end in bytes, where the system tells it.
+    pub peak: Option<u64>,
 }
 
 /// What a run did, for `summary.json`.
@@ -25,8 +61,17 @@ pub struct Summary {
     pub matcher: String,
     /// The seed.
     pub seed: u64,
-    /// Training steps.
+    /// Training steps made.
     pub steps: usize,
+    /// Why it ended.
+    pub ended: Ended,
+    /// The evaluations on the way.
+    #[serde(default)]
+    pub evaluations: Vec<EvaluationPoint>,
+    /// The best of them.
+    pub best: Option<EvaluationPoint>,
+    /// What these were made on: `val`, or `test`.
+    pub validated_on: String,
     /// Seconds of training alone.
     pub seconds: f64,
     /// Test examples that the accuracies were measured on.
@@ -35,6 +80,10 @@ pub struct Summary {
     pub before: Accuracy,
     /// After training.
     pub after: Accuracy,
+    /// Seconds of the greedy evaluation after training.
+    pub evaluation_seconds: f64,
+    /// What was needed of memory.
+    pub memory: Memory,
 }
 
 impl Summary {
@@ -43,11 +92,15 @@ impl Summary {
     /// # Errors
     /// [`visrl_vlm::Error::Io`] with the path.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), visrl_vlm::Error> {
-        let path = path.as_ref();
-        let json = serde_json::to_vec_pretty(self).map_err(|source| visrl_vlm::Error::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        write_file_atomically(path, &json)
+        write_json(path.as_ref(), self)
     }
+}
+
+/// Writes a value as JSON, whole or not at all.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), visrl_vlm::Error> {
+    let json = serde_json::to_vec_pretty(value).map_err(|source| visrl_vlm::Error::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    write_file_atomically(path, &json)
 }

@@ -25,6 +25,7 @@ pub(crate) fn device() -> Device {
         #[cfg(feature = "wgpu")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "tch")]
+        #[allow(deprecated)]
         Ok("tch") => Device::libtorch(),
         Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
     }

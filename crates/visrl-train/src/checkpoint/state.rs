@@ -1,0 +1,90 @@
+//! What a run knows beyond its tensors.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, LearnerState};
+
+/// An evaluation on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationPoint {
+    /// Training steps made before it.
+    pub step: usize,
+    /// Share of right answers, 0 to 1: what the best policy is chosen by.
+    pub accuracy: f64,
+    /// Mean tokens of a completion, end token included.
+    pub completion_length: f64,
+}
+
+/// A run between two steps. With the tensors of its checkpoint it says all that the rest of the
+/// run depends on; random numbers need no state, as they are functions of seed and place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Steps made: the number of the next one, and the place in the schedule.
+    pub step: usize,
+    /// Examples dealt: the place in the order of the data.
+    pub dealt: usize,
+    /// Seconds spent in steps.
+    pub seconds: f64,
+    /// The learner's counters.
+    pub learner: LearnerState,
+    /// The evaluations so far.
+    pub evaluations: Vec<EvaluationPoint>,
+    /// What the run's owner wants to find again: its settings, numbers measured before the first
+    /// step.
+    pub note: serde_json::Value,
+}
+
+impl TrainState {
+    /// The evaluation with the highest accuracy, the earliest of equals.
+    pub fn best(&self) -> Option<&EvaluationPoint> {
+        let better =
+            |best: &'_ EvaluationPoint, new: &EvaluationPoint| new.accuracy > best.accuracy;
+        self.evaluations
+            .iter()
+            .reduce(|best, new| if better(best, new) { new } else { best })
+    }
+
+    /// Evaluations since the best one.
+    pub fn evaluations_since_best(&self) -> usize {
+        let Some(best) = self.best().map(|best| best.step) else {
+            return 0;
+        };
+        let later = self.evaluations.iter().filter(|point| point.step > best);
+        later.count()
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        serde_json::from_slice(&text).map_err(|error| Error::file(path, error.to_string()))
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::file(path, error.to_string()))?;
+        std::fs::write(path, text).map_err(|source| Error::io(path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_of_equals_is_best() {
+        let mut state = TrainState::default();
+        assert_eq!((state.best(), state.evaluations_since_best()), (None, 0));
+        for (step, accuracy) in [(5, 0.4), (10, 0.6), (15, 0.6), (20, 0.5)] {
+            state.evaluations.push(EvaluationPoint {
+                step,
+                accuracy,
+                completion_length: 1.0,
+            });
+        }
+        assert_eq!(state.best().map(|best| best.step), Some(10));
+        assert_eq!(state.evaluations_since_best(), 2);
+    }
+}

@@ -1,0 +1,11 @@
+//! Measuring a policy, and the tables that measurements make.
+
+mod confusion;
+mod evaluator;
+mod result;
+mod tables;
+
+pub use confusion::{ClassAccuracy, ConfusionMatrix};
+pub use evaluator::Evaluator;
+pub use result::{Agreement, Answer, Evaluation};
+pub use tables::{BaseNew, CrossMatrix, Spread, harmonic_mean};

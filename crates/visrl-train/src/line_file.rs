@@ -1,0 +1,100 @@
+//! Files of JSON lines that a resumed run goes on with.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+
+/// A file of one JSON value per line, flushed line by line.
+#[derive(Debug)]
+pub struct LineFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl LineFile {
+    /// Creates the file, with its folder; one that is there is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let create = || {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            File::create(path)
+        };
+        let file = create().map_err(|source| Error::io(path, source))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Goes on with a file: from the first line on that is not to be kept, or was not written to
+    /// its end, it is cut. A file that is not there is created.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path; [`Error::File`] names a whole line that does not parse.
+    pub fn resume<T: DeserializeOwned>(
+        path: &Path,
+        mut keep: impl FnMut(T) -> bool,
+    ) -> Result<Self, Error> {
+        let text = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Self::create(path);
+            }
+            text => text.map_err(|source| Error::io(path, source))?,
+        };
+        let mut len = 0;
+        for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            let value = serde_json::from_slice(line)
+                .map_err(|error| Error::file(path, format!("line {}: {error}", number + 1)))?;
+            if !keep(value) {
+                break;
+            }
+            len += line.len();
+        }
+        let open = || {
+            let mut file = File::options().write(true).open(path)?;
+            file.set_len(len as u64)?;
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(|source| Error::io(path, source))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn write(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        let mut write = || -> std::io::Result<()> {
+            serde_json::to_writer(&mut self.file, value)?;
+            self.file.write_all(b"\n")?;
+            self.file.flush()
+        };
+        write().map_err(|source| Error::io(&self.path, source))
+    }
+
+    /// Makes the lines durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let file = self.file.get_ref();
+        file.sync_data()
+            .map_err(|source| Error::io(&self.path, source))
+    }
+}

@@ -1,0 +1,144 @@
+//! What a run will need of memory, estimated before its first step.
+
+use serde::{Deserialize, Serialize};
+use visrl_vlm::{Part, VisionLanguageModel, visit_parameters};
+
+use crate::Learner;
+
+/// The largest batch of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Prompts of a step.
+    pub prompts: usize,
+    /// Completions of each.
+    pub num_generations: usize,
+    /// Tokens of a prompt, those of its image included.
+    pub prompt_tokens: usize,
+    /// Most tokens of a completion.
+    pub completion_tokens: usize,
+}
+
+/// Bytes by purpose. Parameters, moments, reference and gradients are counted exactly; activations
+/// are an estimate, the sum over the linear layers of the decoder of what goes in and comes out,
+/// for every token that is learnt from at once, and the logits of one chunk of the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryPlan {
+    /// The policy.
+    pub parameters: u64,
+    /// The frozen reference: its copy of what is trained.
+    pub reference: u64,
+    /// The optimizer's two moments.
+    pub moments: u64,
+    /// Gradients of what is trained.
+    pub gradients: u64,
+    /// What backward needs of forward.
+    pub activations: u64,
+    /// Keys and values of a step's prompts, once, and completions.
+    pub cache: u64,
+}
+
+impl MemoryPlan {
+    /// The plan of a learner for a workload.
+    pub fn new<M: VisionLanguageModel>(learner: &Learner<M>, load: &Workload) -> Self {
+        let model = learner.model();
+        let config = learner.config();
+        let mut plan = Self::default();
+        let (mut width, mut kv_width, mut value_bytes) = (0u64, 0u64, 4u64);
+        visit_parameters(model, |parameter| {
+            let size = parameter.values.dtype().size() as u64;
+            let bytes = parameter.shape.iter().product::<usize>() as u64 * size;
+            plan.parameters += bytes;
+            if parameter.trainable {
+                plan.gradients += bytes;
+                plan.moments += 2 * bytes;
+                if learner.has_reference() {
+                    plan.reference += bytes;
+                }
+            }
+            let decoder = model.part_of(&parameter.name) == Part::LanguageModel;
+            if let (true, true, &[inputs, outputs]) =
+                (decoder, parameter.transposed, parameter.shape.as_slice())
+                && !parameter.name.contains("lm_head")
+            {
+                width += (inputs + outputs) as u64;
+                value_bytes = size;
+                if parameter.name.ends_with("k_proj.weight") {
+                    kv_width += outputs as u64;
+                }
+            }
+        });
+        let tokens = |groups: usize| {
+            let group = load.prompt_tokens + load.num_generations * load.completion_tokens;
+            (groups * group) as u64
+        };
+        let at_once = match config.micro_batch_groups {
+            0 => load.prompts,
+            groups => groups.min(load.prompts),
+        };
+        let learnt = load.prompts * load.num_generations * load.completion_tokens;
+        let chunk = config.head_chunk.min(learnt) as u64;
+        let logits = 2 * chunk * model.info().vocab_size as u64 * 4;
+        plan.activations = tokens(at_once) * width * value_bytes + logits;
+        plan.cache = 2 * tokens(load.prompts) * kv_width * value_bytes;
+        plan
+    }
+
+    /// The most that is held at once: sampling and learning follow each other.
+    pub fn total(&self) -> u64 {
+        let learning = self.gradients + self.activations;
+        self.parameters + self.reference + self.moments + learning.max(self.cache)
+    }
+}
+
+impl std::fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        write!(
+            f,
+            "{:.0} MB: parameters {:.1}, reference {:.1}, moments {:.1}, gradients {:.1}, \
+             activations about {:.0}, keys and values {:.1}",
+            mb(self.total()),
+            mb(self.parameters),
+            mb(self.reference),
+            mb(self.moments),
+            mb(self.gradients),
+            mb(self.activations),
+            mb(self.cache)
+        )
+    }
+}
+
+/// The most memory that the process has held so far, in bytes, where the system tells it (Linux).
+/// Program, data and what ran before count, too.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_and_learning_do_not_add_up() {
+        let plan = MemoryPlan {
+            parameters: 4_000_000,
+            reference: 4_000_000,
+            moments: 8_000_000,
+            gradients: 4_000_000,
+            activations: 6_000_000,
+            cache: 30_000_000,
+        };
+        assert_eq!(plan.total(), 46_000_000);
+        assert!(plan.to_string().starts_with("46 MB: parameters 4.0,"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_peak_is_known_on_linux() {
+        assert!(peak_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,88 @@
+//! Supervised fine-tuning on the labels.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use visrl_data::PromptTemplate;
+use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
+
+use crate::{
+    Error, LearnGroup, Learner, NextExamples, Schedule, Seconds, StepMetrics, TokenGroup, TrainStep,
+};
+
+/// Supervised fine-tuning: each example's label, ended by the end token, is the one completion
+/// that is learnt from. The learner's loss is a [`SupervisedLoss`](crate::SupervisedLoss).
+#[derive(Debug)]
+pub struct SftTrainer<M> {
+    /// The policy and its optimizer.
+    pub learner: Learner<M>,
+    /// Prompts to tokens.
+    pub encoder: Arc<PromptEncoder>,
+    /// How examples are asked.
+    pub template: PromptTemplate,
+    /// Prompts per step.
+    pub prompts_per_step: usize,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+}
+
+impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
+    fn train_step(
+        &mut self,
+        step: usize,
+        next: &mut NextExamples<'_>,
+    ) -> Result<StepMetrics, Error> {
+        let begun = Instant::now();
+        let examples = next(self.prompts_per_step)?;
+        let prompts: Vec<_> = examples
+            .iter()
+            .map(|example| Arc::new(self.template.render(example)))
+            .collect();
+        let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
+        self.learner.keep_features(&inputs)?;
+        let eos = self.learner.model().info().eos_token_ids.first().copied();
+        let mut groups = Vec::with_capacity(examples.len());
+        for (example, input) in examples.iter().zip(inputs) {
+            let mut target = self.encoder.tokenizer().encode(&example.label)?;
+            target.extend(eos);
+            groups.push(supervised(input, target));
+        }
+        let learning_rate = self.schedule.at(step);
+        let report = self.learner.update(&groups, learning_rate)?;
+        let lengths = groups.iter().map(|g| g.tokens.completions[0].len());
+        let tokens: usize = lengths.sum();
+        Ok(StepMetrics {
+            step,
+            loss: report.loss,
+            grad_norm: report.grad_norm,
+            learning_rate,
+            completion_length: tokens as f64 / groups.len().max(1) as f64,
+            tokens,
+            seconds: Seconds {
+                learn: begun.elapsed().as_secs_f64(),
+                ..Seconds::default()
+            },
+            ..StepMetrics::default()
+        })
+    }
+
+    fn learner(&self) -> &Learner<M> {
+        &self.learner
+    }
+
+    fn learner_mut(&mut self) -> &mut Learner<M> {
+        &mut self.learner
+    }
+}
+
+/// A right answer as a group of one, for [`SupervisedLoss`](crate::SupervisedLoss).
+pub fn supervised(input: Arc<ModelInput>, target: Vec<u32>) -> LearnGroup {
+    LearnGroup {
+        tokens: TokenGroup {
+            input,
+            completions: vec![target],
+        },
+        advantages: vec![1.0],
+        truncated: vec![false],
+    }
+}

@@ -1,0 +1,133 @@
+//! A few test examples whose completions are written down at every evaluation.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{ExtendedColorType, ImageFormat};
+use serde::{Deserialize, Serialize};
+use visrl_core::{Example, ImageSource};
+use visrl_train::{Answer, Error};
+use visrl_vlm::write_file_atomically;
+
+/// A line of `samples.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// Training steps made before.
+    pub step: usize,
+    /// The number of the sample; its image is `samples/NUMBER.png` or `.jpg`.
+    pub number: usize,
+    /// The answer, from the greedy evaluation.
+    pub answer: Answer,
+}
+
+impl Sample {
+    /// So many answers, of as many classes as possible.
+    pub(crate) fn of(step: usize, answers: &[Answer], count: usize) -> impl Iterator<Item = Self> {
+        let labels = answers.iter().map(|answer| answer.label.as_str());
+        let places = places(labels, count).into_iter().enumerate();
+        places.map(move |(number, at)| Self {
+            step,
+            number,
+            answer: answers[at].clone(),
+        })
+    }
+}
+
+/// The first example of each class, then the second of each, and so on, in the order in which
+/// classes are first met.
+fn places<'a>(labels: impl Iterator<Item = &'a str>, count: usize) -> Vec<usize> {
+    let mut met: Vec<(&str, usize)> = Vec::new();
+    let mut ranked: Vec<(usize, usize, usize)> = Vec::new();
+    for (at, label) in labels.enumerate() {
+        let class = met.iter().position(|(name, _)| *name == label);
+        let class = class.unwrap_or_else(|| {
+            met.push((label, 0));
+            met.len() - 1
+        });
+        ranked.push((met[class].1, class, at));
+        met[class].1 += 1;
+    }
+    ranked.sort_unstable();
+    ranked.into_iter().take(count).map(|(.., at)| at).collect()
+}
+
+/// Writes the images of the samples below `out/samples`: files as they are, pixels as PNG.
+pub(crate) fn write_images(out: &Path, examples: &[Example], count: usize) -> Result<(), Error> {
+    let labels = examples.iter().map(|example| example.label.as_str());
+    for (number, at) in places(labels, count).into_iter().enumerate() {
+        let Some((bytes, ending)) = encoded(&examples[at].image)? else {
+            continue;
+        };
+        let path = out.join("samples").join(format!("{number}.{ending}"));
+        write_file_atomically(&path, &bytes)?;
+    }
+    Ok(())
+}
+
+/// An image as a file that a browser shows, with its ending; nothing for another format.
+fn encoded(image: &ImageSource) -> Result<Option<(Vec<u8>, &'static str)>, Error> {
+    let (name, size, pixels, colour) = match image {
+        ImageSource::Path(path) => {
+            let bytes = std::fs::read(path).map_err(|source| Error::Io {
+                path: path.to_path_buf(),
+                source,
+            })?;
+            return Ok(ending(&bytes).map(|ending| (bytes, ending)));
+        }
+        ImageSource::Encoded { bytes, .. } => {
+            return Ok(ending(bytes).map(|ending| (bytes.to_vec(), ending)));
+        }
+        ImageSource::Gray {
+            name,
+            width,
+            height,
+            pixels,
+        } => (name, (*width, *height), pixels, ExtendedColorType::L8),
+        ImageSource::Rgb {
+            name,
+            width,
+            height,
+            pixels,
+        } => (name, (*width, *height), pixels, ExtendedColorType::Rgb8),
+    };
+    let mut png = Cursor::new(Vec::new());
+    image::write_buffer_with_format(&mut png, pixels, size.0, size.1, colour, ImageFormat::Png)
+        .map_err(|error| Error::file(PathBuf::from(&**name), error.to_string()))?;
+    Ok(Some((png.into_inner(), "png")))
+}
+
+fn ending(bytes: &[u8]) -> Option<&'static str> {
+    match image::guess_format(bytes).ok()? {
+        ImageFormat::Png => Some("png"),
+        ImageFormat::Jpeg => Some("jpg"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_of_many_classes() {
+        let at = |labels: &[&'static str], count| places(labels.iter().copied(), count);
+        assert_eq!(at(&["a", "a", "b", "a", "c", "b"], 4), [0, 2, 4, 1]);
+        assert_eq!(at(&["a", "a"], 5), [0, 1]);
+        assert!(at(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn pixels_become_png() {
+        let image = ImageSource::Gray {
+            name: "grey".into(),
+            width: 2,
+            height: 1,
+            pixels: [0, 255].into(),
+        };
+        let (bytes, ending) = encoded(&image).unwrap().unwrap();
+        assert_eq!(ending, "png");
+        let read = image::load_from_memory(&bytes).unwrap().to_luma8();
+        assert_eq!(read.into_raw(), [0, 255]);
+    }
+}

@@ -1,0 +1,85 @@
+//! Recipes side by side on one data set: few-shot accuracy, base, new and harmonic mean, completion
+//! length and seconds, over several seeds.
+//!
+//! `cargo run --release --example compare -- --seeds 1,2,3 --out runs/compare`
+//!
+//! An interrupted comparison goes on where it was when it is called again.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
+
+#[allow(dead_code)]
+mod common;
+
+use clap::Parser;
+use visrl::experiment::{Comparison, ComparisonRow};
+use visrl::train::Spread;
+use visrl::{FineTune, Recipe};
+
+#[derive(Parser, Debug)]
+#[command(about = "Several recipes on one data set, in one table")]
+struct Cli {
+    #[command(flatten)]
+    flags: common::Flags,
+    /// The recipes, separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "sft,cls_rl,think_after_answer,adaptive,no_thinking_rl"
+    )]
+    recipes: Vec<String>,
+    /// The seeds, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    seeds: Vec<u64>,
+}
+
+fn main() -> std::process::ExitCode {
+    common::exit(run(&Cli::parse()))
+}
+
+fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let mut rows = Vec::new();
+    for name in &cli.recipes {
+        let recipe = Recipe::named(name).ok_or(format!("there is no recipe `{name}`"))?;
+        let run = cli.flags.run(recipe)?;
+        common::announce(&run);
+        let base = run.load_model()?;
+        let data = run.data.source.open()?;
+        let shots = run.data.shots.unwrap_or(4);
+        let mut done = Vec::new();
+        for &seed in &cli.seeds {
+            let settings = FineTune {
+                seed,
+                ..run.fine_tune.clone()
+            };
+            let found = Comparison::run(&base, &run.recipe, &settings, &data, shots)?;
+            println!(
+                "  seed {seed}: {:.1} -> {:.1} % in {:.0} s",
+                100.0 * found.few_shot.before.greedy,
+                100.0 * found.few_shot.after.greedy,
+                found.few_shot.seconds
+            );
+            done.push(found);
+        }
+        rows.extend(ComparisonRow::of(&done).into_iter().flatten());
+        let out = &run.fine_tune.out;
+        let json = serde_json::to_vec_pretty(&rows)?;
+        visrl::vlm::write_file_atomically(&out.join("compare.json"), &json)?;
+    }
+    println!("| | few-shot greedy | few-shot T = 1 | base | new | H | tokens | seconds |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for row in rows {
+        let show = |spread: &Spread| format!("{:.1} ± {:.1}", spread.mean, spread.std);
+        println!(
+            "| {} | {} | {} | {} | {} | {:.1} | {} | {} |",
+            row.name,
+            show(&row.greedy),
+            show(&row.t1),
+            show(&row.base),
+            show(&row.new),
+            row.harmonic,
+            show(&row.length),
+            show(&row.seconds)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Runs from files: those of the repository are good, one repeats its run, and mistakes are named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, Rgb, RgbImage};
+use visrl::data::CoopSet;
+use visrl::{DataSource, FineTune, Recipe, RunConfig};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn short(mut run: RunConfig, out: PathBuf) -> RunConfig {
+    run.model.path = root().join("assets/base");
+    if let DataSource::FashionMnist { path } = &mut run.data.source {
+        *path = root().join("assets/fashion-mnist");
+    }
+    run.fine_tune = FineTune {
+        steps: 2,
+        epochs: 0,
+        prompts_per_step: 2,
+        num_generations: 2,
+        test_per_class: 1,
+        out,
+        ..run.fine_tune
+    };
+    run.fine_tune.sampling.max_new_tokens = 8;
+    run
+}
+
+#[test]
+fn every_file_of_the_repository_is_a_run_of_its_name() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        let run = RunConfig::from_file(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let recipe = name.strip_prefix("qwen2-vl-2b-").unwrap_or(name);
+        assert_eq!(run.recipe, Recipe::named(recipe).unwrap(), "{name}");
+        assert_eq!(run.fine_tune.out, Path::new("runs").join(name));
+        let again = RunConfig::from_toml(&run.to_toml().unwrap()).unwrap();
+        let version = again.version.clone();
+        assert_eq!(again, RunConfig { version, ..run }, "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
+
+#[test]
+fn the_file_that_a_run_leaves_repeats_it_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = root().join("configs/no_thinking_rl.toml");
+    let mut run = short(RunConfig::from_file(file).unwrap(), dir.path().join("run"));
+    run.fine_tune.learning_rate = 1.0 / 3e3;
+    run.run().unwrap();
+    let result = |out: &Path| fs::read(out.join("model/model.safetensors")).unwrap();
+    let first = result(&run.fine_tune.out);
+    let written = run.fine_tune.out.join("run.toml");
+    let mut again = RunConfig::from_file(&written).unwrap();
+    let text = fs::read(&written).unwrap();
+    again.fine_tune.out = dir.path().join("again");
+    again.run().unwrap();
+    assert!(first == result(&again.fine_tune.out));
+    again.fine_tune.out = run.fine_tune.out;
+    assert_eq!(again.to_toml().unwrap().as_bytes(), text);
+}
+
+/// The paper's own file on a data set in CoOp's layout, with the embedded model, which has the
+/// same architecture at a smaller size.
+#[test]
+fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("oxford_pets/images");
+    fs::create_dir_all(&images).unwrap();
+    let mut rows = Vec::new();
+    for number in 0..6u8 {
+        for (label, name) in ["beagle", "birman"].iter().enumerate() {
+            let file = format!("{name}_{number}.jpg");
+            let image = RgbImage::from_fn(40, 30, |x, y| {
+                Rgb([40 * number, 200 * label as u8, (x * y % 255) as u8])
+            });
+            image
+                .save_with_format(images.join(&file), ImageFormat::Jpeg)
+                .unwrap();
+            rows.push(serde_json::json!([file, label, name]));
+        }
+    }
+    let split =
+        serde_json::json!({ "train": &rows[..8], "val": &rows[8..10], "test": &rows[10..] });
+    let split_file = dir.path().join("oxford_pets/split_zhou_OxfordPets.json");
+    fs::write(split_file, split.to_string()).unwrap();
+
+    let file = root().join("configs/qwen2-vl-2b-no_thinking_rl.toml");
+    let run = RunConfig::from_file(file).unwrap();
+    // 37 classes of 4 images, 50 times, 16 at a time.
+    assert_eq!(run.fine_tune.total_steps(37 * 4), 463);
+    let mut run = short(run, dir.path().join("run"));
+    run.device = "flex".into();
+    run.model.load.dtype = visrl::vlm::ParamDtype::F32;
+    run.fine_tune.evaluate_every = 1;
+    run.data.source = DataSource::Coop {
+        path: dir.path().to_owned(),
+        set: CoopSet::OxfordPets,
+    };
+    let summary = run.run().unwrap();
+    assert_eq!((summary.steps, summary.test_examples), (2, 2));
+    assert_eq!(summary.validated_on, "val");
+    assert!(run.fine_tune.out.join("model/model.safetensors").exists());
+    assert!(run.fine_tune.out.join("samples/0.jpg").exists());
+}
+
+#[test]
+fn mistakes_are_named_with_file_and_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = fs::read_to_string(root().join("configs/cls_rl.toml")).unwrap();
+    let error = |from: &str, to: &str| {
+        let path = dir.path().join("run.toml");
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = RunConfig::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("run.toml"), "{error}");
+        error
+    };
+    assert!(error("steps", "step").contains("unknown field `step`"));
+    assert!(error("shots = 4", "shots = \"4\"").contains("shots"));
+    assert!(error("recipe = \"cls_rl\"", "").contains("missing field `recipe`"));
+    assert!(error("\"cls_rl\"", "\"cls-rl\"").contains("`think_after_answer`"));
+    assert!(error("\"fashion_mnist\"", "\"fashion\"").contains("unknown variant `fashion`"));
+    assert!(error("assets/base\"", "assets/base").contains("line 6"));
+    let gone = RunConfig::from_file(dir.path().join("none.toml")).unwrap_err();
+    assert!(gone.to_string().contains("none.toml"));
+    let mut run = RunConfig::from_toml(&good).unwrap();
+    run.device = "abacus".into();
+    run.fine_tune.out = dir.path().join("out");
+    assert!(run.run().unwrap_err().to_string().starts_with("`device`"));
+}
