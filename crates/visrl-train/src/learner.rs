@@ -242,6 +242,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         if tokens.iter().all(|group| group.completions.is_empty()) {
             return Err(Error::config("groups", "hold no completion to learn from"));
         }
+        // A resumed run goes on at the step that its checkpoint says.
+        self.loss.set_step(self.updates as u64);
         let reference = self.score_reference(&tokens)?.map(|scores| scores.logps);
         let effective = |group: &&LearnGroup| group.advantages.iter().any(|a| *a != 0.0);
         let effective_groups = groups.iter().filter(effective).count();
