@@ -175,35 +175,44 @@ fn the_scripted_engine_conforms_and_broken_ones_do_not() {
             groups
         }
     }
-    fn first(groups: &mut [Result<Group, Error>]) -> Option<&mut Group> {
-        groups.first_mut()?.as_mut().ok()
+    type Way = fn(usize, &mut Vec<Result<Group, Error>>);
+    fn first(groups: &mut [Result<Group, Error>], change: impl FnOnce(&mut Group)) {
+        if let Some(Ok(group)) = groups.first_mut() {
+            change(group);
+        }
     }
-    let ways: [(&str, fn(usize, &mut Vec<Result<Group, Error>>)); 7] = [
+    fn completion(groups: &mut [Result<Group, Error>], change: impl FnOnce(&mut Completion)) {
+        first(groups, |group| {
+            if let Some(first) = group.completions.first_mut() {
+                change(first);
+            }
+        });
+    }
+    let ways: [(&str, Way); 7] = [
         ("completions, 2 asked for", |_, groups| {
-            first(groups).map(|group| group.completions.pop());
+            first(groups, |group| drop(group.completions.pop()));
         }),
         ("log-probabilities for", |_, groups| {
-            first(groups).map(|group| group.completions[0].logprobs.push(0.0));
+            completion(groups, |c| c.logprobs.push(0.0))
         }),
         ("do not agree with", |_, groups| {
-            first(groups).and_then(|group| group.completions.last_mut()?.tokens.pop());
+            completion(groups, |c| c.tokens.truncate(1))
         }),
         ("above 0 or not a number", |_, groups| {
-            first(groups).map(|group| group.completions[0].logprobs[0] = f32::NAN);
+            completion(groups, |c| c.logprobs[0] = f32::NAN)
         }),
         ("does not own its request's prompt", |_, groups| {
-            if let Some(group) = first(groups) {
-                group.prompt = Arc::new(Prompt::clone(&group.prompt));
-            }
+            first(groups, |group| {
+                group.prompt = Arc::new(Prompt::clone(&group.prompt))
+            });
         }),
         ("has other tokens", |call, groups| {
-            first(groups).map(|group| group.completions[0].tokens[0] = call as u32);
+            completion(groups, |c| c.tokens[0] = call as u32)
         }),
         ("keeps request", |_, groups| {
             if groups.iter().any(Result::is_err) {
-                groups
-                    .iter_mut()
-                    .for_each(|group| *group = Err(Error::Device("lost".into())));
+                let lost = || Err(Error::Device("lost".into()));
+                groups.iter_mut().for_each(|group| *group = lost());
             }
         }),
     ];

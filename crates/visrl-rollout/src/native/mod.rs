@@ -306,15 +306,15 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
         }
         let share = work.len().div_ceil(samplers.len()).max(1);
         let tokenizer = &*self.tokenizer;
-        let advance = |(work, sampler): (&mut [(&Live, &mut Rows, &[f32])], &mut Sampler)| {
+        let shares = work.par_chunks_mut(share).zip(samplers);
+        shares.for_each(|(work, sampler)| {
             for (group, rows, logits) in work {
                 let request = &requests[group.request];
                 for (&sample, logits) in group.samples.iter().zip(logits.chunks_exact(vocab)) {
                     rows.advance(request, sample, logits, sampler, info, tokenizer);
                 }
             }
-        };
-        work.par_chunks_mut(share).zip(samplers).for_each(advance);
+        });
         Ok(())
     }
 

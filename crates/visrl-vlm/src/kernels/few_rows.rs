@@ -59,7 +59,7 @@ pub(super) fn product(
         Arch::new().dispatch(Panel {
             a: &a,
             depth,
-            b: b.from_column(index * width),
+            b: b.starting_at(index * width),
             stride: b.row_stride(),
             rows,
         });

@@ -89,7 +89,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The slice from a column of the first row on.
-    pub(super) fn from_column(&self, column: usize) -> &'a [f32] {
+    pub(super) fn starting_at(&self, column: usize) -> &'a [f32] {
         &self.data[column * self.strides[1]..]
     }
 
