@@ -52,6 +52,12 @@ struct Cli {
     /// Tokens of each completion.
     #[arg(long, default_value_t = 32)]
     new: usize,
+    /// Samples so that a group does not depend on the groups beside it.
+    #[arg(long)]
+    invariant: bool,
+    /// Samples each group alone, too, and counts what differs.
+    #[arg(long)]
+    alone: bool,
     /// Layers that `train` computes again in the backward pass; 0 keeps all activations.
     #[arg(long, default_value_t = 0)]
     recompute: usize,
@@ -121,9 +127,13 @@ fn generate(
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     // Nothing is kept: every repetition encodes its images.
     let features = Arc::new(FeatureStore::new(0));
-    let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
-    let mut run = |tokens: usize, step: u32| -> Result<f64, Box<dyn Error>> {
-        let requests: Vec<_> = (0u32..)
+    let config = EngineConfig {
+        batch_invariant: cli.invariant,
+        ..EngineConfig::default()
+    };
+    let mut engine = NativeEngine::new(&base.model, tokenizer, features, config);
+    let requests = |tokens: usize, step: u32| -> Vec<GroupRequest> {
+        (0u32..)
             .zip(prompts.iter().zip(inputs))
             .map(|(index, (prompt, input))| GroupRequest {
                 prompt: Arc::clone(prompt),
@@ -139,7 +149,10 @@ fn generate(
                 choices: None,
                 cancel: Default::default(),
             })
-            .collect();
+            .collect()
+    };
+    let mut run = |tokens: usize, step: u32| -> Result<f64, Box<dyn Error>> {
+        let requests = requests(tokens, step);
         let start = Instant::now();
         let groups = engine.generate(&requests)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -169,13 +182,36 @@ fn generate(
         let each = shape.decoder(cli.new, prompt);
         flops += shape.vision(patches) + shape.prompt(prompt) + cli.completions as f64 * each;
     }
-    let report = json!({
+    let mut report = json!({
         "total_s": total,
         "prefill_s": prefill,
         "decode_s": total - prefill,
         "tok_per_s": (rows * cli.new) as f64 / total,
         "peak_rss_mb": memory_mb("VmHWM"),
     });
+    if cli.alone {
+        let (mut sequences, mut differ, mut tokens) = (0, 0, 0);
+        for step in 0..cli.reps.max(1) as u32 {
+            let requests = requests(cli.new, 100 + step);
+            let together = engine.generate(&requests)?;
+            for (request, group) in requests.iter().zip(&together) {
+                let alone = engine.generate(std::slice::from_ref(request))?;
+                let pairs = group.completions.iter().zip(&alone[0].completions);
+                for (a, b) in pairs {
+                    let same = a.tokens.iter().zip(&b.tokens).take_while(|(a, b)| a == b);
+                    let same = same.count();
+                    sequences += 1;
+                    // What follows the first difference is another text.
+                    let differs = a.tokens.len() != same || b.tokens.len() != same;
+                    differ += usize::from(differs);
+                    tokens += same + usize::from(differs);
+                }
+            }
+        }
+        report["sequences"] = json!(sequences);
+        report["sequences_that_differ"] = json!(differ);
+        report["tokens_to_the_first_difference"] = json!(tokens);
+    }
     Ok((report, flops, total))
 }
 

@@ -234,7 +234,11 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             })
             .collect();
         if self.config.batch_invariant {
-            for image in prompts.iter().flat_map(|prompt| &prompt.input.images) {
+            // Which of several images are kept already must not matter.
+            let several = prompts
+                .iter()
+                .filter(|prompt| prompt.input.images.len() > 1);
+            for image in several.flat_map(|prompt| &prompt.input.images) {
                 self.features
                     .get(&self.model, std::slice::from_ref(image))?;
             }
