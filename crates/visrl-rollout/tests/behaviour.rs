@@ -78,7 +78,7 @@ fn requests(base: &Pretrained<QwenVl>, sizes: &[usize], most: usize) -> Vec<Grou
     let request = |((prompt, input), (index, &size)): ((_, _), (usize, &usize))| GroupRequest {
         num_generations: size,
         sampling: SamplingParams {
-            max_new_tokens: 1 + (most + index) % most.max(2),
+            max_new_tokens: 1 + (most - 1 + 7 * index) % most,
             ..SamplingParams::default()
         },
         step: 2,
