@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
+use visrl_vlm::kernels::among_workers;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
@@ -111,7 +112,8 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// # Errors
     /// What the model says of unfit input.
     pub fn score(&self, groups: &[TokenGroup]) -> Result<Scores, Error> {
-        self.score_with(&self.model.valid(), groups)
+        let model = self.model.valid();
+        among_workers(&model.head(), || self.score_with(&model, groups))
     }
 
     /// Scores completions under the reference policy; nothing when the loss has no KL term.
@@ -121,7 +123,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     pub fn score_reference(&self, groups: &[TokenGroup]) -> Result<Option<Scores>, Error> {
         let reference = self.reference.as_ref();
         reference
-            .map(|model| self.score_with(model, groups))
+            .map(|model| among_workers(&model.head(), || self.score_with(model, groups)))
             .transpose()
     }
 
@@ -229,6 +231,15 @@ impl<M: VisionLanguageModel> Learner<M> {
         groups: &[LearnGroup],
         learning_rate: f64,
     ) -> Result<LearnReport, Error> {
+        let head = self.model.valid().head();
+        among_workers(&head, || self.update_here(groups, learning_rate))
+    }
+
+    fn update_here(
+        &mut self,
+        groups: &[LearnGroup],
+        learning_rate: f64,
+    ) -> Result<LearnReport, Error> {
         let tokens: Vec<TokenGroup> = groups.iter().map(|group| group.tokens.clone()).collect();
         for group in groups {
             let count = group.tokens.completions.len();
@@ -258,7 +269,7 @@ impl<M: VisionLanguageModel> Learner<M> {
                     step: self.updates,
                 });
             }
-            let grad_norm = self.apply(gradients, learning_rate)?;
+            let grad_norm = self.apply_here(gradients, learning_rate)?;
             report = Some(LearnReport {
                 loss,
                 metrics,
@@ -278,7 +289,12 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// # Errors
     /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
     /// cannot follow as configured; the policy stays as it was.
-    pub fn apply(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
+    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
+        let head = self.model.valid().head();
+        among_workers(&head, || self.apply_here(gradients, learning_rate))
+    }
+
+    fn apply_here(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite {
@@ -323,8 +339,11 @@ impl<M: VisionLanguageModel> Learner<M> {
             Some(_) => None,
             None => self.score_reference(&tokens)?.map(|scores| scores.logps),
         };
-        let (gradients, loss, ..) =
-            self.gradients_with(groups, &tokens, reference.or(own.as_ref()), None)?;
+        let reference = reference.or(own.as_ref());
+        let head = self.model.valid().head();
+        let (gradients, loss, ..) = among_workers(&head, || {
+            self.gradients_with(groups, &tokens, reference, None)
+        })?;
         Ok((loss, gradients))
     }
 

@@ -96,7 +96,7 @@ pub enum Output {
 /// # Adding a model
 /// Implement this trait for a burn module whose fields carry Hugging Face's names; rollout, learner
 /// and trainer need no change.
-pub trait VisionLanguageModel: Module {
+pub trait VisionLanguageModel: Module + Sync {
     /// What callers need to know of the model.
     fn info(&self) -> &ModelInfo;
 

@@ -405,6 +405,13 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
 impl<M: VisionLanguageModel> RolloutEngine for NativeEngine<M> {
     #[tracing::instrument(skip_all, fields(groups = requests.len()))]
     fn generate_each(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
+        let head = self.head.clone();
+        visrl_vlm::kernels::among_workers(&head, || self.generate_here(requests))
+    }
+}
+
+impl<M: VisionLanguageModel> NativeEngine<M> {
+    fn generate_here(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
         let mut results: Vec<Option<Result<Rows, Error>>> = requests
             .iter()
             .map(|request| self.check(request).err().map(Err))

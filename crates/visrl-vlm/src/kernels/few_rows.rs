@@ -12,8 +12,13 @@ use rayon::prelude::*;
 
 use super::product::Matrix;
 
-/// Rows of the large matrix that are read together.
-const DEPTH: usize = 16;
+/// Rows of the large matrix that are read together. A tile of them and of the sums fits the first
+/// cache; the sums are read and written once in as many steps.
+const DEPTH: usize = 64;
+
+/// Numbers in a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 16;
 
 /// Multiplications below which a product stays on its thread.
 const PARALLEL: usize = 1 << 17;
@@ -33,17 +38,18 @@ pub(super) fn product(
     parallel: bool,
 ) {
     let (columns, depth) = (b.columns(), a.columns());
-    let a = a.to_rows();
+    let rows = a.rows();
+    let (a, a_stride) = a.to_rows();
     let threads = rayon::current_num_threads();
-    let work = a.len().saturating_mul(columns);
+    let work = (rows * depth).saturating_mul(columns);
     let panels = match parallel && work >= PARALLEL {
-        true => 2 * threads,
+        true => threads,
         false => 1,
     };
     // Whole cache lines.
     let width = columns.div_ceil(panels).next_multiple_of(64);
     let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
-    for row in out.chunks_mut(stride).take(a.len() / depth.max(1)) {
+    for row in out.chunks_mut(stride).take(rows) {
         let row = &mut row[..columns];
         if !add {
             row.fill(0.0);
@@ -58,6 +64,7 @@ pub(super) fn product(
     let run = |(index, rows): (usize, Vec<&mut [f32]>)| {
         Arch::new().dispatch(Panel {
             a: &a,
+            a_stride,
             depth,
             b: b.starting_at(index * width),
             stride: b.row_stride(),
@@ -72,8 +79,9 @@ pub(super) fn product(
 
 /// Some columns of a product.
 struct Panel<'a> {
-    /// `[rows, depth]`.
+    /// `[rows, depth]`, rows `a_stride` numbers apart.
     a: &'a [f32],
+    a_stride: usize,
     depth: usize,
     /// The matrix from the panel's first column on.
     b: &'a [f32],
@@ -131,7 +139,7 @@ impl Panel<'_> {
     ) -> usize {
         let a: [&[f32]; R] = std::array::from_fn(
             #[inline(always)]
-            |r| &self.a[(row + r) * self.depth + first..][..deep],
+            |r| &self.a[(row + r) * self.a_stride + first..][..deep],
         );
         let rows = &mut self.rows[row..row + R];
         if width < V * S::F32_LANES {
@@ -151,6 +159,10 @@ impl Panel<'_> {
             *sums = vectors::<S, V>(simd, &row[at..]);
         }
         for k in 0..deep {
+            if row == 0 {
+                // Memory is read ahead while the sums are made.
+                announce::<V>(self.b, (first + DEPTH + k) * self.stride + at);
+            }
             let b = vectors::<S, V>(simd, &self.b[(first + k) * self.stride + at..]);
             for (sums, a) in sums.iter_mut().zip(&a) {
                 let x = simd.splat_f32s(a[k]);
@@ -167,6 +179,24 @@ impl Panel<'_> {
         }
         R
     }
+}
+
+/// Asks for the next `V` cache lines from a place of a slice on, if it has them.
+#[inline(always)]
+fn announce<const V: usize>(from: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(from) = from.get(at..) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        for line in from.chunks(LINE).take(V) {
+            // SAFETY: a hint, which reads nothing that a program can see, at a valid address.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, at);
 }
 
 /// The first `V` vectors of a slice that has them.
@@ -194,6 +224,8 @@ mod tests {
             (7, 64, 261),
             (13, 129, 64),
             (32, 300, 1000),
+            (67, 65, 200),
+            (96, 130, 136),
             (11, 512, 1408),
         ] {
             let (a, b) = (

@@ -42,6 +42,27 @@ pub use self_attention::SelfAttention;
 pub use silu::silu_mul;
 pub use softmax::{Mask, masked_softmax};
 
+/// Does work with many small parallel pieces, as a decoding step or a gradient is, on one of the
+/// worker threads where `tensor` lies in host memory, and here otherwise.
+///
+/// A thread that is no worker sleeps while each piece is done and is woken after it, a hundred
+/// times in a step; a worker does its share.
+pub fn among_workers<const D: usize, R: Send>(
+    tensor: &burn::tensor::Tensor<D>,
+    work: impl FnOnce() -> R + Send,
+) -> R {
+    #[cfg(feature = "flex")]
+    if flex::plain(tensor).is_some() {
+        let span = tracing::Span::current();
+        let work = || span.in_scope(work);
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let work = || tracing::dispatcher::with_default(&dispatch, work);
+        return rayon::join(work, || ()).0;
+    }
+    let _ = tensor;
+    work()
+}
+
 /// Up to this many rows, a row's result in a linear map does not depend on the rows beside it (f32
 /// on the flex backend).
-pub const FEW_ROWS: usize = 32;
+pub const FEW_ROWS: usize = 96;

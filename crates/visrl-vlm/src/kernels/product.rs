@@ -93,15 +93,23 @@ impl<'a> Matrix<'a> {
         &self.data[column * self.strides[1]..]
     }
 
-    /// The numbers, row by row.
-    pub(super) fn to_rows(self) -> Cow<'a, [f32]> {
+    /// The numbers with those of a row one after another, and the distance from row to row; copied
+    /// only where they are not so already.
+    pub(super) fn to_rows(self) -> (Cow<'a, [f32]>, usize) {
         let [row, column] = self.strides;
-        if column == 1 && (row == self.columns || self.rows == 1) {
-            return Cow::Borrowed(&self.data[..self.rows * self.columns]);
+        if column == 1 {
+            return (Cow::Borrowed(self.data), row);
         }
-        let rows = (0..self.rows).map(|r| &self.data[r * row..]);
-        let rows = rows.flat_map(|of_row| (0..self.columns).map(|c| of_row[c * column]));
-        Cow::Owned(rows.collect())
+        let mut rows = vec![0.0; self.rows * self.columns];
+        for (r, to) in rows.chunks_exact_mut(self.columns.max(1)).enumerate() {
+            for (to, from) in to
+                .iter_mut()
+                .zip(self.data[r * row..].iter().step_by(column))
+            {
+                *to = *from;
+            }
+        }
+        (Cow::Owned(rows), self.columns)
     }
 
     /// Whether every number lies in the slice.
