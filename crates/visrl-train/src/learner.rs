@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
 use visrl_vlm::kernels::among_workers;
@@ -9,7 +10,9 @@ use crate::padded::{Padded, counts};
 use crate::recompute::Recomputed;
 use crate::reference::{check, refreshed};
 use crate::rows::{Place, States, completion_states};
-use crate::{AdamW, Error, Gradients, LearnGroup, LearnReport, LearnerConfig, Scores, TokenGroup};
+use crate::{
+    AdamW, Error, Gradients, LearnGroup, LearnReport, LearnTimes, LearnerConfig, Scores, TokenGroup,
+};
 
 /// States of completions, and what computes them again where they are not tracked.
 type Tracked = (States, Option<Recomputed>);
@@ -255,26 +258,37 @@ impl<M: VisionLanguageModel> Learner<M> {
         }
         // A resumed run goes on at the step that its checkpoint says.
         self.loss.set_step(self.updates as u64);
+        let mut times = LearnTimes::default();
+        let mut clock = Instant::now();
         let reference = self.score_reference(&tokens)?.map(|scores| scores.logps);
+        lap(&mut clock, &mut times.reference);
         let effective = |group: &&LearnGroup| group.advantages.iter().any(|a| *a != 0.0);
         let effective_groups = groups.iter().filter(effective).count();
         let mut old = None;
         let mut report = None;
         for update in 0..self.config.updates_per_batch.max(1) {
-            let (gradients, loss, metrics, logps) =
-                self.gradients_with(groups, &tokens, reference.as_ref(), old.as_ref())?;
+            let (gradients, loss, metrics, logps) = self.gradients_with(
+                groups,
+                &tokens,
+                reference.as_ref(),
+                old.as_ref(),
+                &mut times,
+            )?;
             if !loss.is_finite() {
                 return Err(Error::NotFinite {
                     what: "the loss",
                     step: self.updates,
                 });
             }
+            clock = Instant::now();
             let grad_norm = self.apply_here(gradients, learning_rate)?;
+            lap(&mut clock, &mut times.optimizer);
             report = Some(LearnReport {
                 loss,
                 metrics,
                 grad_norm,
                 effective_groups,
+                times,
             });
             if update == 0 {
                 old = Some(logps);
@@ -342,7 +356,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         let reference = reference.or(own.as_ref());
         let head = self.model.valid().head();
         let (gradients, loss, ..) = among_workers(&head, || {
-            self.gradients_with(groups, &tokens, reference, None)
+            let times = &mut LearnTimes::default();
+            self.gradients_with(groups, &tokens, reference, None, times)
         })?;
         Ok((loss, gradients))
     }
@@ -363,7 +378,9 @@ impl<M: VisionLanguageModel> Learner<M> {
         tokens: &[TokenGroup],
         reference: Option<&Vec<Vec<Vec<f32>>>>,
         old: Option<&Vec<Vec<Vec<f32>>>>,
+        times: &mut LearnTimes,
     ) -> Result<(Gradients, f64, LossMetrics, Vec<Vec<Vec<f32>>>), Error> {
+        let mut clock = Instant::now();
         let several = self.micro_batches(groups).nth(1).is_some();
         let counts = match several {
             true => Some(self.counts(groups, tokens)?),
@@ -431,11 +448,13 @@ impl<M: VisionLanguageModel> Learner<M> {
                 .iter()
                 .chain(of_entropy.iter().flatten())
                 .all(|c| *c == 0.0);
+            lap(&mut clock, &mut times.forward);
             if nothing {
                 if recomputed.is_none() {
                     // A recorded graph stays in memory until it is differentiated.
                     drop(states.hidden.sum().backward());
                 }
+                lap(&mut clock, &mut times.backward);
                 continue;
             }
             let d_hidden = head_backward(
@@ -449,11 +468,13 @@ impl<M: VisionLanguageModel> Learner<M> {
             if let Some(recomputed) = recomputed {
                 let features = self.kept_features();
                 recomputed.backward(&self.model, features, d_hidden, &mut gradients)?;
+                lap(&mut clock, &mut times.backward);
                 continue;
             }
             // d loss / d parameters = d (hidden . d_hidden) / d parameters with d_hidden fixed.
             let surrogate = (states.hidden * d_hidden.autodiff()).sum();
             gradients.add_all(Gradients::take(surrogate.backward(), &self.model));
+            lap(&mut clock, &mut times.backward);
         }
         // A batch that asks nothing leaves the policy as it is.
         if !gradients.is_empty() {
@@ -461,4 +482,10 @@ impl<M: VisionLanguageModel> Learner<M> {
         }
         Ok((gradients, loss, metrics.unwrap_or_default(), all))
     }
+}
+
+/// Adds what the clock has run to a sum of seconds, and sets it back.
+fn lap(clock: &mut Instant, seconds: &mut f64) {
+    *seconds += clock.elapsed().as_secs_f64();
+    *clock = Instant::now();
 }

@@ -51,7 +51,7 @@ pub use optimizer::{AdamW, AdamWSettings};
 pub use parameter_group::{NamePattern, ParameterGroup};
 pub use progress::Progress;
 pub use reference::ReferencePolicy;
-pub use report::{LearnReport, Scores};
+pub use report::{LearnReport, LearnTimes, Scores};
 pub use rows::{LearnGroup, TokenGroup};
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;
