@@ -205,9 +205,12 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// same after a resume.
     pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
         if let Some(store) = self.kept_features() {
-            for image in inputs.iter().flat_map(|input| &input.images) {
-                store.get(&self.model, std::slice::from_ref(image))?;
-            }
+            among_workers(&self.model.valid().head(), || {
+                for image in inputs.iter().flat_map(|input| &input.images) {
+                    store.get(&self.model, std::slice::from_ref(image))?;
+                }
+                Ok::<_, Error>(())
+            })?;
         }
         Ok(())
     }

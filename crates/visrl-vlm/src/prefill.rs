@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
+use crate::kernels::among_workers;
 use crate::{
     Error, FeatureStore, Output, Positions, ProcessedImage, Segment, TokenBatch,
     VisionLanguageModel,
@@ -43,6 +44,14 @@ pub struct SharedPrompt<'a> {
 /// # Errors
 /// [`Error::Input`] for a prompt of fewer than two tokens or one that does not fit its images.
 pub fn prefill<M: VisionLanguageModel>(
+    model: &M,
+    features: Option<&FeatureStore>,
+    prompts: &[SharedPrompt<'_>],
+) -> Result<Vec<Segment>, Error> {
+    among_workers(&model.head(), || prefill_here(model, features, prompts))
+}
+
+fn prefill_here<M: VisionLanguageModel>(
     model: &M,
     features: Option<&FeatureStore>,
     prompts: &[SharedPrompt<'_>],
