@@ -15,12 +15,18 @@ use visrl::rollout::{
 use visrl::train::{LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
-fn tiny() -> PathBuf {
-    let fixtures = std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    );
-    fixtures.join("models/tiny-tied")
+/// The models of the fixtures folder, `VISRL_FIXTURES` or the vendored one.
+fn fixtures() -> Vec<PathBuf> {
+    let root = std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(root);
+    let entries = std::fs::read_dir(root.join("models")).unwrap();
+    let mut models: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    models.retain(|dir| dir.join("config.json").exists() && dir.join("tokenizer.json").exists());
+    models.sort();
+    assert!(!models.is_empty(), "no models in {root:?}");
+    models
 }
 
 fn picture(width: u32, height: u32) -> ImageSource {
@@ -117,7 +123,7 @@ fn learn_groups(requests: &[GroupRequest], groups: &[Group]) -> Vec<LearnGroup> 
 #[test]
 fn the_learner_s_log_probabilities_are_the_sampler_s_at_learning_rate_0() {
     // The tiny model hardly ever ends by itself; the embedded one ends its answers early.
-    for model in [tiny(), embedded()] {
+    for model in fixtures().into_iter().chain([embedded()]) {
         agree(&model);
     }
 }
@@ -197,7 +203,7 @@ fn a_group_does_not_depend_on_the_groups_beside_it() {
         max_new_tokens: 16,
         ..Default::default()
     };
-    let Setup { base, requests } = setup(&tiny(), &sampling);
+    let Setup { base, requests } = setup(&fixtures()[0], &sampling);
     let together = engine(&base, EngineConfig::default())
         .generate(&requests)
         .unwrap();
@@ -229,7 +235,7 @@ fn the_result_does_not_depend_on_how_a_batch_is_cut() {
         max_new_tokens: 12,
         ..Default::default()
     };
-    let Setup { base, requests } = setup(&tiny(), &sampling);
+    let Setup { base, requests } = setup(&fixtures()[0], &sampling);
     let groups = engine(&base, EngineConfig::default())
         .generate(&requests)
         .unwrap();

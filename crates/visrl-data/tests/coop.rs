@@ -16,8 +16,10 @@ use visrl_data::{
 };
 
 fn folder() -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/coop");
-    std::env::var_os("VISRL_COOP").map_or_else(|| default.into(), PathBuf::from)
+    let folder = std::env::var_os("VISRL_COOP").unwrap_or_else(|| "tests/coop".into());
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(folder)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> T {

@@ -5,7 +5,7 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use visrl_core::{Example, ImageSource};
@@ -19,11 +19,10 @@ use visrl_reward::{RewardRule, Rule};
 /// The rows with this column of all JSON lines files in the fixtures' folder `rewards`. None only
 /// if other fixtures than the vendored ones lack the folder, or have no such rows in it.
 fn rows(column: &str) -> Option<Vec<Value>> {
-    let root = std::env::var_os("VISRL_FIXTURES").map(PathBuf::from);
-    let vendored = root.is_none();
-    let root = root.unwrap_or_else(|| {
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"))
-    });
+    let given = std::env::var_os("VISRL_FIXTURES");
+    let vendored = given.is_none();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.join(given.unwrap_or_else(|| "tests/fixtures".into()));
     let folder = root.join("rewards");
     if !folder.is_dir() && !vendored {
         println!("{}: no rewards among these fixtures", root.display());

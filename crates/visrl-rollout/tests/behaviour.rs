@@ -24,10 +24,9 @@ use visrl_vlm::{
 };
 
 fn models() -> Vec<PathBuf> {
-    let root = std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
     let dirs = fs::read_dir(root.join("models")).unwrap();
     let mut dirs: Vec<_> = dirs.map(|entry| entry.unwrap().path()).collect();
     dirs.retain(|dir| dir.join("config.json").exists() && dir.join("tokenizer.json").exists());

@@ -17,10 +17,9 @@ use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, QwenVl, Tok
 use visrl_vlm::{VisionLanguageModel, read_json};
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 fn list(dir: &Path) -> Vec<PathBuf> {

@@ -14,10 +14,9 @@ const TOLERANCE: f64 = 1e-6;
 const LOG_TOLERANCE: f64 = 2e-6;
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 /// Tensors as f64, in the order of the file, each a list of rows.

@@ -14,10 +14,9 @@ use visrl_vlm::{
 
 /// Every model of the fixtures that is held in f32.
 fn models() -> Vec<QwenVl> {
-    let root = std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
     let mut dirs: Vec<_> = fs::read_dir(root.join("models"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -18,10 +18,9 @@ use visrl_vlm::{
 };
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with

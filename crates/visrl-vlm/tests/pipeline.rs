@@ -9,10 +9,9 @@ use visrl_vlm::{LoadOptions, Pretrained, QwenVl, SaveDtype};
 
 #[test]
 fn a_pipeline_chosen_at_loading_is_saved_with_the_checkpoint() {
-    let root = std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
     let out = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let mut checked = 0;

@@ -20,10 +20,9 @@ use visrl_vlm::processor::{
 };
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 fn json<T: for<'de> Deserialize<'de>>(path: &str) -> T {

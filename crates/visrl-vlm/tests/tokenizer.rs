@@ -18,10 +18,9 @@ use visrl_vlm::processor::Qwen2VlProcessorConfig;
 use visrl_vlm::tokenizer::{IMAGE_PAD, SPECIAL_TOKENS, Tokenizer, train_bpe};
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> T {

@@ -5,17 +5,16 @@ pub(crate) mod cases;
 #[allow(dead_code)]
 pub(crate) mod rewards;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// The fixture folder: `VISRL_FIXTURES`, or the one in the repository.
 pub(crate) fn grpo_fixtures() -> PathBuf {
-    let root = std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures")),
-        PathBuf::from,
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
     root.join("grpo")
 }
 

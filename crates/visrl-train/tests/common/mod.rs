@@ -11,10 +11,9 @@ use visrl_train::{Gradients, LearnGroup, TokenGroup};
 use visrl_vlm::{ModelInput, ProcessedImage, QwenVl, VisionLanguageModel};
 
 pub(crate) fn fixtures() -> PathBuf {
-    std::env::var_os("VISRL_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        PathBuf::from,
-    )
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
@@ -36,11 +35,17 @@ pub(crate) fn models() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(fixtures().join("models")).unwrap();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
-        .filter(|dir| dir.join("config.json").exists() && !dir.to_string_lossy().contains("bf16"))
+        .filter(|dir| dir.join("config.json").exists() && !bf16(dir))
         .collect();
     found.sort();
     assert!(!found.is_empty(), "no model to test with");
     found
+}
+
+/// Whether a folder's name says that its numbers were made in bf16.
+fn bf16(dir: &Path) -> bool {
+    dir.file_name()
+        .is_some_and(|name| name.to_string_lossy().contains("bf16"))
 }
 
 pub(crate) fn rng(seed: u64) -> ShuffleRng {
