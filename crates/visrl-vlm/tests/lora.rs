@@ -1,7 +1,7 @@
 //! Low-rank adapters: what they change, and PEFT's files.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};

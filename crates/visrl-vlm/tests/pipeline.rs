@@ -1,7 +1,7 @@
 //! A pipeline chosen at loading is used, recorded, and there again after a save.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use visrl_vlm::processor::ImagePipeline;
