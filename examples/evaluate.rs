@@ -1,6 +1,10 @@
-//! What a checkpoint can do: accuracy by class, strict and lenient, greedy and sampled.
+//! What a checkpoint can do: accuracy by class, strict, lenient and guided, greedy and sampled; on
+//! CV-Bench by task.
 //!
 //! `cargo run --release --example evaluate -- --model runs/latest/model --recipe no_thinking_rl`
+//!
+//! With `--config FILE` the model is tested on the file's `test` data, or else on its `data`, asked
+//! as its recipe asks.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
@@ -8,9 +12,11 @@
 mod common;
 
 use clap::Parser;
-use visrl::experiment::evaluate_with;
+use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
-use visrl::{Measured, Recipe};
+use visrl::train::CvBenchAccuracy;
+use visrl::vlm::{Pretrained, QwenVl};
+use visrl::{DataSource, Measured, Recipe, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Evaluation of a checkpoint")]
@@ -30,7 +36,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let recipe = Recipe::named(&cli.recipe).ok_or("there is no such recipe")?;
     let run = cli.flags.run(recipe)?;
     let base = run.load_model()?;
-    let data = run.data.source.open()?;
+    let source = &run.test.as_ref().unwrap_or(&run.data).source;
+    if let DataSource::CvBench { path, options } = source {
+        return by_task(&base, run.clone(), &options.open(path)?);
+    }
+    let data = source.open()?;
     let most = run.fine_tune.sampling.max_new_tokens;
     let measure = |sampling: SamplingParams| {
         evaluate_with(&base, &run.recipe, &run.fine_tune, &data, &sampling)
@@ -56,6 +66,10 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
             found.completion_length,
             found.seconds
         );
+        if let Some(guided) = found.guided_accuracy {
+            let guided = 100.0 * guided;
+            println!("         {guided:5.1} % when the answer must be one of the choices");
+        }
         if let Some(agreement) = &found.agreement {
             println!(
                 "         thought and answer agree in {:.1} % of {}",
@@ -85,4 +99,39 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
 
 fn data_name(data: &dyn visrl::data::Dataset) -> &str {
     data.name()
+}
+
+/// CV-Bench, greedily, as its table has it.
+fn by_task(
+    base: &Pretrained<QwenVl>,
+    run: RunConfig,
+    bench: &visrl::data::CvBench,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let greedy = SamplingParams::greedy(run.fine_tune.sampling.max_new_tokens);
+    let recipe = run.recipe.for_cv_bench();
+    let found = cv_bench(base, &recipe, &run.fine_tune, bench, &greedy)?;
+    println!("{} questions of CV-Bench", found.evaluation.examples);
+    println!(
+        "                  strict  {}",
+        found.evaluation.lenient_matcher
+    );
+    let show = |name: &str, strict: Option<f64>, lenient: Option<f64>| {
+        if let (Some(strict), Some(lenient)) = (strict, lenient) {
+            let (strict, lenient) = (100.0 * strict, 100.0 * lenient);
+            println!("{name:16} {strict:5.1} % {lenient:7.1} %");
+        }
+    };
+    for (strict, lenient) in found.strict.tasks.iter().zip(&found.lenient.tasks) {
+        let name = strict.task.as_str();
+        show(name, Some(strict.accuracy()), Some(lenient.accuracy()));
+    }
+    let both = |of: fn(&CvBenchAccuracy) -> Option<f64>| (of(&found.strict), of(&found.lenient));
+    for (name, (strict, lenient)) in [
+        ("2D", both(|found| found.plane)),
+        ("3D", both(|found| found.space)),
+        ("overall", both(|found| found.overall)),
+    ] {
+        show(name, strict, lenient);
+    }
+    Ok(())
 }

@@ -1,10 +1,16 @@
 //! Runs from files: those of the repository are good, one repeats its run, and mistakes are named.
 
+#[path = "../examples/common/random_weights.rs"]
+mod random_weights;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, Rgb, RgbImage};
+use random_weights::{QWEN2_VL_2B, random_weights};
 use visrl::data::CoopSet;
+use visrl::vlm::processor::Qwen2VlProcessorConfig;
+use visrl::vlm::{SaveDtype, SaveOptions};
 use visrl::{DataSource, FineTune, Recipe, RunConfig};
 
 fn root() -> PathBuf {
@@ -66,12 +72,9 @@ fn the_file_that_a_run_leaves_repeats_it_bit_for_bit() {
     assert_eq!(again.to_toml().unwrap().as_bytes(), text);
 }
 
-/// The paper's own file on a data set in CoOp's layout, with the embedded model, which has the
-/// same architecture at a smaller size.
-#[test]
-fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
-    let dir = tempfile::tempdir().unwrap();
-    let images = dir.path().join("oxford_pets/images");
+/// A data set of two classes in CoOp's layout.
+fn pets(dir: &Path) -> DataSource {
+    let images = dir.join("oxford_pets/images");
     fs::create_dir_all(&images).unwrap();
     let mut rows = Vec::new();
     for number in 0..6u8 {
@@ -88,9 +91,19 @@ fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
     }
     let split =
         serde_json::json!({ "train": &rows[..8], "val": &rows[8..10], "test": &rows[10..] });
-    let split_file = dir.path().join("oxford_pets/split_zhou_OxfordPets.json");
+    let split_file = dir.join("oxford_pets/split_zhou_OxfordPets.json");
     fs::write(split_file, split.to_string()).unwrap();
+    DataSource::Coop {
+        path: dir.to_owned(),
+        set: CoopSet::OxfordPets,
+    }
+}
 
+/// The paper's own file on a data set in CoOp's layout, with the embedded model, which has the
+/// same architecture at a smaller size.
+#[test]
+fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
+    let dir = tempfile::tempdir().unwrap();
     let file = root().join("configs/qwen2-vl-2b-no_thinking_rl.toml");
     let run = RunConfig::from_file(file).unwrap();
     // 37 classes of 4 images, 50 times, 16 at a time.
@@ -99,15 +112,84 @@ fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
     run.device = "flex".into();
     run.model.load.dtype = visrl::vlm::ParamDtype::F32;
     run.fine_tune.evaluate_every = 1;
-    run.data.source = DataSource::Coop {
-        path: dir.path().to_owned(),
-        set: CoopSet::OxfordPets,
-    };
+    run.data.source = pets(dir.path());
     let summary = run.run().unwrap();
     assert_eq!((summary.steps, summary.test_examples), (2, 2));
     assert_eq!(summary.validated_on, "val");
     assert!(run.fine_tune.out.join("model/model.safetensors").exists());
     assert!(run.fine_tune.out.join("samples/0.jpg").exists());
+}
+
+/// A folder with random weights in the shape of Qwen2-VL-2B, one layer and one vision block deep,
+/// with the embedded model's words.
+fn shallow_2b(dir: &Path) {
+    fs::create_dir_all(dir).unwrap();
+    let words = root().join("assets/base");
+    for name in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.json",
+    ] {
+        fs::copy(words.join(name), dir.join(name)).unwrap();
+    }
+    fs::copy(
+        words.join("generation_config.json"),
+        dir.join("generation_config.json"),
+    )
+    .unwrap();
+    let embedded = fs::read_to_string(words.join("config.json")).unwrap();
+    let embedded: serde_json::Value = serde_json::from_str(&embedded).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(QWEN2_VL_2B).unwrap();
+    for (name, value) in embedded.as_object().unwrap() {
+        if name.ends_with("token_id") || name == "vocab_size" {
+            config[name] = value.clone();
+        }
+    }
+    config["num_hidden_layers"] = 1.into();
+    config["vision_config"]["depth"] = 1.into();
+    fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    Qwen2VlProcessorConfig::default().save(dir).unwrap();
+    let options = SaveOptions {
+        dtype: SaveDtype::Bf16,
+        ..SaveOptions::default()
+    };
+    let values = random_weights(dir, 1, options).unwrap();
+    assert!(values > 90_000_000, "{values}");
+}
+
+/// The paper's own file with a model of the published widths: bf16, all parameters trained, images
+/// of 384 x 384, four completions.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "too slow without optimization")]
+fn the_paper_s_settings_run_at_the_published_widths() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = root().join("configs/qwen2-vl-2b-no_thinking_rl.toml");
+    let mut run = RunConfig::from_file(file).unwrap();
+    run.model.path = dir.path().join("Qwen2-VL-2B-Instruct");
+    shallow_2b(&run.model.path);
+    run.data.source = pets(dir.path());
+    run.device = "flex".into();
+    let fine_tune = &mut run.fine_tune;
+    (
+        fine_tune.epochs,
+        fine_tune.steps,
+        fine_tune.prompts_per_step,
+    ) = (0, 1, 2);
+    fine_tune.sampling.max_new_tokens = 4;
+    fine_tune.out = dir.path().join("run");
+    let summary = run.run().unwrap();
+    assert_eq!((summary.steps, summary.test_examples), (1, 2));
+    let config = fs::read_to_string(run.fine_tune.out.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["processor"]["pipeline"]["size"], 384, "{config}");
+    let metrics = fs::read_to_string(run.fine_tune.out.join("metrics.jsonl")).unwrap();
+    let step: serde_json::Value = serde_json::from_str(metrics.trim()).unwrap();
+    assert!(step["grad_norm"].as_f64().unwrap().is_finite());
+    assert!(
+        (8..=32).contains(&step["tokens"].as_u64().unwrap()),
+        "{step}"
+    );
+    assert!(summary.memory.plan.parameters > 2 * 90_000_000);
 }
 
 #[test]

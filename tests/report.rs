@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use visrl::data::{Dataset, FashionMnist, few_shot};
-use visrl::experiment::{Comparison, ComparisonRow, cross_dataset};
+use image::{Rgb, RgbImage};
+use visrl::data::{CvBenchConfig, Dataset, FashionMnist, few_shot};
+use visrl::experiment::{Comparison, ComparisonRow, cross_dataset, cv_bench, evaluate};
 use visrl::rollout::SamplingParams;
 use visrl::vlm::{Pretrained, QwenVl};
 use visrl::{BeforeAfter, DrawnShapes, FineTune, Recipe, report};
@@ -64,6 +65,11 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
     assert!((right as f64 / 10.0 - greedy.accuracy).abs() < 1e-9);
     let counted: usize = greedy.confusion.counts.iter().flatten().sum();
     assert_eq!((counted, greedy.classes.len()), (10, 10));
+    // A right answer stays right when it must be a choice; sampled ones are not guided.
+    assert!(greedy.guided_accuracy.unwrap() >= greedy.accuracy);
+    assert_eq!(found.after.t1.guided_accuracy, None);
+    let needed = summary.memory.needed();
+    assert!(needed.is_none_or(|needed| needed >= summary.memory.plan.parameters));
     let plan = summary.memory.plan;
     assert!(plan.parameters > 2_000_000 && plan.moments == 2 * plan.gradients);
 
@@ -131,4 +137,53 @@ fn every_data_set_is_trained_on_and_all_are_tested() {
     let html = report::render(dir.path()).unwrap();
     check(&html);
     assert!(html.contains("trained on drawn_shapes"));
+}
+
+#[test]
+fn answers_that_must_be_choices_are_choices() {
+    let data = FashionMnist::open(asset("fashion-mnist")).unwrap();
+    for recipe in Recipe::all() {
+        let length = if recipe.is_wordy() { 12 } else { 8 };
+        let settings = settings(PathBuf::new(), length);
+        let found = evaluate(&base(), &recipe, &settings, &data).unwrap();
+        let name = &recipe.name;
+        assert!(found.answers.iter().all(|a| a.guided.is_some()), "{name}");
+        let guided = found.guided_accuracy.unwrap();
+        assert!(guided >= found.accuracy, "{name}");
+        // Thoughts are cut here, so that only guidance gives their answers.
+        if recipe.name == "cls_rl" {
+            assert!(found.accuracy == 0.0 && guided > 0.2, "{guided}");
+        }
+    }
+}
+
+#[test]
+fn cv_bench_is_counted_by_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8, y as u8, 90]));
+    image.save(dir.path().join("a.png")).unwrap();
+    let tasks = [
+        ("Count", "2D", "ADE20K"),
+        ("Relation", "2D", "COCO"),
+        ("Depth", "3D", "Omni3D"),
+        ("Distance", "3D", "Omni3D"),
+    ];
+    let rows = tasks.map(|(task, kind, source)| {
+        let row = serde_json::json!({
+            "idx": 0, "type": kind, "task": task, "filename": "a.png", "source": source,
+            "question": "How many?", "choices": ["3", "2", "1"], "answer": "(B)",
+        });
+        format!("{row}\n")
+    });
+    std::fs::write(dir.path().join("test.jsonl"), rows.concat()).unwrap();
+    let bench = CvBenchConfig::default().open(dir.path()).unwrap();
+    let settings = settings(PathBuf::new(), 8);
+    let recipe = Recipe::no_thinking_rl().for_cv_bench();
+    let greedy = SamplingParams::greedy(8);
+    let found = cv_bench(&base(), &recipe, &settings, &bench, &greedy).unwrap();
+    assert_eq!((found.strict.tasks.len(), found.evaluation.examples), (4, 4));
+    assert_eq!(found.evaluation.lenient_matcher, "cv_bench");
+    assert!(found.strict.overall.is_some() && found.lenient.space.is_some());
+    // The letters are what the answers are chosen from.
+    assert!(found.evaluation.guided_accuracy.is_some());
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::Value;
 use visrl::data::{FashionMnist, few_shot};
+use visrl::train::{Scalar, TensorBoard};
 use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
 use visrl::{FineTune, Recipe, Summary};
 
@@ -48,6 +49,18 @@ fn outcome(out: &Path) -> (Vec<Value>, Vec<u8>) {
     (metrics.collect(), weights)
 }
 
+/// What TensorBoard shows, times aside.
+fn events(out: &Path) -> Vec<Scalar> {
+    let mut scalars = TensorBoard::read(out.join("events.out.tfevents")).unwrap();
+    assert!(
+        scalars
+            .iter()
+            .any(|scalar| scalar.tag == "evaluation/accuracy")
+    );
+    scalars.retain(|scalar| !scalar.tag.starts_with("seconds/"));
+    scalars
+}
+
 /// Copies a folder: what a killed process would have left at that moment.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -59,6 +72,19 @@ fn copy(from: &Path, to: &Path) {
             false => drop(fs::copy(&path, &target).unwrap()),
         }
     }
+}
+
+/// All files below a folder.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap();
+    let below = entries.flat_map(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        }
+    });
+    below.collect()
 }
 
 /// A run of six steps, and one whose folder is as after `step-4` with two more steps in the
@@ -95,6 +121,7 @@ fn a_resumed_run_is_the_uninterrupted_run() {
         assert_eq!(metrics.len(), 6);
         assert_eq!(metrics, whole_metrics, "{}", recipe.name);
         assert!(weights == whole_weights, "{}: weights differ", recipe.name);
+        assert_eq!(events(&broken.out), events(&dir.path().join("whole")));
         let samples = |out: &Path| fs::read(out.join("samples.jsonl")).unwrap();
         assert!(samples(&broken.out) == samples(&dir.path().join("whole")));
         assert!(!broken.out.join("checkpoints/.saving-x").exists());
@@ -142,18 +169,19 @@ fn a_damaged_checkpoint_and_another_run_s_are_refused_by_name() {
         "{error}"
     );
     let checkpoint = broken.out.join("checkpoints/step-4");
-    for name in [
-        "moments/model.safetensors",
-        "parameters/model.safetensors",
-        "state.json",
-    ] {
-        let path = checkpoint.join(name);
+    let files = files(&checkpoint);
+    assert!(files.len() > 4, "{files:?}");
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
         let good = fs::read(&path).unwrap();
-        let mut bad = good.clone();
-        bad[good.len() / 2] ^= 1;
-        fs::write(&path, bad).unwrap();
-        let error = run(&recipe, &broken).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains("damaged"), "{error}");
+        for at in [0, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            let error = run(&recipe, &broken).unwrap_err().to_string();
+            let named = error.contains("step-4") && error.contains(name);
+            assert!(named && error.contains("damaged"), "{at}: {error}");
+        }
         fs::write(&path, good).unwrap();
     }
     run(&recipe, &broken).unwrap();

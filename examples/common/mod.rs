@@ -212,6 +212,10 @@ pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// Prints what a run is about to do.
 pub fn announce(run: &RunConfig) {
+    let here = env!("CARGO_PKG_VERSION");
+    if let Some(version) = run.version.as_ref().filter(|version| *version != here) {
+        eprintln!("the run was made by visrl {version}; this is {here}, whose numbers may differ");
+    }
     let numbers = &run.fine_tune;
     let length = match numbers.epochs {
         0 => format!("{} steps", numbers.steps),
@@ -251,10 +255,13 @@ pub fn show(summary: &Summary, out: &Path) {
         );
     }
     let memory = &summary.memory;
-    let peak = memory.peak.map_or("unknown".into(), |peak| {
-        format!("{:.0} MB with program and data", peak as f64 / 1e6)
-    });
-    println!("memory, estimated {}; peak {peak}", memory.plan);
+    println!("memory, estimated {}", memory.plan);
+    if let (Some(needed), Some(peak)) = (memory.needed(), memory.peak) {
+        let [needed, peak] = [needed, peak].map(|bytes| bytes as f64 / 1e6);
+        println!(
+            "memory, needed {needed:.0} MB; the process's peak {peak:.0} MB with program and data"
+        );
+    }
     println!(
         "trained in {:.0} s; checkpoint and metrics in {}",
         summary.seconds,

@@ -24,12 +24,14 @@ mod padded;
 mod parameter_group;
 mod progress;
 mod recompute;
+mod records;
 mod reference;
 mod report;
 mod rows;
 mod schedule;
 mod sft;
 mod sft_trainer;
+mod tensor_board;
 mod train_loop;
 mod trainer;
 
@@ -38,14 +40,14 @@ pub use config::LearnerConfig;
 pub use draw::{Deal, ExampleDealer};
 pub use error::Error;
 pub use evaluation::{
-    Agreement, Answer, BaseNew, ClassAccuracy, ConfusionMatrix, CrossMatrix, Evaluation, Evaluator,
-    Spread, harmonic_mean,
+    Agreement, Answer, BaseNew, ClassAccuracy, ConfusionMatrix, CrossMatrix, CvBenchAccuracy,
+    Evaluation, Evaluator, Spread, TaskAccuracy, harmonic_mean,
 };
 pub use gradients::Gradients;
 pub use learner::Learner;
 pub use learner_state::LearnerState;
 pub use line_file::LineFile;
-pub use memory::{MemoryPlan, Workload, peak_memory};
+pub use memory::{MemoryPlan, Workload, peak_memory, resident_memory};
 pub use metrics::{JsonLines, MetricSink, Seconds, StepMetrics};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use parameter_group::{NamePattern, ParameterGroup};
@@ -56,5 +58,6 @@ pub use rows::{LearnGroup, TokenGroup};
 pub use schedule::{Decay, Schedule};
 pub use sft::SupervisedLoss;
 pub use sft_trainer::{SftTrainer, supervised};
+pub use tensor_board::{Scalar, TensorBoard};
 pub use train_loop::{Ended, LoopConfig, NextExamples, Observer, Start, TrainLoop, TrainStep};
 pub use trainer::{GrpoConfig, GrpoTrainer};

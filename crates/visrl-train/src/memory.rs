@@ -112,8 +112,17 @@ impl std::fmt::Display for MemoryPlan {
 /// The most memory that the process has held so far, in bytes, where the system tells it (Linux).
 /// Program, data and what ran before count, too.
 pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The memory that the process holds now, in bytes, where the system tells it (Linux).
+pub fn resident_memory() -> Option<u64> {
+    status("VmRSS:")
+}
+
+fn status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }

@@ -15,6 +15,13 @@ pub struct Seconds {
     pub learn: f64,
 }
 
+impl Seconds {
+    /// All of them.
+    pub fn total(&self) -> f64 {
+        self.rollout + self.reward + self.learn
+    }
+}
+
 /// What a training step did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
@@ -52,6 +59,14 @@ pub struct StepMetrics {
     pub learning_rate: f64,
     /// Where the time went.
     pub seconds: Seconds,
+}
+
+impl StepMetrics {
+    /// Tokens of completions per second of the step; nothing for a step that took no time.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let seconds = self.seconds.total();
+        (seconds > 0.0).then(|| self.tokens as f64 / seconds)
+    }
 }
 
 /// Receives the metrics of a run.

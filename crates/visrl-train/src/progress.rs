@@ -1,15 +1,18 @@
 //! A progress bar.
 
+use std::io::Write;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{Error, EvaluationPoint, MetricSink, StepMetrics};
 
-/// A progress bar on the terminal with the numbers that matter; silent where standard error is
-/// not a terminal.
+/// A progress bar on standard error with the numbers that matter. Where that is not a terminal the
+/// bar is not drawn, and only what is [said](Self::say) appears.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     accuracy: Option<f64>,
+    silent: bool,
 }
 
 impl Progress {
@@ -23,20 +26,26 @@ impl Progress {
         Self {
             bar,
             accuracy: None,
+            silent: false,
         }
     }
 
-    /// A bar that is not drawn.
+    /// A bar that is not drawn, and says nothing.
     pub fn hidden() -> Self {
         Self {
             bar: ProgressBar::hidden(),
             accuracy: None,
+            silent: true,
         }
     }
 
-    /// A line above the bar.
+    /// A line above the bar, on standard error, terminal or not.
     pub fn say(&self, line: &str) {
-        self.bar.println(line);
+        if !self.silent {
+            // A reader that is gone does not stop a run.
+            let say = || drop(writeln!(std::io::stderr(), "{line}"));
+            self.bar.suspend(say);
+        }
     }
 }
 
@@ -72,10 +81,8 @@ fn message(metrics: &StepMetrics, evaluated: Option<f64>) -> String {
         }
     }
     parts.push(format!("length {:.1}", metrics.completion_length));
-    let seconds = metrics.seconds.rollout + metrics.seconds.reward + metrics.seconds.learn;
-    if seconds > 0.0 {
-        parts.push(format!("{:.0} tokens/s", metrics.tokens as f64 / seconds));
-    }
+    let speed = metrics.tokens_per_second();
+    parts.extend(speed.map(|speed| format!("{speed:.0} tokens/s")));
     parts.extend(evaluated.map(|accuracy| format!("evaluated {}", percent(accuracy))));
     parts.join("  ")
 }

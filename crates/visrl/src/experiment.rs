@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use visrl_data::{Classes, Dataset, base_new, few_shot};
+use visrl_data::{Classes, CvBench, Dataset, base_new, few_shot};
+use visrl_reward::rules::CvBench as CvBenchRule;
 use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
-use visrl_train::{BaseNew, CrossMatrix, Error, Evaluation, Spread};
+use visrl_train::{
+    Answer, BaseNew, CrossMatrix, CvBenchAccuracy, Error, Evaluation, Evaluator, Spread,
+};
 use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
 
 use crate::summary::write_json;
@@ -47,12 +50,62 @@ pub fn evaluate_with<M: VisionLanguageModel>(
     test: &dyn Dataset,
     sampling: &SamplingParams,
 ) -> Result<Evaluation, Error> {
-    let evaluator = settings.evaluator(recipe, test)?;
+    run_evaluator(base, &settings.evaluator(recipe, test)?, sampling)
+}
+
+fn run_evaluator<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    evaluator: &Evaluator,
+    sampling: &SamplingParams,
+) -> Result<Evaluation, Error> {
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     // Every image is asked about once.
     let features = Arc::new(FeatureStore::new(0));
     let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
     evaluator.run(&mut engine, &base.encoder, &base.model, sampling)
+}
+
+/// Measures a model on CV-Bench, all of it, and counts by task. The recipe should ask for letters,
+/// as [`Recipe::for_cv_bench`] does. Right is, strictly, the letter to the letter, such as `(B)`,
+/// and leniently what the paper's own evaluation takes for it.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn cv_bench<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    recipe: &Recipe,
+    settings: &FineTune,
+    bench: &CvBench,
+    sampling: &SamplingParams,
+) -> Result<CvBenchEvaluation, Error> {
+    let all = FineTune {
+        test_per_class: 0,
+        ..settings.clone()
+    };
+    let evaluator = Evaluator {
+        lenient: Arc::new(CvBenchRule::default()),
+        ..all.evaluator(recipe, bench)?
+    };
+    let evaluation = run_evaluator(base, &evaluator, sampling)?;
+    let of = |right: fn(&Answer) -> bool| {
+        CvBenchAccuracy::new(&evaluation.answers, bench.facts(), right)
+    };
+    Ok(CvBenchEvaluation {
+        strict: of(|answer| answer.right),
+        lenient: of(|answer| answer.lenient),
+        evaluation,
+    })
+}
+
+/// A model on CV-Bench.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CvBenchEvaluation {
+    /// By the strict rule.
+    pub strict: CvBenchAccuracy,
+    /// By the paper's.
+    pub lenient: CvBenchAccuracy,
+    /// The evaluation as of any data set.
+    pub evaluation: Evaluation,
 }
 
 /// Trained on the base half of the classes, tested on both halves.

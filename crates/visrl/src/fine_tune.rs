@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, Split};
 use visrl_grpo::{Advantage, GrpoLoss};
+use visrl_reward::rules::LenientEvaluation;
 use visrl_rollout::SamplingParams;
 use visrl_train::{
     Ended, Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, Learner, LearnerConfig,
     LoopConfig, MemoryPlan, MetricSink, Progress, Schedule, SftTrainer, Start, SupervisedLoss,
-    TrainLoop, TrainState, TrainStep,
+    TensorBoard, TrainLoop, TrainState, TrainStep, resident_memory,
 };
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
@@ -72,6 +73,8 @@ pub struct FineTune {
     pub keep_checkpoints: usize,
     /// Examples whose completions are written down at every evaluation.
     pub samples: usize,
+    /// Whether metrics are written for TensorBoard, too.
+    pub tensorboard: bool,
     /// Where metrics, summary and checkpoints go.
     pub out: PathBuf,
     /// Whether to go on after the newest checkpoint in the output folder. Without one the run
@@ -112,6 +115,7 @@ impl Default for FineTune {
             checkpoint_every: 0,
             keep_checkpoints: 2,
             samples: 6,
+            tensorboard: true,
             out: PathBuf::from("runs/latest"),
             resume: false,
             progress: false,
@@ -124,8 +128,8 @@ impl FineTune {
     /// measures it again on the test split of `test`. Into the output folder go
     ///
     /// * `config.json`, `summary.json`, `evaluation.json` (before and after, by class, with
-    ///   confusion matrices), `metrics.jsonl` (a line per step), `samples.jsonl` with the images
-    ///   in `samples/`,
+    ///   confusion matrices), `metrics.jsonl` (a line per step), `events.out.tfevents` (the same
+    ///   for TensorBoard), `samples.jsonl` with the images in `samples/`,
     /// * the fine-tuned checkpoint `model/`, the best one of the evaluations on the way `best/`,
     ///   and adapters as `adapter/`, in PEFT's format; adapters are merged in the other two,
     /// * `checkpoints/step-N`, to resume from.
@@ -261,15 +265,14 @@ impl FineTune {
     ) -> Result<(Run<'a, M>, Outcome), Error> {
         let first = dealer.deal(0, self.prompts_per_step)?;
         let plan = run.plan(trainer.learner(), &first)?;
+        let held = resident_memory();
         let start = run.begin()?;
-        let (mut lines, done) = {
-            let path = self.out.join("metrics.jsonl");
-            match &start {
-                Start::New(_) => (JsonLines::create(path)?, 0),
-                Start::From(checkpoint) => {
-                    let step = checkpoint.state.step;
-                    (JsonLines::resume(path, step)?, step)
-                }
+        let path = self.out.join("metrics.jsonl");
+        let (mut lines, done) = match &start {
+            Start::New(_) => (JsonLines::create(path)?, 0),
+            Start::From(checkpoint) => {
+                let step = checkpoint.state.step;
+                (JsonLines::resume(path, step)?, step)
             }
         };
         let mut progress = match self.progress {
@@ -277,6 +280,11 @@ impl FineTune {
             false => Progress::hidden(),
         };
         progress.say(&format!("memory, estimated: {plan}"));
+        let mut sinks: Vec<&mut dyn MetricSink> = vec![&mut lines, &mut progress];
+        let mut events = self.events(&start)?;
+        if let Some(events) = &mut events {
+            sinks.push(events);
+        }
         let store = run.store.clone();
         let config = LoopConfig {
             steps,
@@ -285,17 +293,32 @@ impl FineTune {
             checkpoint_every: self.checkpoint_every,
             budget_seconds: self.budget_seconds,
         };
-        let sinks: &mut [&mut dyn MetricSink] = &mut [&mut lines, &mut progress];
         let looped = TrainLoop {
             config,
             data: dealer,
-            sinks,
+            sinks: &mut sinks,
             observer: &mut run,
             store: Some(&store),
         };
         let (state, ended) = looped.run(trainer, start)?;
-        let outcome = Outcome { state, ended, plan };
+        let outcome = Outcome {
+            state,
+            ended,
+            plan,
+            held,
+        };
         Ok((run, outcome))
+    }
+
+    /// The event file, where there shall be one.
+    fn events(&self, start: &Start) -> Result<Option<TensorBoard>, Error> {
+        let path = self.out.join("events.out.tfevents");
+        let events = match (self.tensorboard, start) {
+            (false, _) => return Ok(None),
+            (true, Start::New(_)) => TensorBoard::create(path)?,
+            (true, Start::From(checkpoint)) => TensorBoard::resume(path, checkpoint.state.step)?,
+        };
+        Ok(Some(events))
     }
 
     /// Steps of the whole run, over this many training examples.
@@ -352,6 +375,8 @@ impl FineTune {
             examples,
             template: recipe.template.clone(),
             matcher: recipe.matcher(),
+            lenient: Arc::new(LenientEvaluation::default()),
+            tagged: recipe.tagged,
             stream: SeedStream::new(self.seed, Domain::Evaluation),
         }
     }
@@ -362,4 +387,5 @@ pub(crate) struct Outcome {
     pub(crate) state: TrainState,
     pub(crate) ended: Ended,
     pub(crate) plan: MemoryPlan,
+    pub(crate) held: Option<u64>,
 }

@@ -113,6 +113,20 @@ impl Recipe {
         self.tagged
     }
 
+    /// The same recipe, asked as the paper asks CV-Bench, whose questions list their options
+    /// themselves. One that is none of the paper's stays as it is.
+    pub fn for_cv_bench(mut self) -> Self {
+        let method = match self.name.as_str() {
+            "cls_rl" => Method::Thinking,
+            "think_after_answer" => Method::ThinkAfterAnswer,
+            "adaptive" => Method::Adaptive,
+            "no_thinking_rl" | "sft" => Method::NoThinking,
+            _ => return self,
+        };
+        self.template = PromptTemplate::multiple_choice(method, Wording::CvBench);
+        self
+    }
+
     /// The strict rule that decides what is right in evaluation: the tag's text, or the whole
     /// completion, must be the label.
     pub fn matcher(&self) -> Arc<dyn RewardRule> {

@@ -65,10 +65,16 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         data: RunData<'_>,
     ) -> Result<Self, Error> {
         // An output folder that cannot be written must show now, not after the training.
+        let evaluator = settings.evaluator(recipe, data.test)?;
+        let validator = settings.validator(recipe, data.train)?;
         let config = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "model": base.name,
             "processor": base.encoder.processor().settings(),
+            "matchers": {
+                "strict": evaluator.matcher.name(),
+                "lenient": evaluator.lenient.name(),
+            },
             "fine_tune": settings,
             "recipe": recipe,
         });
@@ -79,8 +85,6 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             false => FEATURES,
         };
         let checkpoints = settings.out.join("checkpoints");
-        let evaluator = settings.evaluator(recipe, data.test)?;
-        let validator = settings.validator(recipe, data.train)?;
         let asked = |evaluator: &Evaluator| evaluator.examples.len();
         let tests = asked(&evaluator) + validator.as_ref().map_or(0, asked);
         Ok(Self {
@@ -241,7 +245,12 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         let after = self.measure(&model)?;
         let model = merge_lora(model);
         self.save(&model, &out.join("model"))?;
-        let Outcome { state, ended, plan } = outcome;
+        let Outcome {
+            state,
+            ended,
+            plan,
+            held,
+        } = outcome;
         let Some(before) = self.before.take() else {
             return Err(Error::file(out, "the run was never begun"));
         };
@@ -268,6 +277,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             evaluation_seconds: after.greedy.seconds,
             memory: Memory {
                 plan,
+                held,
                 peak: peak_memory(),
             },
         };

@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 /// Settings that may change when a run is resumed: none of them changes what is learnt.
-const FREE: [&str; 4] = [
+const FREE: [&str; 5] = [
     "fine_tune.out",
     "fine_tune.budget_seconds",
     "fine_tune.checkpoint_every",
     "fine_tune.keep_checkpoints",
+    "fine_tune.tensorboard",
 ];
 
 /// The first field, with dots between levels, in which two runs' settings differ so that one

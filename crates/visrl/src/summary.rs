@@ -17,6 +17,9 @@ pub struct Accuracy {
     pub greedy_lenient: f64,
     /// As `t1`, by the paper's lenient matching.
     pub t1_lenient: f64,
+    /// As `greedy`, when the answer must be one of the choices; nothing for open questions.
+    #[serde(default)]
+    pub greedy_guided: Option<f64>,
     /// Mean tokens of a greedy completion, end token included.
     pub completion_length: f64,
 }
@@ -38,6 +41,7 @@ impl Measured {
             t1: self.t1.accuracy,
             greedy_lenient: self.greedy.lenient_accuracy,
             t1_lenient: self.t1.lenient_accuracy,
+            greedy_guided: self.greedy.guided_accuracy,
             completion_length: self.greedy.completion_length,
         }
     }
@@ -48,8 +52,21 @@ impl Measured {
 pub struct Memory {
     /// What was planned.
     pub plan: MemoryPlan,
+    /// What the process held in bytes when it was planned: program, data and parameters. Nothing
+    /// where the system does not tell it.
+    #[serde(default)]
+    pub held: Option<u64>,
     /// The process's peak at the end in bytes, where the system tells it.
     pub peak: Option<u64>,
+}
+
+impl Memory {
+    /// What the plan is to be compared with: the parameters and all that came in the course of the
+    /// run, evaluations and what the allocator kept included.
+    pub fn needed(&self) -> Option<u64> {
+        let more = self.peak?.checked_sub(self.held?)?;
+        Some(more + self.plan.parameters)
+    }
 }
 
 /// What a run did, for `summary.json`.

@@ -76,15 +76,11 @@ mod tests {
     #[test]
     fn rows_are_labels_and_the_last_column_is_no_choice() {
         let answer = |label: &str, predicted: Option<&str>| Answer {
-            id: String::new(),
             label: label.into(),
-            completion: String::new(),
             tokens: 1,
-            truncated: false,
             right: predicted == Some(label),
-            lenient: false,
             predicted: predicted.map(String::from),
-            agrees: None,
+            ..Answer::default()
         };
         let answers = [
             answer("coat", Some("coat")),

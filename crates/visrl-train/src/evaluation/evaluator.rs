@@ -4,10 +4,11 @@ use std::time::Instant;
 use visrl_core::{Completion, Example, SeedStream};
 use visrl_data::PromptTemplate;
 use visrl_reward::RewardRule;
-use visrl_reward::rules::{LenientEvaluation, ThinkAnswerAgreement};
+use visrl_reward::rules::ThinkAnswerAgreement;
 use visrl_rollout::{GroupRequest, RolloutEngine, SamplingParams};
 use visrl_vlm::{PromptEncoder, VisionLanguageModel};
 
+use super::guided::candidates;
 use super::{Agreement, Answer, ConfusionMatrix, Evaluation};
 use crate::Error;
 
@@ -20,6 +21,12 @@ pub struct Evaluator {
     pub template: PromptTemplate,
     /// What counts as right: a score of at least 1.
     pub matcher: Arc<dyn RewardRule>,
+    /// What counts as right by a second, lenient measure: the paper's is
+    /// [`LenientEvaluation`](visrl_reward::rules::LenientEvaluation), and for CV-Bench
+    /// [`CvBench`](visrl_reward::rules::CvBench).
+    pub lenient: Arc<dyn RewardRule>,
+    /// Whether answers stand in `<answer>` tags.
+    pub tagged: bool,
     /// Random numbers for sampled evaluation.
     pub stream: SeedStream,
 }
@@ -29,6 +36,7 @@ impl std::fmt::Debug for Evaluator {
         f.debug_struct("Evaluator")
             .field("examples", &self.examples.len())
             .field("matcher", &self.matcher.name())
+            .field("lenient", &self.lenient.name())
             .finish_non_exhaustive()
     }
 }
@@ -36,6 +44,7 @@ impl std::fmt::Debug for Evaluator {
 impl Evaluator {
     /// Evaluates the policy of an engine; `model` places the prompts' tokens. Draws depend on
     /// the stream and the example's number alone, so that two policies meet the same numbers.
+    /// Greedy answers that are none of the choices are asked for again, from the list alone.
     ///
     /// # Errors
     /// What encoding or sampling says.
@@ -53,42 +62,40 @@ impl Evaluator {
             .map(|example| Arc::new(self.template.render(example)))
             .collect();
         let inputs = encoder.encode_all(model, &prompts)?;
-        let requests: Vec<_> = prompts
-            .into_iter()
-            .zip(inputs)
+        let asked: Vec<_> = prompts.into_iter().zip(inputs).collect();
+        let requests: Vec<_> = asked
+            .iter()
             .zip(0u32..)
             .map(|((prompt, input), index)| GroupRequest {
-                prompt,
-                input,
-                num_generations: 1,
                 sampling: sampling.clone(),
-                stream: self.stream,
-                step: 0,
                 index,
-                choices: None,
-                cancel: Default::default(),
+                ..GroupRequest::new(Arc::clone(prompt), Arc::clone(input), self.stream)
             })
             .collect();
         let groups = engine.generate(&requests)?;
         let pairs = groups.iter().zip(&self.examples);
-        let answers: Vec<Answer> = pairs
+        let mut answers: Vec<Answer> = pairs
             .flat_map(|(group, example)| group.completions.iter().map(move |c| (c, example)))
             .map(|(completion, example)| self.judge(completion, example))
             .collect();
+        if sampling.temperature == 0.0 {
+            self.guide(engine, encoder.tokenizer(), &asked, &mut answers)?;
+        }
         Ok(self.count(answers, start.elapsed().as_secs_f64()))
     }
 
+    /// Whether a text is right by the strict rule.
+    pub(super) fn is_right(&self, text: &str, example: &Example) -> bool {
+        counts(&*self.matcher, text, example)
+    }
+
     fn judge(&self, completion: &Completion, example: &Example) -> Answer {
-        let counts = |rule: &dyn RewardRule, example: &Example| {
-            let score = rule.score(&completion.text, example);
-            score.is_some_and(|score| score >= 1.0)
-        };
-        let right = counts(&*self.matcher, example);
+        let right = self.is_right(&completion.text, example);
         // The choice that the matcher would have taken for right.
         let mut asked = example.clone();
-        let predicted = example.choices.iter().find(|&choice| {
+        let predicted = candidates(example).into_iter().find(|choice| {
             asked.label.clone_from(choice);
-            counts(&*self.matcher, &asked)
+            self.is_right(&completion.text, &asked)
         });
         let agreement = ThinkAnswerAgreement::default().score(&completion.text, example);
         Answer {
@@ -98,8 +105,9 @@ impl Evaluator {
             tokens: completion.tokens.len(),
             truncated: completion.stop.is_truncated(),
             right,
-            lenient: counts(&LenientEvaluation::default(), example),
-            predicted: predicted.cloned().or(right.then(|| example.label.clone())),
+            lenient: counts(&*self.lenient, &completion.text, example),
+            guided: None,
+            predicted: predicted.or(right.then(|| example.label.clone())),
             agrees: agreement.map(|score| score >= 1.0),
         }
     }
@@ -108,14 +116,17 @@ impl Evaluator {
         let count = answers.len().max(1) as f64;
         let share =
             |is: fn(&Answer) -> bool| answers.iter().filter(|a| is(a)).count() as f64 / count;
+        let guided = answers.iter().filter(|a| a.guided.is_some()).count();
+        let guided_right = answers.iter().filter(|a| a.guided == Some(true)).count();
         let tokens: usize = answers.iter().map(|answer| answer.tokens).sum();
         let confusion = ConfusionMatrix::new(&answers);
         Evaluation {
             matcher: self.matcher.name().to_owned(),
             examples: answers.len(),
             accuracy: share(|answer| answer.right),
-            lenient_matcher: LenientEvaluation::default().name().to_owned(),
+            lenient_matcher: self.lenient.name().to_owned(),
             lenient_accuracy: share(|answer| answer.lenient),
+            guided_accuracy: (guided > 0).then(|| guided_right as f64 / guided as f64),
             completion_length: tokens as f64 / count,
             truncated: share(|answer| answer.truncated),
             agreement: Agreement::new(&answers),
@@ -125,4 +136,10 @@ impl Evaluator {
             answers,
         }
     }
+}
+
+/// Whether a rule gives a text its full score.
+fn counts(rule: &dyn RewardRule, text: &str, example: &Example) -> bool {
+    let score = rule.score(text, example);
+    score.is_some_and(|score| score >= 1.0)
 }

@@ -15,6 +15,10 @@ pub struct Evaluation {
     pub lenient_matcher: String,
     /// Share of answers that are right by the lenient rule.
     pub lenient_accuracy: f64,
+    /// Share of answers that are right by the strict rule when they must be one of the choices,
+    /// of the examples with choices; nothing where none has any, and for sampled answers.
+    #[serde(default)]
+    pub guided_accuracy: Option<f64>,
     /// Mean number of tokens of a completion, end token included.
     pub completion_length: f64,
     /// Share of completions cut at the length limit.
@@ -33,7 +37,7 @@ pub struct Evaluation {
 }
 
 /// One answer of an evaluation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The example's id.
     pub id: String,
@@ -49,6 +53,10 @@ pub struct Answer {
     pub right: bool,
     /// Whether it counts as right by the lenient rule.
     pub lenient: bool,
+    /// Whether it is right by the strict rule when it must be one of the choices, where that was
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guided: Option<bool>,
     /// The choice that was meant, if it was one.
     pub predicted: Option<String>,
     /// Whether the thought ends up at the answer, where there is a thought.
@@ -95,15 +103,12 @@ mod tests {
     #[test]
     fn agreement_counts_only_what_can_be_compared() {
         let answer = |agrees, right| Answer {
-            id: String::new(),
             label: "a".into(),
-            completion: String::new(),
             tokens: 1,
-            truncated: false,
             right,
             lenient: right,
-            predicted: None,
             agrees,
+            ..Answer::default()
         };
         assert_eq!(Agreement::new(&[answer(None, true)]), None);
         let answers = [

@@ -29,6 +29,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
             percent(a.t1),
             percent(a.greedy_lenient),
             percent(a.t1_lenient),
+            a.greedy_guided.map_or("-".into(), percent),
             format!("{:.1}", a.completion_length),
         ]
     };
@@ -40,6 +41,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
             "T = 1",
             "greedy, lenient",
             "T = 1, lenient",
+            "guided",
             "tokens",
         ]
         .map(String::from)
