@@ -73,7 +73,7 @@ mod tests {
         let mut out = Vec::new();
         push_record(&mut out, b"abc");
         push_record(&mut out, b"");
-        let mask = |crc: u32| ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8);
+        let mask = |crc: u32| crc.rotate_right(15).wrapping_add(0xa282_ead8);
         let mut wanted = vec![3, 0, 0, 0, 0, 0, 0, 0];
         wanted.extend(mask(crc(&[3, 0, 0, 0, 0, 0, 0, 0])).to_le_bytes());
         wanted.extend(b"abc");
