@@ -181,7 +181,10 @@ fn cv_bench_is_counted_by_task() {
     let recipe = Recipe::no_thinking_rl().for_cv_bench();
     let greedy = SamplingParams::greedy(8);
     let found = cv_bench(&base(), &recipe, &settings, &bench, &greedy).unwrap();
-    assert_eq!((found.strict.tasks.len(), found.evaluation.examples), (4, 4));
+    assert_eq!(
+        (found.strict.tasks.len(), found.evaluation.examples),
+        (4, 4)
+    );
     assert_eq!(found.evaluation.lenient_matcher, "cv_bench");
     assert!(found.strict.overall.is_some() && found.lenient.space.is_some());
     // The letters are what the answers are chosen from.
