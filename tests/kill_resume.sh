@@ -21,7 +21,7 @@ digest() {
   {
     sed 's/"seconds":{[^}]*}//' "$1/metrics.jsonl"
     cat "$1/samples.jsonl" "$1/model/model.safetensors" "$1/best/model.safetensors"
-    sed -E 's/"(evaluation_)?seconds": [0-9.e-]+//; s/"peak": [0-9]+//' "$1/summary.json"
+    sed -E 's/"(evaluation_)?seconds": [0-9.e-]+//; s/"(peak|held)": [0-9]+//' "$1/summary.json"
   } | sha256sum | cut -d' ' -f1
 }
 

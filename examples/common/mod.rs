@@ -255,13 +255,13 @@ pub fn show(summary: &Summary, out: &Path) {
         );
     }
     let memory = &summary.memory;
-    println!("memory, estimated {}", memory.plan);
-    if let (Some(needed), Some(peak)) = (memory.needed(), memory.peak) {
-        let [needed, peak] = [needed, peak].map(|bytes| bytes as f64 / 1e6);
-        println!(
-            "memory, needed {needed:.0} MB; the process's peak {peak:.0} MB with program and data"
-        );
-    }
+    let mb = |bytes: Option<u64>| bytes.map_or("?".into(), |b| format!("{:.0}", b as f64 / 1e6));
+    println!(
+        "memory in MB: estimated {}, needed {}, with program and data {}",
+        mb(Some(memory.plan.total())),
+        mb(memory.needed()),
+        mb(memory.peak)
+    );
     println!(
         "trained in {:.0} s; checkpoint and metrics in {}",
         summary.seconds,

@@ -21,6 +21,12 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 const FONT: &str = "sans-serif";
+/// Size of texts in plotters' measure, about 14 pixels.
+const TEXT: u32 = 18;
+/// Width of a letter of that size, in pixels.
+const LETTER: usize = 8;
+/// The most letters of a name beside a map, and above one.
+const NAMES: (usize, usize) = (18, 14);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -64,22 +70,23 @@ pub(super) fn curves(series: &[Series], least: f64, unit: &str) -> Result<String
     let low = all().map(|point| point.1).fold(least, f64::min);
     let high = all().map(|point| point.1).fold(low + 1e-9, f64::max);
     let high = high + 0.05 * (high - low);
-    drawn((720, 320), |area| {
+    drawn((520, 300), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(10)
-            .x_label_area_size(36)
-            .y_label_area_size(56)
+            .x_label_area_size(44)
+            .y_label_area_size(62)
             .build_cartesian_2d(0.0..last, low..high)
             .map_err(failed)?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
-            .x_labels(8)
-            .y_labels(6)
+            .x_labels(6)
+            .y_labels(5)
             .x_desc("step")
             .y_desc(unit)
             .x_label_formatter(&|x| format!("{x:.0}"))
-            .label_style((FONT, 14))
+            .label_style((FONT, TEXT))
+            .axis_desc_style((FONT, TEXT))
             .draw()
             .map_err(failed)?;
         for (at, series) in series.iter().enumerate() {
@@ -98,20 +105,25 @@ pub(super) struct Cell {
     pub(super) weight: f64,
 }
 
-/// A map of cells with names at its sides.
+/// A map of cells with names at its sides, and its width in pixels.
 pub(super) fn map(
     rows: &[String],
     columns: &[String],
     cells: &[Vec<Cell>],
-) -> Result<String, Error> {
-    const CELL: (i32, i32) = (62, 30);
-    const LEFT: i32 = 150;
-    const TOP: i32 = 84;
-    let width = LEFT + CELL.0 * columns.len() as i32 + 10;
-    let height = TOP + CELL.1 * rows.len() as i32 + 10;
-    drawn((width as u32, height as u32), |area| {
+) -> Result<(String, u32), Error> {
+    let room = |texts: &mut dyn Iterator<Item = &String>, most: usize| {
+        let longest = texts.map(|text| text.chars().count()).max().unwrap_or(0);
+        (12 + LETTER * longest.min(most)) as i32
+    };
+    let left = room(&mut rows.iter(), NAMES.0);
+    let top = room(&mut columns.iter(), NAMES.1);
+    let mut texts = cells.iter().flatten().map(|cell| &cell.text);
+    let cell = (room(&mut texts, 8).max(34), 30);
+    let width = left + cell.0 * columns.len() as i32 + 10;
+    let height = top + cell.1 * rows.len() as i32 + 10;
+    let svg = drawn((width as u32, height as u32), |area| {
         let text = |text: &str, at: (i32, i32), h: HPos, colour: &RGBColor, turn: bool| {
-            let font = (FONT, 13).into_font();
+            let font = (FONT, TEXT).into_font();
             let font = match turn {
                 true => font.transform(FontTransform::Rotate270),
                 false => font,
@@ -121,40 +133,31 @@ pub(super) fn map(
                 .map_err(failed)
         };
         for (column, name) in columns.iter().enumerate() {
-            let x = LEFT + CELL.0 * column as i32 + CELL.0 / 2;
-            text(&short(name, 11), (x, TOP - 6), HPos::Left, &BLACK, true)?;
+            let x = left + cell.0 * column as i32 + cell.0 / 2;
+            let name = short(name, NAMES.1);
+            text(&name, (x, top - 6), HPos::Left, &BLACK, true)?;
         }
         for (row, (name, cells)) in rows.iter().zip(cells).enumerate() {
-            let y = TOP + CELL.1 * row as i32;
-            let middle = y + CELL.1 / 2;
-            text(
-                &short(name, 20),
-                (LEFT - 8, middle),
-                HPos::Right,
-                &BLACK,
-                false,
-            )?;
-            for (column, cell) in cells.iter().enumerate() {
-                let x = LEFT + CELL.0 * column as i32;
-                let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
-                let fill = Rectangle::new(corners, shade(cell.weight).filled());
+            let y = top + cell.1 * row as i32;
+            let middle = y + cell.1 / 2;
+            let name = short(name, NAMES.0);
+            text(&name, (left - 8, middle), HPos::Right, &BLACK, false)?;
+            for (column, value) in cells.iter().enumerate() {
+                let x = left + cell.0 * column as i32;
+                let corners = [(x, y), (x + cell.0 - 2, y + cell.1 - 2)];
+                let fill = Rectangle::new(corners, shade(value.weight).filled());
                 area.draw(&fill).map_err(failed)?;
-                let ink = if cell.weight.abs() > 0.6 {
-                    &WHITE
-                } else {
-                    &BLACK
+                let ink = match value.weight.abs() > 0.6 {
+                    true => &WHITE,
+                    false => &BLACK,
                 };
-                text(
-                    &cell.text,
-                    (x + CELL.0 / 2 - 1, middle),
-                    HPos::Center,
-                    ink,
-                    false,
-                )?;
+                let at = (x + cell.0 / 2 - 1, middle);
+                text(&value.text, at, HPos::Center, ink, false)?;
             }
         }
         Ok(())
-    })
+    })?;
+    Ok((svg, width as u32))
 }
 
 fn shade(weight: f64) -> RGBColor {
@@ -202,13 +205,14 @@ mod tests {
             weight,
         };
         let names = ["coat".to_owned(), "a very long name of a class".to_owned()];
-        let svg = map(
+        let (svg, width) = map(
             &names,
             &names[..1],
             &[vec![cell(1.0)], vec![cell(f64::NAN)]],
         )
         .unwrap();
         assert!(svg.contains("coat") && svg.contains("…"));
+        assert!(svg.contains(&format!("width=\"{width}\"")), "{width}");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Chart {
     /// Names with their colours.
     pub(super) legend: Vec<(String, String)>,
     pub(super) svg: String,
+    /// Pixels below which it is not shrunk, but moved under a finger.
+    pub(super) least: u32,
     pub(super) note: String,
 }
 
@@ -92,6 +94,7 @@ mod tests {
                     .map(|name| (name.into(), "rgb(0 0 0)".into()))
                     .to_vec(),
                 svg: "<svg></svg>".into(),
+                least: 300,
                 note: String::new(),
             }],
             ..Page::default()

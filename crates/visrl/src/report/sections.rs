@@ -127,6 +127,7 @@ fn run_curves(page: &mut Page, metrics: &[StepMetrics], summary: &Summary) -> Re
                 title: title.into(),
                 legend: legend(series),
                 svg: curves(series, 0.0, unit)?,
+                least: 0,
                 note: note.clone(),
             });
         }
@@ -174,10 +175,12 @@ fn confusion(page: &mut Page, when: &str, matrix: &ConfusionMatrix) -> Result<()
                 .collect()
         })
         .collect();
+    let (svg, width) = map(&matrix.classes, &columns, &cells)?;
     page.charts.push(Chart {
         title: format!("What was answered {when} training"),
         legend: Vec::new(),
-        svg: map(&matrix.classes, &columns, &cells)?,
+        svg,
+        least: readable(width),
         note: "Rows are labels, columns are answers; blue is right.".into(),
     });
     Ok(())
@@ -261,7 +264,10 @@ pub(super) fn comparison(page: &mut Page, dir: &Path, rows: &[ComparisonRow]) ->
                     show(&row.new),
                     format!("{:.1}", row.harmonic),
                     show(&row.length),
-                    show(&row.seconds),
+                    match row.seconds.mean > 0.0 {
+                        true => show(&row.seconds),
+                        false => "-".into(),
+                    },
                 ]
             })
             .collect(),
@@ -295,6 +301,7 @@ pub(super) fn comparison(page: &mut Page, dir: &Path, rows: &[ComparisonRow]) ->
                 title: title.into(),
                 legend: legend(&series),
                 svg: curves(&series, 0.0, unit)?,
+                least: 0,
                 note: "The first seed of each recipe.".into(),
             });
         }
@@ -339,10 +346,12 @@ pub(super) fn cross_dataset(page: &mut Page, matrix: &CrossMatrix) -> Result<(),
             cells.collect()
         })
         .collect();
+    let (svg, width) = map(&matrix.datasets, &matrix.datasets, &cells)?;
     page.charts.push(Chart {
         title: "Gains in points".into(),
         legend: Vec::new(),
-        svg: map(&matrix.datasets, &matrix.datasets, &cells)?,
+        svg,
+        least: readable(width),
         note: match matrix.mean_transfer() {
             Some(gain) => format!(
                 "Rows: trained on; columns: tested on. Mean gain on data not trained on: {:+.1}.",
@@ -367,6 +376,11 @@ pub(super) fn cross_dataset(page: &mut Page, matrix: &CrossMatrix) -> Result<(),
         note: String::new(),
     });
     Ok(())
+}
+
+/// The width down to which a map can be read.
+fn readable(width: u32) -> u32 {
+    width * 4 / 5
 }
 
 fn percent(share: f64) -> String {
