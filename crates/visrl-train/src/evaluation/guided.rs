@@ -32,7 +32,8 @@ impl Evaluator {
     /// A greedy answer that is a choice would be the same under guidance: every token of it was the
     /// likeliest of all, so it is the likeliest of those that lead to a choice. Only the others are
     /// asked for again. Where answers stand in tags, what was said up to the answer's tag (all that
-    /// was said, where there is none) stays, and the tag and a choice are put behind it.
+    /// was said, where there is none) stays, and the tag and a choice are put behind it; a thought
+    /// that was cut is closed first.
     pub(super) fn guide(
         &self,
         engine: &mut dyn RolloutEngine,
@@ -55,7 +56,8 @@ impl Evaluator {
             let (said, input, texts) = match self.tagged {
                 false => (String::new(), Arc::clone(input), names),
                 true => {
-                    let said = format!("{}{TAG}", before_answer(&answer.completion));
+                    let before = before_answer(&answer.completion);
+                    let said = format!("{before}{}{TAG}", closing(before));
                     let input = followed_by(input, &tokenizer.encode(&said)?);
                     let texts = names.iter().map(|name| format!(">{name}</answer>"));
                     (said, Arc::new(input), texts.collect())
@@ -86,6 +88,19 @@ fn before_answer(completion: &str) -> &str {
     completion
         .rfind("<answer>")
         .map_or(completion, |at| &completion[..at])
+}
+
+/// What closes a block that is still open at the end of a text; nothing where none is.
+fn closing(text: &str) -> &'static str {
+    let open = |tag: &str, end: &str| match (text.rfind(tag), text.rfind(end)) {
+        (Some(tag), Some(end)) => tag > end,
+        (tag, _) => tag.is_some(),
+    };
+    match (open("<think>", "</think>"), open("<reason>", "</reason>")) {
+        (true, _) => "</think> ",
+        (false, true) => "</reason> ",
+        (false, false) => "",
+    }
 }
 
 /// A prompt with tokens of an answer that is already begun.
@@ -122,6 +137,14 @@ mod tests {
         assert_eq!(of(&["3", "2", "1"], "(C)"), ["(A)", "(B)", "(C)"]);
         assert_eq!(of(&["3", "2"], "(C)"), ["3", "2"]);
         assert!(of(&[], "bag").is_empty());
+    }
+
+    #[test]
+    fn a_thought_that_was_cut_is_closed() {
+        assert_eq!(closing("<think> a grey"), "</think> ");
+        assert_eq!(closing("<think>a</think> b"), "");
+        assert_eq!(closing("<think>a</think> <reason>b"), "</reason> ");
+        assert_eq!(closing("a"), "");
     }
 
     #[test]
