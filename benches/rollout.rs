@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::nn::RmsNormConfig;
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
@@ -19,9 +20,9 @@ use visrl::rollout::{
     score_choices,
 };
 use visrl::vlm::{
-    Dense, Error, FeatureStore, ModelInfo, ModelInput, Output, Part, Positions, Pretrained,
+    Dense, Error, FeatureStore, Heads, ModelInfo, ModelInput, Output, Part, Positions, Pretrained,
     ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment, SharedPrompt, TokenBatch,
-    VisionLanguageModel, kernels, prefill,
+    VisionLanguageModel, attend, kernels, prefill,
 };
 
 fn sampler(c: &mut Criterion) {
@@ -246,22 +247,137 @@ fn decode(c: &mut Criterion) {
                         black_box(kernels::matmul(hidden, head.clone()));
                     });
                 };
-                let mut time = Duration::ZERO;
-                for first in (0..steps).step_by(32) {
-                    let mut segments = segments.clone();
-                    // The first token moves the cache to memory of its own.
-                    step(&mut segments);
-                    let start = Instant::now();
-                    for _ in first..steps.min(first + 32) {
-                        step(&mut segments);
-                    }
-                    time += start.elapsed();
-                }
-                time
+                timed(steps, &segments, step)
             });
         });
     }
     group.finish();
+}
+
+/// What a decoding step of the model above consists of, each kind of work alone, for all layers and
+/// the head: of 1, 16 and 64 sequences that look back on a prompt of 80 tokens.
+fn decode_parts(c: &mut Criterion) {
+    let device = Device::flex();
+    let random = |rows: usize, columns: usize| {
+        let normal = Distribution::Normal(0.0, 0.05);
+        Tensor::<2>::random([rows, columns], normal, &device)
+    };
+    let heads = Heads {
+        query: 8,
+        kv: 2,
+        dim: 64,
+    };
+    let shapes = [
+        (512, 512),
+        (512, 128),
+        (512, 128),
+        (512, 512),
+        (512, 1408),
+        (512, 1408),
+        (1408, 512),
+    ];
+    let layers = (0..8).flat_map(|_| shapes);
+    let weights: Vec<_> = layers
+        .chain([(512, 8192)])
+        .map(|(i, o)| random(i, o))
+        .collect();
+    let norm = RmsNormConfig::new(512).init(&device);
+    let mut group = c.benchmark_group("decode_33m_parts");
+    group.sample_size(20);
+    for (groups, rows) in [(1usize, 1usize), (4, 4), (8, 8)] {
+        let count = groups * rows;
+        let id = |name: &str| BenchmarkId::new(name, count);
+        let (wide, inner) = (random(count, 512), random(count, 1408));
+        group.bench_function(id("products"), |b| {
+            b.iter(|| {
+                kernels::among_workers(&wide, || {
+                    for weight in &weights {
+                        let x = if weight.dims()[0] == 512 {
+                            &wide
+                        } else {
+                            &inner
+                        };
+                        black_box(kernels::matmul(x.clone(), weight.clone()));
+                    }
+                });
+            });
+        });
+        let narrow = random(count, 128);
+        let angles: Vec<f32> = (0..count * 32).map(|i| i as f32 * 0.01).collect();
+        let turn = kernels::Turn::new(&angles, 32);
+        group.bench_function(id("norms_rotations_activations_sums"), |b| {
+            b.iter(|| {
+                kernels::among_workers(&wide, || {
+                    for _ in 0..8 {
+                        black_box(kernels::rms_norm(&norm, wide.clone()));
+                        black_box(kernels::rms_norm(&norm, wide.clone()));
+                        black_box(turn.apply(wide.clone()));
+                        black_box(turn.apply(narrow.clone()));
+                        black_box(kernels::silu_mul(inner.clone(), inner.clone()));
+                        black_box(wide.clone() + wide.clone());
+                        black_box(wide.clone() + wide.clone());
+                    }
+                    black_box(kernels::rms_norm(&norm, wide.clone()));
+                });
+            });
+        });
+        let mut segments = vec![Segment::prompts(groups, 80)];
+        let pair = [(); 2].map(|()| random(80 * groups, 128));
+        for layer in 0..8 {
+            attend(heads, &mut segments, layer, None, pair.clone());
+        }
+        let prompts = segments.remove(0);
+        let mut segments = Segment {
+            cache: prompts.cache.into_prefix(),
+            ..prompts
+        }
+        .split_groups();
+        for segment in &mut segments {
+            (segment.rows, segment.len) = (rows, 1);
+        }
+        group.bench_function(id("attention"), |b| {
+            b.iter_custom(|steps| {
+                let step = |segments: &mut Vec<Segment>| {
+                    kernels::among_workers(&wide, || {
+                        for layer in 0..8 {
+                            let pair = [narrow.clone(), narrow.clone()];
+                            let queries = Some(wide.clone());
+                            black_box(attend(heads, segments, layer, queries, pair));
+                        }
+                    });
+                };
+                timed(steps, &segments, step)
+            });
+        });
+        let logits: Vec<f32> = random(count, 8192).into_data().try_into_vec_as().unwrap();
+        let params = SamplingParams::default();
+        group.bench_function(id("sampling"), |b| {
+            b.iter(|| {
+                let rows = black_box(&logits).par_chunks_exact(8192);
+                let drawn = rows.map_init(Sampler::default, |sampler, row| {
+                    sampler.sample(row, &params, &[], 0.3)
+                });
+                drawn.filter(Option::is_some).count()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The time of so many steps, 32 at a time from the same segments on.
+fn timed(steps: u64, segments: &[Segment], step: impl Fn(&mut Vec<Segment>)) -> Duration {
+    let mut time = Duration::ZERO;
+    for first in (0..steps).step_by(32) {
+        let mut segments = segments.to_vec();
+        // The first token moves the cache to memory of its own.
+        step(&mut segments);
+        let start = Instant::now();
+        for _ in first..steps.min(first + 32) {
+            step(&mut segments);
+        }
+        time += start.elapsed();
+    }
+    time
 }
 
 /// A model without layers, whose logits are always the same: what is left is the engine.
@@ -386,5 +502,13 @@ fn scheduler(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sampler, choices, prefixes, decode, scheduler);
+criterion_group!(
+    benches,
+    sampler,
+    choices,
+    prefixes,
+    decode,
+    decode_parts,
+    scheduler
+);
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use burn::tensor::Tensor;
 use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
 use visrl_vlm::kernels::among_workers;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
@@ -162,6 +163,11 @@ impl<M: VisionLanguageModel> Learner<M> {
         Ok(scores)
     }
 
+    /// A tensor that lies where the model does.
+    fn place(&self) -> Tensor<2> {
+        self.model.valid().head()
+    }
+
     fn states(&self, model: &M, groups: &[TokenGroup]) -> Result<States, Error> {
         completion_states(
             model,
@@ -205,7 +211,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// same after a resume.
     pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
         if let Some(store) = self.kept_features() {
-            among_workers(&self.model.valid().head(), || {
+            among_workers(&self.place(), || {
                 for image in inputs.iter().flat_map(|input| &input.images) {
                     store.get(&self.model, std::slice::from_ref(image))?;
                 }
@@ -237,8 +243,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         groups: &[LearnGroup],
         learning_rate: f64,
     ) -> Result<LearnReport, Error> {
-        let head = self.model.valid().head();
-        among_workers(&head, || self.update_here(groups, learning_rate))
+        among_workers(&self.place(), || self.update_here(groups, learning_rate))
     }
 
     fn update_here(
@@ -307,8 +312,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
     /// cannot follow as configured; the policy stays as it was.
     pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
-        let head = self.model.valid().head();
-        among_workers(&head, || self.apply_here(gradients, learning_rate))
+        among_workers(&self.place(), || self.apply_here(gradients, learning_rate))
     }
 
     fn apply_here(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
@@ -357,8 +361,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             None => self.score_reference(&tokens)?.map(|scores| scores.logps),
         };
         let reference = reference.or(own.as_ref());
-        let head = self.model.valid().head();
-        let (gradients, loss, ..) = among_workers(&head, || {
+        let (gradients, loss, ..) = among_workers(&self.place(), || {
             let times = &mut LearnTimes::default();
             self.gradients_with(groups, &tokens, reference, None, times)
         })?;

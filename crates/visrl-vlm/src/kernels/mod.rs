@@ -45,8 +45,8 @@ pub use softmax::{Mask, masked_softmax};
 /// Does work with many small parallel pieces, as a decoding step or a gradient is, on one of the
 /// worker threads where `tensor` lies in host memory, and here otherwise.
 ///
-/// A thread that is no worker sleeps while each piece is done and is woken after it, a hundred
-/// times in a step; a worker does its share.
+/// A thread that is no worker sleeps while each piece is done and is woken after it, dozens
+/// of times in a step; a worker does its share.
 pub fn among_workers<const D: usize, R: Send>(
     tensor: &burn::tensor::Tensor<D>,
     work: impl FnOnce() -> R + Send,
