@@ -231,6 +231,7 @@ fn every_case_equals_transformers() {
     let root = fixtures();
     let device = device();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut worst: BTreeMap<String, f32> = BTreeMap::new();
     let mut failures = Vec::new();
     let mut models: Vec<_> = fs::read_dir(root.join("golden"))
         .unwrap()
@@ -271,6 +272,8 @@ fn every_case_equals_transformers() {
             *counts.entry("cases").or_default() += 1;
             let limits = Limits::of(dtype, &case);
             for (what, found) in check(&model, &case, dtype, &mut counts) {
+                let largest = worst.entry(format!("{dtype:?} {what}")).or_default();
+                *largest = largest.max(found.worst);
                 if found.worst > limits.worst || found.mean > limits.mean {
                     failures.push(format!("{label}: {what} differs by {found:?}, {limits:?}"));
                 }
@@ -278,6 +281,7 @@ fn every_case_equals_transformers() {
         }
     }
     println!("model fixtures: {counts:?}");
+    println!("largest differences: {worst:?}");
     assert!(failures.is_empty(), "{failures:#?}");
     for group in [
         "Qwen2-VL models",
