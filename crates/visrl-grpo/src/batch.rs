@@ -120,7 +120,7 @@ impl<'a, F: Real> TokenBatch<'a, F> {
 
     /// Number of counted tokens (the sum of the mask).
     pub fn tokens(&self) -> usize {
-        self.mask.iter().filter(|m| **m).count()
+        crate::lanes::count(self.mask)
     }
 
     /// Checks that every field has the length that `rows` and `len` ask for.

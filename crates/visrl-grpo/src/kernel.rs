@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::batch::TokenBatch;
 use crate::error::{Error, Result};
 use crate::importance::ImportanceLevel;
-use crate::lanes::{BLOCK, Lanes, RangeLanes, gather, vectorized};
+use crate::lanes::{BLOCK, Lanes, RangeLanes, count, gather, vectorized};
 use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
 use crate::metrics::LossMetrics;
 use crate::normalization::{Normalization, guarded};
@@ -83,11 +83,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         let at = batch.row(row);
         let mask = &batch.mask[at.clone()];
         let dropped = batch.is_dropped(row, terms.mask_truncated_completions);
-        let tokens = if dropped {
-            0
-        } else {
-            mask.iter().filter(|m| **m).count()
-        };
+        let tokens = if dropped { 0 } else { count(mask) };
         let logps = &batch.logps[at.clone()];
         let sampled_by = batch.old_logps.map(|old| &old[at.clone()]);
         let corrected = self.correct(row, sampled_by.unwrap_or(logps), mask);
@@ -201,9 +197,13 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             let at = start..start + grad.len();
             start = at.end;
             let entropy_grad = entropy_grad.as_deref_mut().map(|g| &mut g[at.clone()]);
-            if view.mask[at.clone()].contains(&true) {
+            let counted = count(&view.mask[at.clone()]);
+            if counted == BLOCK {
                 let block = Block::cut(view, fields, at);
-                self.block(&row, &block, grad, entropy_grad, &mut sums);
+                self.block::<true>(&row, &block, grad, entropy_grad, &mut sums);
+            } else if counted > 0 {
+                let block = Block::cut(view, fields, at);
+                self.block::<false>(&row, &block, grad, entropy_grad, &mut sums);
             } else {
                 grad.fill(F::ZERO);
                 if let Some(entropy_grad) = entropy_grad {
@@ -237,7 +237,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
 
     /// A block of a row with at least one counted token, in stages that each become vector code.
     #[inline(always)]
-    fn block(
+    fn block<const FULL: bool>(
         &self,
         row: &Row<'_, F, S::Row>,
         block: &Block<'_, F>,
@@ -246,21 +246,23 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         sums: &mut Sums<F>,
     ) {
         let terms = self.terms;
-        let mut counted = [false; BLOCK];
-        counted[..grad.len()].copy_from_slice(block.mask);
-        let logps = gather(block.logps, &counted);
+        let mut counted = [FULL; BLOCK];
+        if !FULL {
+            counted[..grad.len()].copy_from_slice(block.mask);
+        }
+        let logps = gather::<F, FULL>(block.logps, &counted);
 
         let (mut log_ratios, mut ratios) = ([F::ZERO; BLOCK], [F::ONE; BLOCK]);
         if let Some((log_ratio, ratio)) = row.shared {
             (log_ratios, ratios) = ([log_ratio; BLOCK], [ratio; BLOCK]);
         } else if let Some(old) = block.old_logps {
-            let old = gather(old, &counted);
+            let old = gather::<F, FULL>(old, &counted);
             for t in 0..BLOCK {
                 log_ratios[t] = logps[t] - old[t];
                 ratios[t] = log_ratios[t].exp();
             }
-            sums.ratio.add(&ratios, &counted);
-            sums.ratio_range.add(&ratios, &counted);
+            sums.ratio.add::<F, FULL>(&ratios, &counted);
+            sums.ratio_range.add::<FULL>(&ratios, &counted);
         }
 
         let (mut values, mut directs, mut vias) =
@@ -282,30 +284,37 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
 
         let mut selected = counted;
         if let Some(entropies) = block.entropies {
-            let entropies = gather(entropies, &counted);
+            let entropies = gather::<F, FULL>(entropies, &counted);
             if let Some(threshold) = row.threshold {
                 for t in 0..BLOCK {
                     selected[t] = counted[t] & (entropies[t].to_f64() >= threshold);
                 }
             }
-            sums.entropy.add(&entropies, &counted);
-            sums.bonus.add(&entropies, &selected);
+            sums.entropy.add::<F, FULL>(&entropies, &counted);
+            sums.bonus.add::<F, FULL>(&entropies, &selected);
         }
-        sums.selected += selected.iter().map(|s| u64::from(*s)).sum::<u64>();
+        sums.selected += if row.threshold.is_some() {
+            count(&selected) as u64
+        } else if FULL {
+            BLOCK as u64
+        } else {
+            count(block.mask) as u64
+        };
         if let Some(entropy_grad) = entropy_grad {
             for (grad, selected) in entropy_grad.iter_mut().zip(&selected) {
                 *grad = if *selected { row.bonus_grad } else { F::ZERO };
             }
         }
         if let (false, Some(corrections)) = (S::OWNS_CORRECTION, block.importance_ratios) {
-            let corrections = gather(corrections, &counted);
+            let corrections = gather::<F, FULL>(corrections, &counted);
             for t in 0..BLOCK {
                 values[t] *= corrections[t];
                 directs[t] *= corrections[t];
                 vias[t] *= corrections[t];
             }
         }
-        for t in 0..BLOCK {
+        let all = FULL && row.keep && row.threshold.is_none();
+        for t in (0..BLOCK).filter(|_| !all) {
             let on = selected[t] & row.keep;
             values[t] = if on { values[t] } else { F::ZERO };
             directs[t] = if on { directs[t] } else { F::ZERO };
@@ -313,7 +322,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         }
 
         if let Some(reference) = block.ref_logps {
-            let reference = gather(reference, &counted);
+            let reference = gather::<F, FULL>(reference, &counted);
             let (mut kls, mut kl_grads) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
             terms.kl.block(&logps, &reference, &mut kls, &mut kl_grads);
             if terms.use_bias_correction_kl {
@@ -327,22 +336,27 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 values[t] += row.beta * kls[t];
                 directs[t] += row.beta * kl_grads[t];
             }
-            sums.kl.add(&kls, &counted);
+            sums.kl.add::<F, FULL>(&kls, &counted);
         }
-        sums.loss.add(&values, &counted);
+        sums.loss.add::<F, FULL>(&values, &counted);
         if row.shared.is_some() {
-            sums.through_ratio.add(&vias, &counted);
+            sums.through_ratio.add::<F, FULL>(&vias, &counted);
         } else {
             for t in 0..BLOCK {
                 directs[t] += vias[t];
             }
         }
-        for ((grad, direct), counted) in grad.iter_mut().zip(&directs).zip(&counted) {
-            *grad = if *counted {
-                *direct * row.weight
+        for t in 0..BLOCK {
+            directs[t] = if FULL || counted[t] {
+                directs[t] * row.weight
             } else {
                 F::ZERO
             };
+        }
+        if FULL {
+            grad[..BLOCK].copy_from_slice(&directs);
+        } else {
+            grad.copy_from_slice(&directs[..grad.len()]);
         }
     }
 

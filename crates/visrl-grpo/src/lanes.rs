@@ -2,11 +2,11 @@
 
 use crate::real::Real;
 
-/// Tokens that are taken together.
-pub(crate) const BLOCK: usize = 32;
+/// Tokens that are taken together: enough that what is done once per block does not show.
+pub(crate) const BLOCK: usize = 64;
 
 /// Partial sums that are kept apart, so that one addition need not wait for the one before.
-const LANES: usize = 8;
+const LANES: usize = BLOCK / 2;
 
 /// Runs a loop compiled for the vectors that the processor has. The results are the same numbers on
 /// every processor: sums are kept in the same lanes, and nothing is fused.
@@ -15,29 +15,56 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// A block of a field, zero where tokens do not count and beyond the end of `values`.
+/// A block of a field, zero where tokens do not count and beyond the end of `values`. In a `FULL`
+/// block every token counts.
 #[inline(always)]
-pub(crate) fn gather<F: Real>(values: &[F], counted: &[bool; BLOCK]) -> [F; BLOCK] {
+pub(crate) fn gather<F: Real, const FULL: bool>(
+    values: &[F],
+    counted: &[bool; BLOCK],
+) -> [F; BLOCK] {
     let mut block = [F::ZERO; BLOCK];
-    for ((out, value), counted) in block.iter_mut().zip(values).zip(counted) {
-        *out = if *counted { *value } else { F::ZERO };
+    if FULL {
+        block.copy_from_slice(&values[..BLOCK]);
+    } else {
+        block[..values.len()].copy_from_slice(values);
+        for (value, counted) in block.iter_mut().zip(counted) {
+            *value = if *counted { *value } else { F::ZERO };
+        }
     }
     block
 }
 
-/// A sum in double precision.
+/// How many flags of a mask are set.
+#[inline]
+pub(crate) fn count(mask: &[bool]) -> usize {
+    // Bytes, as many as one byte can count, are added as vectors.
+    let piece = |flags: &[bool]| flags.iter().map(|flag| u8::from(*flag)).sum::<u8>();
+    mask.chunks(240)
+        .map(|flags| usize::from(piece(flags)))
+        .sum()
+}
+
+/// A sum in double precision. The values of a block are first added in twos, in their own
+/// precision.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lanes([f64; LANES]);
 
 impl Lanes {
     /// Adds the values of a block that count.
     #[inline(always)]
-    pub(crate) fn add<F: Real>(&mut self, values: &[F; BLOCK], counted: &[bool; BLOCK]) {
-        for start in (0..BLOCK).step_by(LANES) {
-            for lane in 0..LANES {
-                let value = values[start + lane].to_f64();
-                self.0[lane] += if counted[start + lane] { value } else { 0.0 };
+    pub(crate) fn add<F: Real, const FULL: bool>(
+        &mut self,
+        values: &[F; BLOCK],
+        counted: &[bool; BLOCK],
+    ) {
+        let mut kept = *values;
+        if !FULL {
+            for (value, counted) in kept.iter_mut().zip(counted) {
+                *value = if *counted { *value } else { F::ZERO };
             }
+        }
+        for lane in 0..LANES {
+            self.0[lane] += (kept[lane] + kept[lane + LANES]).to_f64();
         }
     }
 
@@ -66,10 +93,11 @@ impl<F: Real> Default for RangeLanes<F> {
 impl<F: Real> RangeLanes<F> {
     /// Looks at the values of a block that count.
     #[inline(always)]
-    pub(crate) fn add(&mut self, values: &[F; BLOCK], counted: &[bool; BLOCK]) {
-        for start in (0..BLOCK).step_by(LANES) {
+    pub(crate) fn add<const FULL: bool>(&mut self, values: &[F; BLOCK], counted: &[bool; BLOCK]) {
+        for start in [0, LANES] {
             for lane in 0..LANES {
-                let (value, counted) = (values[start + lane], counted[start + lane]);
+                let value = values[start + lane];
+                let counted = FULL || counted[start + lane];
                 let (low, high) = (self.low[lane], self.high[lane]);
                 self.low[lane] = low.at_most(if counted { value } else { low });
                 self.high[lane] = high.at_least(if counted { value } else { high });
@@ -97,15 +125,18 @@ mod tests {
             (values[t], counted[t]) = (t as f32 + 1.0, true);
         }
         let (mut sum, mut range) = (Lanes::default(), RangeLanes::default());
-        sum.add(&values, &counted);
-        range.add(&values, &counted);
+        sum.add::<_, false>(&values, &counted);
+        range.add::<false>(&values, &counted);
         let expected: f64 = (0..BLOCK).step_by(3).map(|t| t as f64 + 1.0).sum();
         assert_eq!(sum.sum(), expected);
-        assert_eq!(range.range(), (1.0, 31.0));
-        let block = gather(&values[..10], &counted);
+        let largest = ((BLOCK - 1) / 3 * 3 + 1) as f32;
+        assert_eq!(range.range(), (1.0, largest));
+        let block = gather::<_, false>(&values[..10], &counted);
         assert_eq!(
             (block[0], block[1], block[9], block[12]),
             (1.0, 0.0, 10.0, 0.0)
         );
+        assert_eq!(count(&counted), BLOCK.div_ceil(3));
+        assert_eq!((count(&[true; 1000]), count(&[])), (1000, 0));
     }
 }

@@ -202,7 +202,7 @@ impl Terms {
     pub(crate) fn count<F: Real>(&self, batch: &TokenBatch<'_, F>) -> Normalization {
         let kept = |row: &usize| !batch.is_dropped(*row, self.mask_truncated_completions);
         let tokens = if self.mask_truncated_completions {
-            let count = |row| batch.mask[batch.row(row)].iter().filter(|m| **m).count();
+            let count = |row| crate::lanes::count(&batch.mask[batch.row(row)]);
             (0..batch.rows()).filter(kept).map(count).sum()
         } else {
             batch.tokens()

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::advantage::moments::{Bessel, Moments, or_zero};
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::Result;
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// RLOO (arXiv 2402.14740): `A_i = r_i - mean of the others = n / (n - 1) * (r_i - mean)`, where
@@ -17,15 +18,20 @@ pub struct LeaveOneOut {}
 impl<F: Real> AdvantageEstimator<F> for LeaveOneOut {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         rewards.totals_into(out)?;
-        for group in out.chunks_mut(rewards.group_size()) {
-            let scored = group.iter().filter(|v| !v.is_nan()).count();
-            let others = scored.saturating_sub(1).max(1);
-            let factor = F::from_f64(scored as f64 / others as f64);
-            let mean = Moments::of(group.iter().copied(), Bessel::Exact).mean;
-            for value in group {
-                *value = or_zero((*value - mean) * factor);
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for group in out.chunks_mut(rewards.group_size()) {
+                    let scored = group.iter().filter(|v| !v.is_nan()).count();
+                    let others = scored.saturating_sub(1).max(1);
+                    let factor = F::from_f64(scored as f64 / others as f64);
+                    let mean = Moments::of(group, Bessel::Exact).mean;
+                    for value in group {
+                        *value = or_zero((*value - mean) * factor);
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::advantage::moments::{Bessel, Moments, or_zero};
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::Result;
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// Dr. GRPO (arXiv 2503.20783): `A_i = r_i - mean of group`, unscaled, because dividing by the
@@ -16,12 +17,17 @@ pub struct MeanOnly {}
 impl<F: Real> AdvantageEstimator<F> for MeanOnly {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         rewards.totals_into(out)?;
-        for group in out.chunks_mut(rewards.group_size()) {
-            let mean = Moments::of(group.iter().copied(), Bessel::Exact).mean;
-            for value in group {
-                *value = or_zero(*value - mean);
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for group in out.chunks_mut(rewards.group_size()) {
+                    let mean = Moments::of(group, Bessel::Exact).mean;
+                    for value in group {
+                        *value = or_zero(*value - mean);
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }

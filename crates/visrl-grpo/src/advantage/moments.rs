@@ -32,7 +32,61 @@ impl<F: Real> Moments<F> {
     ///
     /// The sum is taken in four interleaved partial sums, the order of vectorized reductions.
     /// It matters only where rewards differ by less than about 1e-4 and the mean's last bit shows.
-    pub(crate) fn of(values: impl Iterator<Item = F> + Clone, bessel: Bessel) -> Self {
+    #[inline(always)]
+    pub(crate) fn of(values: &[F], bessel: Bessel) -> Self {
+        let found = if values.len() < 256 {
+            Self::all_scored::<4>(values, bessel)
+        } else {
+            Self::all_scored::<32>(values, bessel)
+        };
+        found.unwrap_or_else(|| Self::scored(values.iter().copied(), bessel))
+    }
+
+    /// The moments of values that are all finite, in `LANES` partial sums; `None` of others.
+    #[inline(always)]
+    fn all_scored<const LANES: usize>(values: &[F], bessel: Bessel) -> Option<Self> {
+        let first = *values.first()?;
+        let (mut lanes, mut differ) = ([0.0; LANES], [false; LANES]);
+        let chunks = values.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] += chunk[lane].to_f64();
+                differ[lane] |= chunk[lane] != first;
+            }
+        }
+        for (lane, value) in rest.iter().enumerate() {
+            lanes[lane] += value.to_f64();
+            differ[lane] |= *value != first;
+        }
+        let sum = lanes.iter().sum::<f64>();
+        if !sum.is_finite() {
+            return None;
+        }
+        if !differ.contains(&true) {
+            let std = if values.len() < 2 { F::NAN } else { F::ZERO };
+            return Some(Self { mean: first, std });
+        }
+        let mean = F::from_f64(sum / values.len() as f64);
+        let mut squares = [0.0; LANES];
+        let chunks = values.chunks_exact(LANES);
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let d = (chunk[lane] - mean).to_f64();
+                squares[lane] += d * d;
+            }
+        }
+        for (lane, value) in rest.iter().enumerate() {
+            let d = (*value - mean).to_f64();
+            squares[lane] += d * d;
+        }
+        let std = spread(squares.iter().sum(), values.len(), bessel);
+        Some(Self { mean, std })
+    }
+
+    /// The moments of the values that are not NaN, whatever they are.
+    #[cold]
+    fn scored(values: impl Iterator<Item = F> + Clone, bessel: Bessel) -> Self {
         let scored = values.filter(|v| !v.is_nan());
         let mut count = 0usize;
         let mut lanes = [0.0; 4];
@@ -62,25 +116,33 @@ impl<F: Real> Moments<F> {
             return Self { mean, std: F::ZERO };
         }
         let squares: f64 = scored.map(|v| (v - mean).to_f64()).map(|d| d * d).sum();
-        let n = count as f64;
-        let factor = match bessel {
-            Bessel::Exact => n / (n - 1.0),
-            Bessel::Single => f64::from((n / (n - 1.0)) as f32),
-        };
         Self {
             mean,
-            std: F::from_f64((squares / n * factor).sqrt()),
+            std: spread(squares, count, bessel),
         }
     }
 }
 
+/// The unbiased standard deviation from the sum of squared differences of `count` values.
+#[inline(always)]
+fn spread<F: Real>(squares: f64, count: usize, bessel: Bessel) -> F {
+    let n = count as f64;
+    let factor = match bessel {
+        Bessel::Exact => n / (n - 1.0),
+        Bessel::Single => f64::from((n / (n - 1.0)) as f32),
+    };
+    F::from_f64((squares / n * factor).sqrt())
+}
+
 /// `(value - mean) / (std + epsilon)`, and 0 where that is not a number: for values that could
 /// not be scored, and in sets with fewer than two scored values.
+#[inline(always)]
 pub(crate) fn standardized<F: Real>(value: F, moments: &Moments<F>, epsilon: F) -> F {
     or_zero((value - moments.mean) / (moments.std + epsilon))
 }
 
 /// The value, or 0 where it is not a number.
+#[inline(always)]
 pub(crate) fn or_zero<F: Real>(value: F) -> F {
     if value.is_nan() { F::ZERO } else { value }
 }
@@ -90,7 +152,7 @@ mod tests {
     use super::*;
 
     fn of(values: &[f64]) -> Moments<f64> {
-        Moments::of(values.iter().copied(), Bessel::Exact)
+        Moments::of(values, Bessel::Exact)
     }
 
     #[test]
@@ -116,7 +178,7 @@ mod tests {
     #[test]
     fn the_single_precision_factor_differs_only_there() {
         let values = [1.0, 0.0, 0.0, 0.0];
-        let single = Moments::of(values.iter().copied(), Bessel::Single).std;
+        let single = Moments::of(&values, Bessel::Single).std;
         assert_eq!(of(&values).std, 0.5);
         assert!(single != 0.5 && (single - 0.5f64).abs() < 1e-7);
     }

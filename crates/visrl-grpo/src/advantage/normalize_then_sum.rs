@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::moments::{Bessel, Moments, standardized};
+use crate::advantage::moments::{Bessel, Moments, or_zero, standardized};
 use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// GDPO (arXiv 2601.05242): each rule is normalized within the group,
@@ -36,26 +37,36 @@ impl<F: Real> AdvantageEstimator<F> for NormalizeThenSum {
         Error::check_shape("out", out.len(), rewards.completions(), 1)?;
         let epsilon = F::from_f64(self.epsilon);
         let size = rewards.group_size();
-        let mut of_rule = Vec::with_capacity(rewards.rules());
-        for (group, out) in out.chunks_mut(size).enumerate() {
-            let members = group * size..(group + 1) * size;
-            of_rule.clear();
-            of_rule.extend((0..rewards.rules()).map(|rule| {
-                Moments::of(
-                    members.clone().map(|i| rewards.reward(i, rule)),
-                    self.bessel,
-                )
-            }));
-            for (value, i) in out.iter_mut().zip(members) {
-                *value = rewards.weighted_sum(i, |rule| {
-                    standardized(rewards.reward(i, rule), &of_rule[rule], epsilon)
-                });
-            }
-        }
-        let batch = Moments::of(out.iter().copied(), self.bessel);
-        for value in out.iter_mut() {
-            *value = standardized(*value, &batch, epsilon);
-        }
+        let (mut column, mut scored) = (Vec::with_capacity(size), Vec::with_capacity(size));
+        vectorized(
+            #[inline(always)]
+            || {
+                for (group, out) in out.chunks_mut(size).enumerate() {
+                    let members = group * size..(group + 1) * size;
+                    out.fill(F::ZERO);
+                    scored.clear();
+                    scored.resize(size, false);
+                    for rule in 0..rewards.rules() {
+                        column.clear();
+                        column.extend(members.clone().map(|i| rewards.reward(i, rule)));
+                        let moments = Moments::of(&column, self.bessel);
+                        let weight = rewards.weight(rule);
+                        for ((sum, scored), reward) in out.iter_mut().zip(&mut scored).zip(&column)
+                        {
+                            *scored |= !reward.is_nan();
+                            *sum += or_zero(standardized(*reward, &moments, epsilon) * weight);
+                        }
+                    }
+                    for (sum, scored) in out.iter_mut().zip(&scored) {
+                        *sum = if *scored { *sum } else { F::NAN };
+                    }
+                }
+                let batch = Moments::of(out, self.bessel);
+                for value in out.iter_mut() {
+                    *value = standardized(*value, &batch, epsilon);
+                }
+            },
+        );
         Ok(())
     }
 }

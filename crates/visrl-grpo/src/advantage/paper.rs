@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::advantage::moments::{Bessel, Moments, standardized};
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// `A_i = (r_i - mean) / (std + epsilon)` over the group, with the unbiased standard deviation:
@@ -29,12 +30,17 @@ impl<F: Real> AdvantageEstimator<F> for Paper {
         check_epsilon(self.epsilon)?;
         rewards.totals_into(out)?;
         let epsilon = F::from_f64(self.epsilon);
-        for group in out.chunks_mut(rewards.group_size()) {
-            let moments = Moments::of(group.iter().copied(), Bessel::Exact);
-            for value in group {
-                *value = standardized(*value, &moments, epsilon);
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for group in out.chunks_mut(rewards.group_size()) {
+                    let moments = Moments::of(group, Bessel::Exact);
+                    for value in group {
+                        *value = standardized(*value, &moments, epsilon);
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }

@@ -95,6 +95,15 @@ impl<'a, F: Real> RewardTable<'a, F> {
     /// [`Error::Shape`] when `out` has another length.
     pub fn totals_into(&self, out: &mut [F]) -> Result<()> {
         Error::check_shape("out", out.len(), self.completions(), 1)?;
+        if self.rules == 1 {
+            let weight = self.weight(0);
+            for (total, reward) in out.iter_mut().zip(self.rewards) {
+                let part = *reward * weight;
+                let scored = if part.is_nan() { F::ZERO } else { part };
+                *total = if reward.is_nan() { *reward } else { scored };
+            }
+            return Ok(());
+        }
         for (completion, total) in out.iter_mut().enumerate() {
             *total = self.weighted_sum(completion, |rule| self.reward(completion, rule));
         }

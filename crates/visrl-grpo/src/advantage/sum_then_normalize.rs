@@ -6,6 +6,7 @@ use crate::advantage::moments::{Bessel, Moments, or_zero, standardized};
 use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::Result;
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// Which standard deviation divides the centred rewards.
@@ -50,23 +51,31 @@ impl<F: Real> AdvantageEstimator<F> for SumThenNormalize {
         check_epsilon(self.epsilon)?;
         rewards.totals_into(out)?;
         let epsilon = F::from_f64(self.epsilon);
-        let batch = Moments::of(out.iter().copied(), self.bessel);
-        for group in out.chunks_mut(rewards.group_size()) {
-            let own = Moments::of(group.iter().copied(), self.bessel);
-            let moments = match self.scale {
-                Scale::Batch => Moments {
-                    mean: own.mean,
-                    std: batch.std,
-                },
-                Scale::Group | Scale::None => own,
-            };
-            for value in group {
-                *value = match self.scale {
-                    Scale::None => or_zero(*value - moments.mean),
-                    Scale::Group | Scale::Batch => standardized(*value, &moments, epsilon),
-                };
-            }
-        }
+        let batch = match self.scale {
+            Scale::Batch => Moments::of(out, self.bessel).std,
+            Scale::Group | Scale::None => F::NAN,
+        };
+        vectorized(
+            #[inline(always)]
+            || {
+                for group in out.chunks_mut(rewards.group_size()) {
+                    let own = Moments::of(group, self.bessel);
+                    let moments = match self.scale {
+                        Scale::Batch => Moments {
+                            mean: own.mean,
+                            std: batch,
+                        },
+                        Scale::Group | Scale::None => own,
+                    };
+                    for value in group {
+                        *value = match self.scale {
+                            Scale::None => or_zero(*value - moments.mean),
+                            Scale::Group | Scale::Batch => standardized(*value, &moments, epsilon),
+                        };
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }
