@@ -156,7 +156,7 @@ impl SafetensorsDir {
     fn values<T: Target>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
         let (file, entry, convert) = self.find::<T>(name, shape)?;
         let size = entry.size();
-        let mut out = vec![T::default(); entry.bytes.len() / size];
+        let mut out = zeros(entry.bytes.len() / size);
         for (start, out) in entry
             .bytes
             .clone()
@@ -177,7 +177,7 @@ impl SafetensorsDir {
         let count = entry.bytes.len() / size;
         let rows = shape.first().copied().unwrap_or(1);
         let columns = count / rows.max(1);
-        let mut out = vec![T::default(); count];
+        let mut out = zeros(count);
         let together = convert::rows_per_section(columns * size, SECTION);
         for first in (0..rows).step_by(together) {
             let end = (first + together).min(rows);
@@ -195,6 +195,27 @@ impl SafetensorsDir {
         }
         Ok(out)
     }
+}
+
+/// Zeros to be overwritten; where Linux gives pages of 2 MiB on demand, large ones ask for them:
+/// fresh memory costs a page fault for each page, and a transposed weight is written across pages.
+#[allow(unsafe_code)] // one call of madvise
+fn zeros<T: Target>(count: usize) -> Vec<T> {
+    let out = vec![T::default(); count];
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{Advice, madvise};
+        const PAGE: usize = 2 << 20;
+        let start = out.as_ptr().addr().next_multiple_of(PAGE);
+        let end = (out.as_ptr().addr() + size_of_val(out.as_slice())) / PAGE * PAGE;
+        if start < end {
+            let at = out.as_ptr().with_addr(start).cast_mut().cast();
+            // SAFETY: the range lies within the vector, and the advice changes no content. It is
+            // no more than advice, so a refusal is not an error.
+            let _ = unsafe { madvise(at, end - start, Advice::LinuxHugepage) };
+        }
+    }
+    out
 }
 
 impl Entry {
