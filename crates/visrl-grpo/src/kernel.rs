@@ -291,7 +291,8 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 }
             }
             sums.entropy.add::<F, FULL>(&entropies, &counted);
-            sums.bonus.add::<F, FULL>(&entropies, &selected);
+            // Even in a full block the quantile may leave tokens out.
+            sums.bonus.add::<F, false>(&entropies, &selected);
         }
         sums.selected += if row.threshold.is_some() {
             count(&selected) as u64
@@ -457,6 +458,78 @@ impl<F: Real> Default for Sums<F> {
             selected: 0,
             low: 0,
             high: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::loss::{Cispo, Clipped, Loss, OnPolicy, Sapo, Vespo};
+    use crate::{GrpoLoss, PolicyLoss, Terms, TokenBatch};
+
+    /// Rows of whole blocks, against the same tokens with one that does not count after every
+    /// nine, so that no block is whole.
+    #[test]
+    fn whole_blocks_equal_those_with_holes() {
+        const LEN: usize = 207;
+        const ROWS: usize = 3;
+        let noise = |phase: f64| -> Vec<f64> {
+            let tokens = 0..LEN * ROWS;
+            tokens.map(|t| (t as f64 * 12.9898 + phase).sin()).collect()
+        };
+        let holed = |values: &[f64]| -> Vec<f64> {
+            let nines = values.chunks(9);
+            nines
+                .flat_map(|nine| [nine, &[f64::NAN]].concat())
+                .collect()
+        };
+        let fields = [0.0, 0.1, 0.2, 0.3].map(noise);
+        let with_holes = fields.clone().map(|field| holed(&field));
+        let mask = vec![true; LEN * ROWS];
+        let holed_mask: Vec<_> = with_holes[0].iter().map(|value| !value.is_nan()).collect();
+        let clip = Clipped::default();
+        for loss in [
+            Loss::PaperClsRl(OnPolicy {}),
+            Loss::Dapo(clip),
+            Loss::Luspo(clip),
+            Loss::Cispo(Cispo::default()),
+            Loss::Sapo(Sapo::default()),
+            Loss::Vespo(Vespo::default()),
+        ] {
+            for quantile in [1.0, 0.3] {
+                let terms = Terms {
+                    top_entropy_quantile: quantile,
+                    entropy_coef: 0.1,
+                    ..Terms::default()
+                };
+                let evaluate = |len: usize, fields: &[Vec<f64>; 4], mask: &[bool]| {
+                    let batch = TokenBatch::new(len, &fields[0], mask, &[1.0, -0.5, 0.3])
+                        .with_old_logps(&fields[1])
+                        .with_ref_logps(&fields[2])
+                        .with_entropies(&fields[3]);
+                    let (mut grad, mut bonus) = (vec![0.0; mask.len()], vec![0.0; mask.len()]);
+                    let summary = GrpoLoss { loss, terms }
+                        .evaluate_into(&batch, &mut grad, Some(&mut bonus))
+                        .unwrap();
+                    (summary, grad, bonus)
+                };
+                let (whole, grad, bonus) = evaluate(LEN, &fields, &mask);
+                let (holes, holed_grad, holed_bonus) =
+                    evaluate(LEN / 9 * 10, &with_holes, &holed_mask);
+                assert!((whole.loss - holes.loss).abs() < 1e-13, "{loss:?}");
+                assert_eq!(whole.metrics.selected_tokens, holes.metrics.selected_tokens);
+                for ((name, metric), (_, other)) in
+                    whole.metrics.named().into_iter().zip(holes.metrics.named())
+                {
+                    assert!((metric - other).abs() < 1e-12, "{loss:?} {name}");
+                }
+                for (found, expected) in [(holed_grad, grad), (holed_bonus, bonus)] {
+                    let counted = found.iter().zip(&holed_mask).filter(|(_, m)| **m);
+                    for ((found, _), expected) in counted.zip(expected) {
+                        assert!((found - expected).abs() < 1e-15, "{loss:?}");
+                    }
+                }
+            }
         }
     }
 }

@@ -30,7 +30,8 @@ impl<F: Real> Moments<F> {
     /// The moments of the values that are not NaN. Equal values have exactly their common value
     /// as mean and exactly 0 as standard deviation.
     ///
-    /// The sum is taken in four interleaved partial sums, the order of vectorized reductions.
+    /// The sum is taken in four interleaved partial sums, the order of vectorized reductions; from
+    /// 256 values on in 32.
     /// It matters only where rewards differ by less than about 1e-4 and the mean's last bit shows.
     #[inline(always)]
     pub(crate) fn of(values: &[F], bessel: Bessel) -> Self {

@@ -105,24 +105,18 @@ impl<'a, F: Real> RewardTable<'a, F> {
             return Ok(());
         }
         for (completion, total) in out.iter_mut().enumerate() {
-            *total = self.weighted_sum(completion, |rule| self.reward(completion, rule));
+            let (mut sum, mut scored) = (F::ZERO, false);
+            for rule in 0..self.rules {
+                let reward = self.reward(completion, rule);
+                scored |= !reward.is_nan();
+                let part = reward * self.weight(rule);
+                if !part.is_nan() {
+                    sum += part;
+                }
+            }
+            *total = if scored { sum } else { F::NAN };
         }
         Ok(())
-    }
-
-    /// The weighted sum of one value per rule, leaving out NaN; NaN when no rule scored the
-    /// completion.
-    pub(crate) fn weighted_sum(&self, completion: usize, value: impl Fn(usize) -> F) -> F {
-        let mut sum = F::ZERO;
-        let mut scored = false;
-        for rule in 0..self.rules {
-            scored |= !self.reward(completion, rule).is_nan();
-            let part = value(rule) * self.weight(rule);
-            if !part.is_nan() {
-                sum += part;
-            }
-        }
-        if scored { sum } else { F::NAN }
     }
 }
 
