@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::lanes::{count, vectorized};
 use crate::normalization::Normalization;
 use crate::real::Real;
 
@@ -120,7 +121,10 @@ impl<'a, F: Real> TokenBatch<'a, F> {
 
     /// Number of counted tokens (the sum of the mask).
     pub fn tokens(&self) -> usize {
-        crate::lanes::count(self.mask)
+        vectorized(
+            #[inline(always)]
+            || count(self.mask),
+        )
     }
 
     /// Checks that every field has the length that `rows` and `len` ask for.

@@ -8,14 +8,20 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::batch::TokenBatch;
 use crate::error::{Error, Result};
 use crate::importance::ImportanceLevel;
-use crate::lanes::{BLOCK, Lanes, RangeLanes, count, gather, vectorized};
+use crate::kl::{K1, K2, K3, Kl, KlEstimator};
+use crate::lanes::{
+    BLOCK, Lanes, RangeLanes, Tile, count, fours, from, gather, scatter, vectorized,
+};
 use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
 use crate::metrics::LossMetrics;
 use crate::normalization::{Normalization, guarded};
 use crate::off_policy;
+use crate::pieces;
 use crate::policy_loss::LossSummary;
 use crate::real::Real;
 use crate::terms::{EmptyRows, Terms};
@@ -27,7 +33,7 @@ pub(crate) fn evaluate<F: Real, S: Surrogate<F>>(
     terms: &Terms,
     batch: &TokenBatch<'_, F>,
     grad: &mut [F],
-    mut entropy_grad: Option<&mut [F]>,
+    entropy_grad: Option<&mut [F]>,
 ) -> Result<LossSummary> {
     surrogate.validate()?;
     terms.check(batch)?;
@@ -36,29 +42,45 @@ pub(crate) fn evaluate<F: Real, S: Surrogate<F>>(
         Error::check_shape("entropy_grad", entropy_grad.len(), batch.rows(), batch.len)?;
     }
     let counts = batch.normalization.unwrap_or_else(|| terms.count(batch));
-    let mut pass = Pass {
-        surrogate,
-        terms,
-        batch,
-        counts,
-        aggregation,
-        metrics: LossMetrics {
-            kl: terms.uses_reference().then_some(0.0),
-            entropy: batch.entropies.map(|_| 0.0),
-            ..LossMetrics::default()
-        },
-        bonus: 0.0,
-        scratch: Vec::new(),
+    let grads = Grads {
+        logps: grad,
+        entropies: entropy_grad,
     };
-    for row in 0..batch.rows() {
-        let at = batch.row(row);
-        let entropy_grad = entropy_grad.as_deref_mut().map(|g| &mut g[at.clone()]);
-        pass.row(row, &mut grad[at], entropy_grad);
-    }
-    let bonus = terms.entropy_coef * pass.bonus / guarded(counts.entropy_tokens);
+    let rows = pieces::size(batch.rows(), batch.len);
+    let evaluate = |(piece, grads): (usize, Grads<'_, F>)| {
+        let pass = Pass {
+            surrogate,
+            terms,
+            batch,
+            counts,
+            aggregation,
+            metrics: LossMetrics {
+                kl: terms.uses_reference().then_some(0.0),
+                entropy: batch.entropies.map(|_| 0.0),
+                ..LossMetrics::default()
+            },
+            scratch: Vec::new(),
+        };
+        pass.rows(piece * rows, grads)
+    };
+    let (metrics, bonus) = if rows >= batch.rows() {
+        evaluate((0, grads))
+    } else {
+        // Cut by size alone and added up in order, so that it does not matter how many threads
+        // there are.
+        let pieces = grads.cut_all(rows * batch.len).into_par_iter().enumerate();
+        let done = pieces.map(evaluate).collect::<Vec<_>>();
+        let mut whole = (LossMetrics::default(), 0.0);
+        for (metrics, bonus) in done {
+            whole.0.merge(&metrics);
+            whole.1 += bonus;
+        }
+        whole
+    };
+    let bonus = terms.entropy_coef * bonus / guarded(counts.entropy_tokens);
     Ok(LossSummary {
-        loss: pass.metrics.policy_loss - bonus,
-        metrics: pass.metrics,
+        loss: metrics.policy_loss - bonus,
+        metrics,
     })
 }
 
@@ -70,15 +92,34 @@ struct Pass<'a, F, S> {
     counts: Normalization,
     aggregation: Aggregation,
     metrics: LossMetrics,
-    /// Sum of the selected tokens' entropies.
-    bonus: f64,
     /// One row of importance ratios.
     scratch: Vec<F>,
 }
 
 impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
+    /// Evaluates the rows from the `first` on that have a place in the gradients: their metrics,
+    /// and the sum of the selected tokens' entropies.
+    fn rows(mut self, first: usize, mut grads: Grads<'_, F>) -> (LossMetrics, f64) {
+        let len = self.batch.len;
+        let rows = grads.logps.len().checked_div(len);
+        let rows = rows.unwrap_or_else(|| self.batch.rows());
+        let mut work = Work::default();
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in 0..rows {
+                    let at = row * len..(row + 1) * len;
+                    self.row(first + row, grads.cut(at), &mut work);
+                }
+            },
+        );
+        let bonus = work.sums.bonus.sum();
+        (self.finish(&work.sums), bonus)
+    }
+
     /// Evaluates one row into its part of the gradients.
-    fn row(&mut self, row: usize, grad: &mut [F], entropy_grad: Option<&mut [F]>) {
+    #[inline(always)]
+    fn row(&mut self, row: usize, grads: Grads<'_, F>, work: &mut Work<F>) {
         let (batch, terms) = (self.batch, self.terms);
         let at = batch.row(row);
         let mask = &batch.mask[at.clone()];
@@ -108,7 +149,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             self.metrics.sequence_weight = Some(sum + weight.to_f64());
         }
         if tokens == 0 {
-            self.empty_row(grad, entropy_grad);
+            self.empty_row(grads);
         } else {
             let keep = terms.off_policy_mask_threshold.is_none_or(|threshold| {
                 let sampler = batch.sampler_logps.map(|s| &s[at.clone()]);
@@ -124,10 +165,11 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                     .map(|r| &r[at.clone()]),
                 entropies: batch.entropies.map(|e| &e[at]),
             };
-            vectorized(
-                #[inline(always)]
-                || self.tokens(&view, &state, &fields, grad, entropy_grad),
-            );
+            if terms.importance_sampling_level == ImportanceLevel::Sequence {
+                self.tokens::<true>(&view, &state, &fields, grads, work);
+            } else {
+                self.tokens::<false>(&view, &state, &fields, grads, work);
+            }
         }
         self.scratch = scratch;
     }
@@ -147,43 +189,44 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     }
 
     /// A row without counted tokens.
-    fn empty_row(&mut self, grad: &mut [F], entropy_grad: Option<&mut [F]>) {
+    fn empty_row(&mut self, mut grads: Grads<'_, F>) {
         let unguarded = self.terms.empty_rows == EmptyRows::Nan
             && self.aggregation == Aggregation::SequenceMean;
-        grad.fill(if unguarded { F::NAN } else { F::ZERO });
+        grads.clear();
         if unguarded {
+            grads.logps.fill(F::NAN);
             self.metrics.policy_loss = f64::NAN;
-        }
-        if let Some(entropy_grad) = entropy_grad {
-            entropy_grad.fill(F::ZERO);
         }
         self.metrics.empty_rows += 1;
         self.metrics
             .add_clips(self.terms.importance_sampling_level, 0, 0, 0);
     }
 
-    /// A row with counted tokens.
+    /// A row with counted tokens; in a `SHARED` one they share the ratio of the sequence.
     #[inline(always)]
-    fn tokens(
+    fn tokens<const SHARED: bool>(
         &mut self,
         view: &RowView<'_, F>,
         state: &S::Row,
         fields: &Fields<'_, F>,
-        grad: &mut [F],
-        mut entropy_grad: Option<&mut [F]>,
+        mut grads: Grads<'_, F>,
+        work: &mut Work<F>,
     ) {
         let terms = self.terms;
         let weight = self.aggregation.weight(view.tokens, &self.counts);
-        let level = terms.importance_sampling_level;
-        let shared = (level == ImportanceLevel::Sequence).then(|| {
-            let mean = F::from_f64(view.sum_log_ratio(|d| d) / view.tokens as f64);
-            (mean, mean.exp())
-        });
+        let tokens = view.tokens as u64;
+        let log_ratio = if SHARED {
+            F::from_f64(view.sum_log_ratio(|d| d) / view.tokens as f64)
+        } else {
+            F::ZERO
+        };
         let row = Row {
             state,
             keep: fields.keep,
-            shared,
+            log_ratio,
+            ratio: log_ratio.exp(),
             weight: F::from_f64(weight),
+            loss_weight: weight,
             beta: F::from_f64(terms.beta),
             threshold: self
                 .counts
@@ -191,191 +234,419 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 .filter(|_| terms.top_entropy_quantile < 1.0),
             bonus_grad: F::from_f64(-terms.entropy_coef / guarded(self.counts.entropy_tokens)),
         };
-        let mut sums = Sums::default();
-        let mut start = 0;
-        for grad in grad.chunks_mut(BLOCK) {
-            let at = start..start + grad.len();
-            start = at.end;
-            let entropy_grad = entropy_grad.as_deref_mut().map(|g| &mut g[at.clone()]);
-            let counted = count(&view.mask[at.clone()]);
-            if counted == BLOCK {
-                let block = Block::cut(view, fields, at);
-                self.block::<true>(&row, &block, grad, entropy_grad, &mut sums);
-            } else if counted > 0 {
-                let block = Block::cut(view, fields, at);
-                self.block::<false>(&row, &block, grad, entropy_grad, &mut sums);
-            } else {
-                grad.fill(F::ZERO);
-                if let Some(entropy_grad) = entropy_grad {
-                    entropy_grad.fill(F::ZERO);
-                }
+        work.row = RowSums::default();
+        self.blocks::<SHARED>(&row, view, fields, &mut grads, work);
+        let seen = &work.row;
+        if SHARED {
+            let share = F::from_f64(seen.through_ratio.sum() * weight / view.tokens as f64);
+            for (grad, counted) in grads.logps.iter_mut().zip(view.mask) {
+                *grad += if *counted { share } else { F::ZERO };
             }
         }
-        if shared.is_some() {
-            let share = F::from_f64(sums.through_ratio.sum() * weight / view.tokens as f64);
-            for (grad, counted) in grad.iter_mut().zip(view.mask) {
-                if *counted {
-                    *grad += share;
-                }
-            }
-        }
-        self.finish(&sums, view.tokens as u64, weight);
-        match (shared, view.old_logps) {
-            (Some((_, ratio)), _) => self.metrics.add_ratios(1, ratio.to_f64(), ratio, ratio),
-            (None, None) => {
-                let tokens = view.tokens as u64;
-                self.metrics
-                    .add_ratios(tokens, tokens as f64, F::ONE, F::ONE);
-            }
-            (None, Some(_)) => {
-                let (low, high) = sums.ratio_range.range();
-                self.metrics
-                    .add_ratios(view.tokens as u64, sums.ratio.sum(), low, high);
-            }
+        let metrics = &mut self.metrics;
+        metrics.tokens += tokens;
+        let level = terms.importance_sampling_level;
+        metrics.add_clips(level, tokens, seen.low, seen.high);
+        if SHARED {
+            metrics.add_ratios(1, row.ratio.to_f64(), row.ratio, row.ratio);
+        } else if view.old_logps.is_none() {
+            metrics.add_ratios(tokens, tokens as f64, F::ONE, F::ONE);
+        } else {
+            metrics.ratios += tokens;
         }
     }
 
-    /// A block of a row with at least one counted token, in stages that each become vector code.
+    /// Cuts a row into blocks. Where the tokens that count come first, as those of a completion
+    /// do, only whole blocks are left but for the last, which reaches back into the one before.
     #[inline(always)]
-    fn block<const FULL: bool>(
+    fn blocks<const SHARED: bool>(
+        &self,
+        row: &Row<'_, F, S::Row>,
+        view: &RowView<'_, F>,
+        fields: &Fields<'_, F>,
+        grads: &mut Grads<'_, F>,
+        work: &mut Work<F>,
+    ) {
+        let (len, tokens) = (view.mask.len(), view.tokens);
+        // As many tokens as are taken in whole blocks without a look at the mask.
+        let whole = if tokens >= BLOCK && (tokens == len || count(&view.mask[tokens..]) == 0) {
+            tokens
+        } else {
+            0
+        };
+        let mut start = 0;
+        while start < len {
+            let end = if start < whole {
+                whole.min(start + BLOCK)
+            } else if whole > 0 {
+                len
+            } else {
+                len.min(start + BLOCK)
+            };
+            let counted = match whole {
+                0 => count(&view.mask[start..end]),
+                _ if start < whole => end - start,
+                _ => 0,
+            };
+            if counted == 0 {
+                grads.cut(start..end).clear();
+            } else if counted == BLOCK {
+                let block = Block::cut(view, fields, start..end);
+                let out = grads.cut(start..end);
+                self.block::<true, SHARED>(row, &block, &[true; BLOCK], out, work);
+            } else if whole > 0 {
+                let at = end - BLOCK..end;
+                let late = from(start - at.start);
+                let block = Block::cut(view, fields, at.clone());
+                self.block::<false, SHARED>(row, &block, &late, grads.cut(at), work);
+            } else {
+                let mut counted = [false; BLOCK];
+                counted[..end - start].copy_from_slice(&view.mask[start..end]);
+                let mut gathered = [Tile::ZERO; 5];
+                let block = Block::cut(view, fields, start..end).gather(&counted, &mut gathered);
+                let (mut logps, mut entropies) = (Tile::ZERO, Tile::ZERO);
+                let mut to = grads.cut(start..end);
+                let out = Grads {
+                    logps: &mut logps[..],
+                    entropies: to.entropies.is_some().then_some(&mut entropies[..]),
+                };
+                self.block::<false, SHARED>(row, &block, &counted, out, work);
+                scatter(&logps, &counted, to.logps);
+                if let Some(to) = to.entropies.as_deref_mut() {
+                    scatter(&entropies, &counted, to);
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// A block of tokens. Fields and gradients have [`BLOCK`] tokens, and numbers in every place;
+    /// only those `counted` enter the sums. In a `FULL` block all are.
+    #[inline(always)]
+    fn block<const FULL: bool, const SHARED: bool>(
         &self,
         row: &Row<'_, F, S::Row>,
         block: &Block<'_, F>,
-        grad: &mut [F],
-        entropy_grad: Option<&mut [F]>,
-        sums: &mut Sums<F>,
+        counted: &[bool; BLOCK],
+        grads: Grads<'_, F>,
+        work: &mut Work<F>,
     ) {
-        let terms = self.terms;
-        let mut counted = [FULL; BLOCK];
-        if !FULL {
-            counted[..grad.len()].copy_from_slice(block.mask);
-        }
-        let logps = gather::<F, FULL>(block.logps, &counted);
-
-        let (mut log_ratios, mut ratios) = ([F::ZERO; BLOCK], [F::ONE; BLOCK]);
-        if let Some((log_ratio, ratio)) = row.shared {
-            (log_ratios, ratios) = ([log_ratio; BLOCK], [ratio; BLOCK]);
-        } else if let Some(old) = block.old_logps {
-            let old = gather::<F, FULL>(old, &counted);
-            for t in 0..BLOCK {
-                log_ratios[t] = logps[t] - old[t];
-                ratios[t] = log_ratios[t].exp();
-            }
-            sums.ratio.add::<F, FULL>(&ratios, &counted);
-            sums.ratio_range.add::<FULL>(&ratios, &counted);
-        }
-
-        let (mut values, mut directs, mut vias) =
-            ([F::ZERO; BLOCK], [F::ZERO; BLOCK], [F::ZERO; BLOCK]);
-        let (mut low, mut high) = (0u32, 0u32);
-        for t in 0..BLOCK {
-            let token = TokenView {
-                logp: logps[t],
-                log_ratio: log_ratios[t],
-                ratio: ratios[t],
-            };
-            let term = self.surrogate.token(row.state, &token);
-            low += u32::from(counted[t] & (term.clip == Clip::Low));
-            high += u32::from(counted[t] & (term.clip == Clip::High));
-            (values[t], directs[t], vias[t]) = (term.loss, term.d_logp, term.d_log_ratio);
-        }
-        sums.low += u64::from(low);
-        sums.high += u64::from(high);
-
-        let mut selected = counted;
-        if let Some(entropies) = block.entropies {
-            let entropies = gather::<F, FULL>(entropies, &counted);
-            if let Some(threshold) = row.threshold {
-                for t in 0..BLOCK {
-                    selected[t] = counted[t] & (entropies[t].to_f64() >= threshold);
-                }
-            }
-            sums.entropy.add::<F, FULL>(&entropies, &counted);
-            // Even in a full block the quantile may leave tokens out.
-            sums.bonus.add::<F, false>(&entropies, &selected);
-        }
-        sums.selected += if row.threshold.is_some() {
-            count(&selected) as u64
-        } else if FULL {
-            BLOCK as u64
-        } else {
-            count(block.mask) as u64
+        let Work {
+            room,
+            sums,
+            row: seen,
+        } = work;
+        let grad = &mut grads.logps[..BLOCK];
+        let kl = self.terms.kl;
+        let reference = block.ref_logps.map(|r| &r[..BLOCK]);
+        let corrections = block.importance_ratios.filter(|_| !S::OWNS_CORRECTION);
+        // Whether nothing comes between the policy term and the KL term, so that one loop does both.
+        let fused = !SHARED
+            && row.keep
+            && row.threshold.is_none()
+            && corrections.is_none()
+            && !self.terms.use_bias_correction_kl
+            && reference.is_some();
+        let clips = match (kl, reference) {
+            (Kl::K1, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
+                row,
+                block,
+                counted,
+                room,
+                AddKl::new(K1, row, r, grad),
+            ),
+            (Kl::K2, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
+                row,
+                block,
+                counted,
+                room,
+                AddKl::new(K2, row, r, grad),
+            ),
+            (Kl::K3, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
+                row,
+                block,
+                counted,
+                room,
+                AddKl::new(K3, row, r, grad),
+            ),
+            _ => self.policy::<_, FULL, SHARED>(row, block, counted, room, Keep {}),
         };
-        if let Some(entropy_grad) = entropy_grad {
-            for (grad, selected) in entropy_grad.iter_mut().zip(&selected) {
-                *grad = if *selected { row.bonus_grad } else { F::ZERO };
-            }
+        seen.low += u64::from(clips & 0xffff);
+        seen.high += u64::from(clips >> 16);
+        if !SHARED && block.old_logps.is_some() {
+            sums.ratio.add::<F, FULL>(&room.ratios[..], counted);
+            sums.ratio_range.add::<FULL>(&room.ratios, counted);
         }
-        if let (false, Some(corrections)) = (S::OWNS_CORRECTION, block.importance_ratios) {
-            let corrections = gather::<F, FULL>(corrections, &counted);
+        if let Some(corrections) = corrections {
+            let corrections = &corrections[..BLOCK];
             for t in 0..BLOCK {
-                values[t] *= corrections[t];
-                directs[t] *= corrections[t];
-                vias[t] *= corrections[t];
+                room.values[t] *= corrections[t];
+                room.directs[t] *= corrections[t];
+                room.vias[t] *= corrections[t];
             }
         }
-        let all = FULL && row.keep && row.threshold.is_none();
-        for t in (0..BLOCK).filter(|_| !all) {
-            let on = selected[t] & row.keep;
-            values[t] = if on { values[t] } else { F::ZERO };
-            directs[t] = if on { directs[t] } else { F::ZERO };
-            vias[t] = if on { vias[t] } else { F::ZERO };
-        }
-
-        if let Some(reference) = block.ref_logps {
-            let reference = gather::<F, FULL>(reference, &counted);
-            let (mut kls, mut kl_grads) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
-            terms.kl.block(&logps, &reference, &mut kls, &mut kl_grads);
-            if terms.use_bias_correction_kl {
-                for t in 0..BLOCK {
-                    kls[t] *= ratios[t];
-                    kl_grads[t] *= ratios[t];
-                    vias[t] += row.beta * kls[t];
+        entropies::<_, _, FULL>(row, block.entropies, counted, room, grads.entropies, sums);
+        if !fused {
+            let logps = &block.logps[..BLOCK];
+            let corrected = self.terms.use_bias_correction_kl;
+            match (kl, reference) {
+                (_, None) => {
+                    for t in 0..BLOCK {
+                        grad[t] = room.directs[t] * row.weight;
+                    }
+                }
+                (Kl::K1, Some(r)) => {
+                    AddKl::new(K1, row, r, grad).all::<SHARED>(logps, corrected, room)
+                }
+                (Kl::K2, Some(r)) => {
+                    AddKl::new(K2, row, r, grad).all::<SHARED>(logps, corrected, room)
+                }
+                (Kl::K3, Some(r)) => {
+                    AddKl::new(K3, row, r, grad).all::<SHARED>(logps, corrected, room)
                 }
             }
-            for t in 0..BLOCK {
-                values[t] += row.beta * kls[t];
-                directs[t] += row.beta * kl_grads[t];
-            }
-            sums.kl.add::<F, FULL>(&kls, &counted);
         }
-        sums.loss.add::<F, FULL>(&values, &counted);
-        if row.shared.is_some() {
-            sums.through_ratio.add::<F, FULL>(&vias, &counted);
-        } else {
-            for t in 0..BLOCK {
-                directs[t] += vias[t];
-            }
+        let values = fours::<F, FULL>(&room.values[..], counted);
+        sums.loss.add_fours(&values, row.loss_weight);
+        if reference.is_some() {
+            let kls = fours::<F, FULL>(&room.kls[..], counted);
+            sums.kl.add_fours(&kls, 1.0);
+            sums.loss.add_fours(&kls, row.loss_weight * self.terms.beta);
         }
-        for t in 0..BLOCK {
-            directs[t] = if FULL || counted[t] {
-                directs[t] * row.weight
-            } else {
-                F::ZERO
-            };
-        }
-        if FULL {
-            grad[..BLOCK].copy_from_slice(&directs);
-        } else {
-            grad.copy_from_slice(&directs[..grad.len()]);
+        if SHARED {
+            seen.through_ratio.add::<F, FULL>(&room.vias[..], counted);
         }
     }
 
-    /// Adds a row's sums to those of the batch.
-    fn finish(&mut self, sums: &Sums<F>, tokens: u64, weight: f64) {
+    /// The policy term of a block, and how many tokens of it were clipped low and, in the upper
+    /// half, high. In a `SHARED` row derivatives through its ratio are kept apart.
+    #[inline(always)]
+    fn policy<T: Then<F>, const FULL: bool, const SHARED: bool>(
+        &self,
+        row: &Row<'_, F, S::Row>,
+        block: &Block<'_, F>,
+        counted: &[bool; BLOCK],
+        room: &mut Room<F>,
+        then: T,
+    ) -> u32 {
+        let logps = &block.logps[..BLOCK];
+        if SHARED {
+            let ratio = |_| (row.log_ratio, row.ratio);
+            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
+        } else if let Some(old) = block.old_logps {
+            let old = &old[..BLOCK];
+            let ratio = |t: usize| {
+                let log_ratio = logps[t] - old[t];
+                (log_ratio, log_ratio.exp())
+            };
+            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
+        } else {
+            let ratio = |_| (F::ZERO, F::ONE);
+            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
+        }
+    }
+
+    /// [`policy`](Self::policy) with log ratio and ratio of each token.
+    #[inline(always)]
+    fn policy_terms<T: Then<F>, const FULL: bool, const SHARED: bool>(
+        &self,
+        state: &S::Row,
+        logps: &[F],
+        ratio: impl Fn(usize) -> (F, F),
+        counted: &[bool; BLOCK],
+        room: &mut Room<F>,
+        mut then: T,
+    ) -> u32 {
+        let mut clips = 0;
+        for t in 0..BLOCK {
+            let (log_ratio, ratio) = ratio(t);
+            let token = TokenView {
+                logp: logps[t],
+                log_ratio,
+                ratio,
+            };
+            let term = self.surrogate.token(state, &token);
+            let clip = match term.clip {
+                Clip::None => 0,
+                Clip::Low => 1,
+                Clip::High => 1 << 16,
+            };
+            clips += if FULL || counted[t] { clip } else { 0 };
+            room.ratios[t] = ratio;
+            room.values[t] = term.loss;
+            if SHARED {
+                room.vias[t] = term.d_log_ratio;
+                then.token(t, logps[t], term.d_logp, room);
+            } else {
+                then.token(t, logps[t], term.d_logp + term.d_log_ratio, room);
+            }
+        }
+        clips
+    }
+
+    /// The metrics of all rows.
+    fn finish(mut self, sums: &Sums<F>) -> LossMetrics {
         let metrics = &mut self.metrics;
-        metrics.tokens += tokens;
         metrics.selected_tokens += sums.selected;
-        metrics.policy_loss += sums.loss.sum() * weight;
+        metrics.policy_loss += sums.loss.sum();
         metrics.kl = metrics.kl.map(|kl| kl + sums.kl.sum());
         metrics.entropy = metrics.entropy.map(|entropy| entropy + sums.entropy.sum());
-        metrics.add_clips(
-            self.terms.importance_sampling_level,
-            tokens,
-            sums.low,
-            sums.high,
-        );
-        self.bonus += sums.bonus.sum();
+        if let Some((low, high)) = sums.ratio_range.range() {
+            metrics.add_ratios(0, sums.ratio.sum(), low, high);
+        }
+        self.metrics
+    }
+}
+
+/// What is done with a token once its policy term is known.
+trait Then<F> {
+    fn token(&mut self, t: usize, logp: F, direct: F, room: &mut Room<F>);
+}
+
+/// Derivatives are kept for later stages.
+struct Keep {}
+
+impl<F: Real> Then<F> for Keep {
+    #[inline(always)]
+    fn token(&mut self, t: usize, _logp: F, direct: F, room: &mut Room<F>) {
+        room.directs[t] = direct;
+    }
+}
+
+/// The KL term is added, and the gradient written.
+struct AddKl<'a, F, K> {
+    kl: K,
+    beta: F,
+    weight: F,
+    reference: &'a [F],
+    grad: &'a mut [F],
+}
+
+impl<'a, F: Real, K: KlEstimator<F>> AddKl<'a, F, K> {
+    #[inline(always)]
+    fn new<R>(kl: K, row: &Row<'_, F, R>, reference: &'a [F], grad: &'a mut [F]) -> Self {
+        let (beta, weight) = (row.beta, row.weight);
+        let (reference, grad) = (&reference[..BLOCK], &mut grad[..BLOCK]);
+        Self {
+            kl,
+            beta,
+            weight,
+            reference,
+            grad,
+        }
+    }
+
+    /// The tokens whose derivatives were kept; with `corrected` estimates.
+    #[inline(always)]
+    fn all<const SHARED: bool>(mut self, logps: &[F], corrected: bool, room: &mut Room<F>) {
+        let logps = &logps[..BLOCK];
+        if !corrected {
+            for t in 0..BLOCK {
+                self.token(t, logps[t], room.directs[t], room);
+            }
+            return;
+        }
+        for t in 0..BLOCK {
+            let kl = self
+                .kl
+                .bias_corrected(logps[t], self.reference[t], room.ratios[t]);
+            let (mut direct, via) = (room.directs[t], self.beta * kl.d_log_ratio);
+            if SHARED {
+                room.vias[t] += via;
+            } else {
+                direct += via;
+            }
+            room.kls[t] = kl.value;
+            self.grad[t] = (direct + self.beta * kl.d_logp) * self.weight;
+        }
+    }
+}
+
+impl<F: Real, K: KlEstimator<F>> Then<F> for AddKl<'_, F, K> {
+    #[inline(always)]
+    fn token(&mut self, t: usize, logp: F, direct: F, room: &mut Room<F>) {
+        let (value, slope) = self.kl.value_and_grad(logp, self.reference[t]);
+        room.kls[t] = value;
+        self.grad[t] = (direct + self.beta * slope) * self.weight;
+    }
+}
+
+/// The entropies of a block: their sums and gradient, and the policy term of those tokens that take
+/// part in it.
+#[inline(always)]
+fn entropies<F: Real, R, const FULL: bool>(
+    row: &Row<'_, F, R>,
+    entropies: Option<&[F]>,
+    counted: &[bool; BLOCK],
+    room: &mut Room<F>,
+    grad: Option<&mut [F]>,
+    sums: &mut Sums<F>,
+) {
+    let entropies = entropies.map(|e| &e[..BLOCK]);
+    if let Some(entropies) = entropies {
+        sums.entropy.add::<F, FULL>(entropies, counted);
+    }
+    let (Some(entropies), Some(threshold)) = (entropies, row.threshold) else {
+        if !row.keep {
+            (0..BLOCK).for_each(|t| room.keep(t, false));
+        }
+        if let Some(entropies) = entropies {
+            sums.bonus.add::<F, FULL>(entropies, counted);
+        }
+        sums.selected += if FULL { BLOCK } else { count(counted) } as u64;
+        if let Some(grad) = grad {
+            grad.fill(row.bonus_grad);
+        }
+        return;
+    };
+    // Tokens of high entropy, also those that another block counts.
+    let (mut high, mut selected) = ([false; BLOCK], [false; BLOCK]);
+    for t in 0..BLOCK {
+        high[t] = entropies[t].to_f64() >= threshold;
+        selected[t] = high[t] & counted[t];
+        room.keep(t, high[t] & row.keep);
+    }
+    sums.bonus.add::<F, false>(entropies, &selected);
+    sums.selected += count(&selected) as u64;
+    for (grad, high) in grad.into_iter().flatten().zip(high) {
+        *grad = if high { row.bonus_grad } else { F::ZERO };
+    }
+}
+
+/// The gradients that are written.
+struct Grads<'a, F> {
+    /// With respect to log-probabilities.
+    logps: &'a mut [F],
+    /// With respect to entropies, when asked for.
+    entropies: Option<&'a mut [F]>,
+}
+
+impl<'a, F: Real> Grads<'a, F> {
+    /// Pieces of this many tokens.
+    fn cut_all(self, tokens: usize) -> Vec<Self> {
+        let mut entropies = self.entropies.map(|g| g.chunks_mut(tokens));
+        let pieces = self.logps.chunks_mut(tokens);
+        pieces
+            .map(|logps| Self {
+                logps,
+                entropies: entropies.as_mut().and_then(Iterator::next),
+            })
+            .collect()
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, at: Range<usize>) -> Grads<'_, F> {
+        Grads {
+            logps: &mut self.logps[at.clone()],
+            entropies: self.entropies.as_deref_mut().map(|g| &mut g[at]),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.logps.fill(F::ZERO);
+        if let Some(entropies) = self.entropies.as_deref_mut() {
+            entropies.fill(F::ZERO);
+        }
     }
 }
 
@@ -395,10 +666,14 @@ struct Row<'a, F, R> {
     state: &'a R,
     /// Whether the policy term counts.
     keep: bool,
-    /// Log ratio and ratio at sequence level.
-    shared: Option<(F, F)>,
-    /// Weight of each token.
+    /// The log ratio at sequence level.
+    log_ratio: F,
+    /// The ratio at sequence level.
+    ratio: F,
+    /// Weight of each token's derivatives.
     weight: F,
+    /// The same, of its value.
+    loss_weight: f64,
     beta: F,
     /// The entropy at or above which a token is selected.
     threshold: Option<f64>,
@@ -408,7 +683,6 @@ struct Row<'a, F, R> {
 
 /// At most [`BLOCK`] tokens of a row.
 struct Block<'a, F> {
-    mask: &'a [bool],
     logps: &'a [F],
     old_logps: Option<&'a [F]>,
     ref_logps: Option<&'a [F]>,
@@ -417,10 +691,10 @@ struct Block<'a, F> {
 }
 
 impl<'a, F: Real> Block<'a, F> {
+    #[inline(always)]
     fn cut(view: &RowView<'a, F>, fields: &Fields<'a, F>, at: Range<usize>) -> Self {
         let cut = |field: Option<&'a [F]>| field.map(|f| &f[at.clone()]);
         Self {
-            mask: &view.mask[at.clone()],
             logps: &view.logps[at.clone()],
             old_logps: cut(view.old_logps),
             ref_logps: cut(fields.reference),
@@ -428,21 +702,84 @@ impl<'a, F: Real> Block<'a, F> {
             importance_ratios: cut(view.importance_ratios),
         }
     }
+
+    /// The block with zeros where tokens do not count and beyond its end.
+    #[inline(always)]
+    fn gather<'b>(&self, counted: &[bool; BLOCK], room: &'b mut [Tile<F>; 5]) -> Block<'b, F> {
+        let [logps, old_logps, ref_logps, entropies, importance_ratios] = room;
+        Block {
+            logps: gather(self.logps, counted, logps),
+            old_logps: self.old_logps.map(|f| gather(f, counted, old_logps)),
+            ref_logps: self.ref_logps.map(|f| gather(f, counted, ref_logps)),
+            entropies: self.entropies.map(|f| gather(f, counted, entropies)),
+            importance_ratios: self
+                .importance_ratios
+                .map(|f| gather(f, counted, importance_ratios)),
+        }
+    }
+}
+
+/// What rows and blocks work on.
+#[derive(Default)]
+struct Work<F: Real> {
+    room: Room<F>,
+    row: RowSums,
+    sums: Sums<F>,
+}
+
+/// What is known of the tokens of one block.
+struct Room<F> {
+    /// The policy term.
+    values: Tile<F>,
+    /// Its derivative with respect to the log-probability.
+    directs: Tile<F>,
+    /// Its derivative with respect to the row's shared log ratio.
+    vias: Tile<F>,
+    ratios: Tile<F>,
+    kls: Tile<F>,
+}
+
+impl<F: Real> Default for Room<F> {
+    fn default() -> Self {
+        Self {
+            values: Tile::ZERO,
+            directs: Tile::ZERO,
+            vias: Tile::ZERO,
+            ratios: Tile::ZERO,
+            kls: Tile::ZERO,
+        }
+    }
+}
+
+impl<F: Real> Room<F> {
+    /// Leaves the policy term of a token, or takes it away.
+    #[inline(always)]
+    fn keep(&mut self, t: usize, on: bool) {
+        for tile in [&mut self.values, &mut self.directs, &mut self.vias] {
+            tile[t] = if on { tile[t] } else { F::ZERO };
+        }
+    }
 }
 
 /// Sums over the tokens of a row.
+#[derive(Default)]
+struct RowSums {
+    low: u64,
+    high: u64,
+    /// Derivative with respect to the row's shared log ratio.
+    through_ratio: Lanes,
+}
+
+/// Sums over the tokens of a batch.
 struct Sums<F> {
+    /// Weighted values of both terms.
     loss: Lanes,
     kl: Lanes,
     entropy: Lanes,
     bonus: Lanes,
     ratio: Lanes,
     ratio_range: RangeLanes<F>,
-    /// Derivative with respect to the row's shared log ratio.
-    through_ratio: Lanes,
     selected: u64,
-    low: u64,
-    high: u64,
 }
 
 impl<F: Real> Default for Sums<F> {
@@ -454,10 +791,7 @@ impl<F: Real> Default for Sums<F> {
             bonus: Lanes::default(),
             ratio: Lanes::default(),
             ratio_range: RangeLanes::default(),
-            through_ratio: Lanes::default(),
             selected: 0,
-            low: 0,
-            high: 0,
         }
     }
 }

@@ -122,32 +122,6 @@ pub enum Kl {
     K3,
 }
 
-impl Kl {
-    /// Values and derivatives of a block of tokens; those that do not count may hold anything,
-    /// and get whatever comes out. All slices have the same length.
-    #[inline(always)]
-    pub(crate) fn block<F: Real>(self, logps: &[F], refs: &[F], values: &mut [F], grads: &mut [F]) {
-        match self {
-            Self::K1 => block(K1, logps, refs, values, grads),
-            Self::K2 => block(K2, logps, refs, values, grads),
-            Self::K3 => block(K3, logps, refs, values, grads),
-        }
-    }
-}
-
-#[inline(always)]
-fn block<F: Real>(
-    kl: impl KlEstimator<F>,
-    logps: &[F],
-    refs: &[F],
-    values: &mut [F],
-    grads: &mut [F],
-) {
-    for (((value, grad), logp), ref_logp) in values.iter_mut().zip(grads).zip(logps).zip(refs) {
-        (*value, *grad) = kl.value_and_grad(*logp, *ref_logp);
-    }
-}
-
 impl<F: Real> KlEstimator<F> for Kl {
     #[inline(always)]
     fn value_and_grad(&self, logp: F, ref_logp: F) -> (F, F) {

@@ -6,7 +6,32 @@ use crate::real::Real;
 pub(crate) const BLOCK: usize = 64;
 
 /// Partial sums that are kept apart, so that one addition need not wait for the one before.
-const LANES: usize = BLOCK / 2;
+const LANES: usize = BLOCK / 4;
+
+/// A block of numbers that vectors load and store whole: at the start of a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Tile<F>(pub(crate) [F; BLOCK]);
+
+impl<F: Real> Tile<F> {
+    pub(crate) const ZERO: Self = Self([F::ZERO; BLOCK]);
+}
+
+impl<F> std::ops::Deref for Tile<F> {
+    type Target = [F; BLOCK];
+
+    #[inline(always)]
+    fn deref(&self) -> &[F; BLOCK] {
+        &self.0
+    }
+}
+
+impl<F> std::ops::DerefMut for Tile<F> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [F; BLOCK] {
+        &mut self.0
+    }
+}
 
 /// Runs a loop compiled for the vectors that the processor has. The results are the same numbers on
 /// every processor: sums are kept in the same lanes, and nothing is fused.
@@ -15,56 +40,97 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// A block of a field, zero where tokens do not count and beyond the end of `values`. In a `FULL`
-/// block every token counts.
+/// Copies a field of at most a block, with zeros where tokens do not count.
 #[inline(always)]
-pub(crate) fn gather<F: Real, const FULL: bool>(
+pub(crate) fn gather<'a, F: Real>(
     values: &[F],
     counted: &[bool; BLOCK],
-) -> [F; BLOCK] {
-    let mut block = [F::ZERO; BLOCK];
-    if FULL {
-        block.copy_from_slice(&values[..BLOCK]);
-    } else {
-        block[..values.len()].copy_from_slice(values);
-        for (value, counted) in block.iter_mut().zip(counted) {
-            *value = if *counted { *value } else { F::ZERO };
-        }
+    room: &'a mut Tile<F>,
+) -> &'a [F] {
+    room[..values.len()].copy_from_slice(values);
+    for (value, counted) in room.iter_mut().zip(counted) {
+        *value = if *counted { *value } else { F::ZERO };
     }
-    block
+    &room.0
+}
+
+/// Copies a block back to where it came from, with zeros where tokens do not count.
+#[inline(always)]
+pub(crate) fn scatter<F: Real>(block: &[F; BLOCK], counted: &[bool; BLOCK], values: &mut [F]) {
+    for ((value, from), counted) in values.iter_mut().zip(block).zip(counted) {
+        *value = if *counted { *from } else { F::ZERO };
+    }
+}
+
+/// The flags of a block that counts from a place on.
+#[inline(always)]
+pub(crate) fn from(start: usize) -> [bool; BLOCK] {
+    let mut counted = [false; BLOCK];
+    for (t, counted) in counted.iter_mut().enumerate() {
+        *counted = t >= start;
+    }
+    counted
 }
 
 /// How many flags of a mask are set.
-#[inline]
+#[inline(always)]
 pub(crate) fn count(mask: &[bool]) -> usize {
-    // Bytes, as many as one byte can count, are added as vectors.
-    let piece = |flags: &[bool]| flags.iter().map(|flag| u8::from(*flag)).sum::<u8>();
-    mask.chunks(240)
-        .map(|flags| usize::from(piece(flags)))
-        .sum()
+    // Bytes are added as vectors, as many as one byte can count.
+    let (chunks, rest) = mask.as_chunks::<BLOCK>();
+    let mut total = 0;
+    for piece in chunks.chunks(255) {
+        let mut lanes = [0u8; BLOCK];
+        for chunk in piece {
+            for t in 0..BLOCK {
+                lanes[t] += u8::from(chunk[t]);
+            }
+        }
+        total += lanes.iter().map(|lane| u64::from(*lane)).sum::<u64>();
+    }
+    let rest = rest.iter().map(|flag| u8::from(*flag)).sum::<u8>();
+    total as usize + usize::from(rest)
 }
 
-/// A sum in double precision. The values of a block are first added in twos, in their own
+/// The sums of fours of values in a block, those of which count.
+#[inline(always)]
+pub(crate) fn fours<F: Real, const FULL: bool>(
+    values: &[F],
+    counted: &[bool; BLOCK],
+) -> [F; LANES] {
+    let values = &values[..BLOCK];
+    let kept = |t: usize| {
+        if FULL || counted[t] {
+            values[t]
+        } else {
+            F::ZERO
+        }
+    };
+    let mut fours = [F::ZERO; LANES];
+    for (lane, four) in fours.iter_mut().enumerate() {
+        *four =
+            (kept(lane) + kept(lane + LANES)) + (kept(lane + 2 * LANES) + kept(lane + 3 * LANES));
+    }
+    fours
+}
+
+/// A sum in double precision. The values of a block are first added in fours, in their own
 /// precision.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
 pub(crate) struct Lanes([f64; LANES]);
 
 impl Lanes {
     /// Adds the values of a block that count.
     #[inline(always)]
-    pub(crate) fn add<F: Real, const FULL: bool>(
-        &mut self,
-        values: &[F; BLOCK],
-        counted: &[bool; BLOCK],
-    ) {
-        let mut kept = *values;
-        if !FULL {
-            for (value, counted) in kept.iter_mut().zip(counted) {
-                *value = if *counted { *value } else { F::ZERO };
-            }
-        }
-        for lane in 0..LANES {
-            self.0[lane] += (kept[lane] + kept[lane + LANES]).to_f64();
+    pub(crate) fn add<F: Real, const FULL: bool>(&mut self, values: &[F], counted: &[bool; BLOCK]) {
+        self.add_fours(&fours::<F, FULL>(values, counted), 1.0);
+    }
+
+    /// Adds sums of fours times a weight.
+    #[inline(always)]
+    pub(crate) fn add_fours<F: Real>(&mut self, fours: &[F; LANES], weight: f64) {
+        for (lane, four) in self.0.iter_mut().zip(fours) {
+            *lane += four.to_f64() * weight;
         }
     }
 
@@ -76,6 +142,7 @@ impl Lanes {
 
 /// The smallest and the largest of the values seen.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(crate) struct RangeLanes<F> {
     low: [F; LANES],
     high: [F; LANES],
@@ -94,22 +161,36 @@ impl<F: Real> RangeLanes<F> {
     /// Looks at the values of a block that count.
     #[inline(always)]
     pub(crate) fn add<const FULL: bool>(&mut self, values: &[F; BLOCK], counted: &[bool; BLOCK]) {
-        for start in [0, LANES] {
-            for lane in 0..LANES {
-                let value = values[start + lane];
-                let counted = FULL || counted[start + lane];
-                let (low, high) = (self.low[lane], self.high[lane]);
-                self.low[lane] = low.at_most(if counted { value } else { low });
-                self.high[lane] = high.at_least(if counted { value } else { high });
+        let (mut low, mut high) = (*values, *values);
+        if !FULL {
+            for t in 0..BLOCK {
+                low[t] = if counted[t] {
+                    values[t]
+                } else {
+                    F::from_f64(f64::INFINITY)
+                };
+                high[t] = if counted[t] {
+                    values[t]
+                } else {
+                    F::from_f64(f64::NEG_INFINITY)
+                };
             }
+        }
+        for lane in 0..LANES {
+            let (mut least, mut most) = (self.low[lane], self.high[lane]);
+            for part in 0..BLOCK / LANES {
+                least = least.at_most(low[lane + part * LANES]);
+                most = most.at_least(high[lane + part * LANES]);
+            }
+            (self.low[lane], self.high[lane]) = (least, most);
         }
     }
 
-    /// Smallest and largest; infinite the wrong way round when nothing was seen.
-    pub(crate) fn range(&self) -> (F, F) {
+    /// Smallest and largest; `None` when no number was seen.
+    pub(crate) fn range(&self) -> Option<(F, F)> {
         let low = self.low.iter().fold(self.low[0], |a, b| a.at_most(*b));
         let high = self.high.iter().fold(self.high[0], |a, b| a.at_least(*b));
-        (low, high)
+        (low <= high).then_some((low, high))
     }
 }
 
@@ -130,12 +211,18 @@ mod tests {
         let expected: f64 = (0..BLOCK).step_by(3).map(|t| t as f64 + 1.0).sum();
         assert_eq!(sum.sum(), expected);
         let largest = ((BLOCK - 1) / 3 * 3 + 1) as f32;
-        assert_eq!(range.range(), (1.0, largest));
-        let block = gather::<_, false>(&values[..10], &counted);
+        assert_eq!(range.range(), Some((1.0, largest)));
+        assert_eq!(RangeLanes::<f32>::default().range(), None);
+        let mut room = Tile::ZERO;
+        let block = gather(&values[..10], &counted, &mut room);
         assert_eq!(
             (block[0], block[1], block[9], block[12]),
             (1.0, 0.0, 10.0, 0.0)
         );
+        let mut back = [f32::NAN; 10];
+        scatter(&room, &counted, &mut back);
+        assert_eq!((back[0], back[1], back[9]), (1.0, 0.0, 10.0));
+        assert_eq!(count(&from(3)), BLOCK - 3);
         assert_eq!(count(&counted), BLOCK.div_ceil(3));
         assert_eq!((count(&[true; 1000]), count(&[])), (1000, 0));
     }

@@ -64,6 +64,7 @@ mod loss;
 mod metrics;
 mod normalization;
 mod off_policy;
+mod pieces;
 mod policy_loss;
 mod real;
 mod schedule;

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::moments::{Bessel, Moments, or_zero};
+use crate::advantage::groups::{by_pieces, centre_and_scale};
+use crate::advantage::moments::{Bessel, Moments};
 use crate::advantage::{AdvantageEstimator, RewardTable};
-use crate::error::Result;
-use crate::lanes::vectorized;
+use crate::error::{Error, Result};
 use crate::real::Real;
 
 /// RLOO (arXiv 2402.14740): `A_i = r_i - mean of the others = n / (n - 1) * (r_i - mean)`, where
@@ -17,21 +17,15 @@ pub struct LeaveOneOut {}
 
 impl<F: Real> AdvantageEstimator<F> for LeaveOneOut {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
-        rewards.totals_into(out)?;
-        vectorized(
-            #[inline(always)]
-            || {
-                for group in out.chunks_mut(rewards.group_size()) {
-                    let scored = group.iter().filter(|v| !v.is_nan()).count();
-                    let others = scored.saturating_sub(1).max(1);
-                    let factor = F::from_f64(scored as f64 / others as f64);
-                    let mean = Moments::of(group, Bessel::Exact).mean;
-                    for value in group {
-                        *value = or_zero((*value - mean) * factor);
-                    }
-                }
-            },
-        );
+        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
+        by_pieces(rewards, out, |rewards, out| {
+            rewards.totals(out);
+            let others = |moments: &Moments<F>| {
+                let count = moments.count as f64;
+                F::from_f64(count / (count - 1.0).max(1.0))
+            };
+            centre_and_scale::<F, false>(out, rewards.group_size(), Bessel::Exact, others);
+        });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 mod config;
 mod estimator;
+mod groups;
 mod leave_one_out;
 mod mean_only;
 mod moments;

@@ -1,7 +1,10 @@
 //! Mean and unbiased standard deviation of what could be scored.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::lanes::vectorized;
+use crate::pieces;
 use crate::real::Real;
 
 /// How the factor `n / (n - 1)` of the unbiased variance is computed.
@@ -20,6 +23,8 @@ pub enum Bessel {
 /// Mean and standard deviation of the values that are not NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Moments<F> {
+    /// How many values there are.
+    pub(crate) count: usize,
     /// Mean; NaN without values.
     pub(crate) mean: F,
     /// Unbiased standard deviation; NaN with fewer than two values.
@@ -41,6 +46,59 @@ impl<F: Real> Moments<F> {
             Self::all_scored::<32>(values, bessel)
         };
         found.unwrap_or_else(|| Self::scored(values.iter().copied(), bessel))
+    }
+
+    /// The moments of many values, which several threads add up.
+    pub(crate) fn of_batch(values: &[F], bessel: Bessel) -> Self {
+        let piece = pieces::size(values.len(), 1);
+        let Some(first) = values.first().filter(|_| piece < values.len()) else {
+            return vectorized(
+                #[inline(always)]
+                || Self::of(values, bessel),
+            );
+        };
+        let sum_up = |f: &(dyn Fn(&[F]) -> f64 + Sync)| -> f64 {
+            let sums: Vec<f64> = values.par_chunks(piece).map(f).collect();
+            sums.iter().sum()
+        };
+        let sum = sum_up(&|values| {
+            vectorized(
+                #[inline(always)]
+                || add::<32, F>(values, |value| value.to_f64()),
+            )
+        });
+        if !sum.is_finite() {
+            return Self::scored(values.iter().copied(), bessel);
+        }
+        let count = values.len();
+        if values.iter().all(|value| value == first) {
+            return Self {
+                count,
+                mean: *first,
+                std: F::ZERO,
+            };
+        }
+        let mean = F::from_f64(sum / count as f64);
+        let squares = sum_up(&|values| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    add::<32, F>(
+                        values,
+                        #[inline(always)]
+                        |value| {
+                            let d = (value - mean).to_f64();
+                            d * d
+                        },
+                    )
+                },
+            )
+        });
+        Self {
+            count,
+            mean,
+            std: spread(squares, count, bessel),
+        }
     }
 
     /// The moments of values that are all finite, in `LANES` partial sums; `None` of others.
@@ -66,7 +124,11 @@ impl<F: Real> Moments<F> {
         }
         if !differ.contains(&true) {
             let std = if values.len() < 2 { F::NAN } else { F::ZERO };
-            return Some(Self { mean: first, std });
+            return Some(Self {
+                count: values.len(),
+                mean: first,
+                std,
+            });
         }
         let mean = F::from_f64(sum / values.len() as f64);
         let mut squares = [0.0; LANES];
@@ -82,7 +144,11 @@ impl<F: Real> Moments<F> {
             squares[lane] += d * d;
         }
         let std = spread(squares.iter().sum(), values.len(), bessel);
-        Some(Self { mean, std })
+        Some(Self {
+            count: values.len(),
+            mean,
+            std,
+        })
     }
 
     /// The moments of the values that are not NaN, whatever they are.
@@ -100,6 +166,7 @@ impl<F: Real> Moments<F> {
         }
         let Some((low, high)) = extremes else {
             return Self {
+                count,
                 mean: F::NAN,
                 std: F::NAN,
             };
@@ -111,35 +178,59 @@ impl<F: Real> Moments<F> {
             F::from_f64(lanes.iter().sum::<f64>() / count as f64)
         };
         if count < 2 {
-            return Self { mean, std: F::NAN };
+            return Self {
+                count,
+                mean,
+                std: F::NAN,
+            };
         }
         if equal {
-            return Self { mean, std: F::ZERO };
+            return Self {
+                count,
+                mean,
+                std: F::ZERO,
+            };
         }
         let squares: f64 = scored.map(|v| (v - mean).to_f64()).map(|d| d * d).sum();
         Self {
+            count,
             mean,
             std: spread(squares, count, bessel),
         }
     }
 }
 
+/// The sum of a function of each value, in `LANES` partial sums.
+#[inline(always)]
+fn add<const LANES: usize, F: Real>(values: &[F], f: impl Fn(F) -> f64) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += f(chunk[lane]);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        sums[lane] += f(*value);
+    }
+    sums.iter().sum()
+}
+
 /// The unbiased standard deviation from the sum of squared differences of `count` values.
 #[inline(always)]
 fn spread<F: Real>(squares: f64, count: usize, bessel: Bessel) -> F {
+    F::from_f64((squares * correction(count, bessel)).sqrt())
+}
+
+/// What turns a sum of squared differences into the unbiased variance: `n / (n - 1) / n`.
+#[inline(always)]
+pub(crate) fn correction(count: usize, bessel: Bessel) -> f64 {
     let n = count as f64;
     let factor = match bessel {
         Bessel::Exact => n / (n - 1.0),
         Bessel::Single => f64::from((n / (n - 1.0)) as f32),
     };
-    F::from_f64((squares / n * factor).sqrt())
-}
-
-/// `(value - mean) / (std + epsilon)`, and 0 where that is not a number: for values that could
-/// not be scored, and in sets with fewer than two scored values.
-#[inline(always)]
-pub(crate) fn standardized<F: Real>(value: F, moments: &Moments<F>, epsilon: F) -> F {
-    or_zero((value - moments.mean) / (moments.std + epsilon))
+    factor / n
 }
 
 /// The value, or 0 where it is not a number.
@@ -170,6 +261,7 @@ mod tests {
         assert_eq!(
             of(&[0.1, 0.1, 0.1]),
             Moments {
+                count: 3,
                 mean: 0.1,
                 std: 0.0
             }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::moments::{Bessel, Moments, or_zero, standardized};
+use crate::advantage::groups::{by_pieces, centre_and_scale};
+use crate::advantage::moments::{Bessel, Moments, or_zero};
 use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
@@ -36,38 +37,49 @@ impl<F: Real> AdvantageEstimator<F> for NormalizeThenSum {
         check_epsilon(self.epsilon)?;
         Error::check_shape("out", out.len(), rewards.completions(), 1)?;
         let epsilon = F::from_f64(self.epsilon);
-        let size = rewards.group_size();
-        let (mut column, mut scored) = (Vec::with_capacity(size), Vec::with_capacity(size));
-        vectorized(
-            #[inline(always)]
-            || {
-                for (group, out) in out.chunks_mut(size).enumerate() {
-                    let members = group * size..(group + 1) * size;
-                    out.fill(F::ZERO);
-                    scored.clear();
-                    scored.resize(size, false);
-                    for rule in 0..rewards.rules() {
-                        column.clear();
-                        column.extend(members.clone().map(|i| rewards.reward(i, rule)));
-                        let moments = Moments::of(&column, self.bessel);
-                        let weight = rewards.weight(rule);
-                        for ((sum, scored), reward) in out.iter_mut().zip(&mut scored).zip(&column)
-                        {
-                            *scored |= !reward.is_nan();
-                            *sum += or_zero(standardized(*reward, &moments, epsilon) * weight);
-                        }
+        by_pieces(rewards, out, |rewards, out| self.sums(&rewards, out));
+        let batch = Moments::of_batch(out, self.bessel);
+        let scale = F::ONE / (batch.std + epsilon);
+        by_pieces(rewards, out, |_, out| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for value in out {
+                        *value = or_zero((*value - batch.mean) * scale);
                     }
-                    for (sum, scored) in out.iter_mut().zip(&scored) {
-                        *sum = if *scored { *sum } else { F::NAN };
-                    }
-                }
-                let batch = Moments::of(out, self.bessel);
-                for value in out.iter_mut() {
-                    *value = standardized(*value, &batch, epsilon);
-                }
-            },
-        );
+                },
+            );
+        });
         Ok(())
+    }
+}
+
+impl NormalizeThenSum {
+    /// The weighted sums of the rules, each normalized within its groups; NaN where no rule could
+    /// score.
+    fn sums<F: Real>(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) {
+        let epsilon = F::from_f64(self.epsilon);
+        let (mut column, mut normalized) = (vec![F::ZERO; out.len()], vec![F::ZERO; out.len()]);
+        out.fill(F::NAN);
+        for rule in 0..rewards.rules() {
+            for (value, reward) in column.iter_mut().zip(rewards.column(rule)) {
+                *value = reward;
+            }
+            normalized.copy_from_slice(&column);
+            let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
+            let size = rewards.group_size();
+            centre_and_scale::<F, true>(&mut normalized, size, self.bessel, scale);
+            let weight = rewards.weight(rule);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((sum, reward), value) in out.iter_mut().zip(&column).zip(&normalized) {
+                        let part = or_zero(*sum) + or_zero(*value * weight);
+                        *sum = if reward.is_nan() { *sum } else { part };
+                    }
+                },
+            );
+        }
     }
 }
 

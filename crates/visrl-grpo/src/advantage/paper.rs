@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::moments::{Bessel, Moments, standardized};
+use crate::advantage::groups::{by_pieces, centre_and_scale};
+use crate::advantage::moments::{Bessel, Moments};
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
-use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// `A_i = (r_i - mean) / (std + epsilon)` over the group, with the unbiased standard deviation:
@@ -28,19 +28,13 @@ impl Default for Paper {
 impl<F: Real> AdvantageEstimator<F> for Paper {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         check_epsilon(self.epsilon)?;
-        rewards.totals_into(out)?;
+        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
         let epsilon = F::from_f64(self.epsilon);
-        vectorized(
-            #[inline(always)]
-            || {
-                for group in out.chunks_mut(rewards.group_size()) {
-                    let moments = Moments::of(group, Bessel::Exact);
-                    for value in group {
-                        *value = standardized(*value, &moments, epsilon);
-                    }
-                }
-            },
-        );
+        by_pieces(rewards, out, |rewards, out| {
+            rewards.totals(out);
+            let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
+            centre_and_scale::<F, true>(out, rewards.group_size(), Bessel::Exact, scale);
+        });
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! The scores of a batch of groups.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
+use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// The rewards of groups of completions: row-major `[completions, rules]`, where the completions
@@ -95,6 +98,16 @@ impl<'a, F: Real> RewardTable<'a, F> {
     /// [`Error::Shape`] when `out` has another length.
     pub fn totals_into(&self, out: &mut [F]) -> Result<()> {
         Error::check_shape("out", out.len(), self.completions(), 1)?;
+        vectorized(
+            #[inline(always)]
+            || self.totals(out),
+        );
+        Ok(())
+    }
+
+    /// [`totals_into`](Self::totals_into) a buffer of the right length.
+    #[inline(always)]
+    pub(super) fn totals(&self, out: &mut [F]) {
         if self.rules == 1 {
             let weight = self.weight(0);
             for (total, reward) in out.iter_mut().zip(self.rewards) {
@@ -102,21 +115,32 @@ impl<'a, F: Real> RewardTable<'a, F> {
                 let scored = if part.is_nan() { F::ZERO } else { part };
                 *total = if reward.is_nan() { *reward } else { scored };
             }
-            return Ok(());
+            return;
         }
-        for (completion, total) in out.iter_mut().enumerate() {
+        for (total, rewards) in out.iter_mut().zip(self.rewards.chunks_exact(self.rules)) {
             let (mut sum, mut scored) = (F::ZERO, false);
-            for rule in 0..self.rules {
-                let reward = self.reward(completion, rule);
+            for (rule, reward) in rewards.iter().enumerate() {
                 scored |= !reward.is_nan();
-                let part = reward * self.weight(rule);
-                if !part.is_nan() {
-                    sum += part;
-                }
+                let part = *reward * self.weight(rule);
+                sum += if part.is_nan() { F::ZERO } else { part };
             }
             *total = if scored { sum } else { F::NAN };
         }
-        Ok(())
+    }
+
+    /// The table of some of its completions.
+    pub(super) fn cut(&self, completions: Range<usize>) -> Self {
+        let at = completions.start * self.rules..completions.end * self.rules;
+        Self {
+            rewards: &self.rewards[at],
+            ..*self
+        }
+    }
+
+    /// What a rule gave each completion.
+    #[inline(always)]
+    pub(super) fn column(&self, rule: usize) -> impl Iterator<Item = F> + '_ {
+        self.rewards[rule..].iter().step_by(self.rules).copied()
     }
 }
 

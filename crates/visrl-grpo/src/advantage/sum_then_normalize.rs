@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::moments::{Bessel, Moments, or_zero, standardized};
+use crate::advantage::groups::{by_pieces, centre_and_scale};
+use crate::advantage::moments::{Bessel, Moments};
 use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
-use crate::error::Result;
-use crate::lanes::vectorized;
+use crate::error::{Error, Result};
 use crate::real::Real;
 
 /// Which standard deviation divides the centred rewards.
@@ -49,33 +49,27 @@ impl Default for SumThenNormalize {
 impl<F: Real> AdvantageEstimator<F> for SumThenNormalize {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         check_epsilon(self.epsilon)?;
-        rewards.totals_into(out)?;
-        let epsilon = F::from_f64(self.epsilon);
-        let batch = match self.scale {
-            Scale::Batch => Moments::of(out, self.bessel).std,
-            Scale::Group | Scale::None => F::NAN,
-        };
-        vectorized(
-            #[inline(always)]
-            || {
-                for group in out.chunks_mut(rewards.group_size()) {
-                    let own = Moments::of(group, self.bessel);
-                    let moments = match self.scale {
-                        Scale::Batch => Moments {
-                            mean: own.mean,
-                            std: batch,
-                        },
-                        Scale::Group | Scale::None => own,
-                    };
-                    for value in group {
-                        *value = match self.scale {
-                            Scale::None => or_zero(*value - moments.mean),
-                            Scale::Group | Scale::Batch => standardized(*value, &moments, epsilon),
-                        };
-                    }
-                }
-            },
-        );
+        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
+        let (epsilon, bessel, size) =
+            (F::from_f64(self.epsilon), self.bessel, rewards.group_size());
+        match self.scale {
+            Scale::Group => by_pieces(rewards, out, |rewards, out| {
+                rewards.totals(out);
+                let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
+                centre_and_scale::<F, true>(out, size, bessel, scale);
+            }),
+            Scale::None => by_pieces(rewards, out, |rewards, out| {
+                rewards.totals(out);
+                centre_and_scale::<F, false>(out, size, bessel, |_| F::ONE);
+            }),
+            Scale::Batch => {
+                by_pieces(rewards, out, |rewards, out| rewards.totals(out));
+                let scale = F::ONE / (Moments::of_batch(out, bessel).std + epsilon);
+                by_pieces(rewards, out, |_, out| {
+                    centre_and_scale::<F, false>(out, size, bessel, |_| scale);
+                });
+            }
+        }
         Ok(())
     }
 }

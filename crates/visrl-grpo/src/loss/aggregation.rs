@@ -31,6 +31,7 @@ pub enum Aggregation {
 
 impl Aggregation {
     /// The weight of each token in a row of `tokens` counted tokens.
+    #[inline]
     pub fn weight(&self, tokens: usize, counts: &Normalization) -> f64 {
         let sequences = guarded(counts.sequences);
         match self {

@@ -14,8 +14,7 @@ use crate::real::Real;
 /// * `delta` also bounds the first branch, `min(r, delta) A` (two-sided clipping, INTELLECT-2,
 ///   arXiv 2505.07291): without it a large ratio with a negative advantage has no bound.
 ///
-/// Where both branches are equal, the derivative is the mean of theirs; they differ only on a
-/// bound.
+/// On a bound the derivative is that of the ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clipped {
@@ -42,57 +41,62 @@ impl Default for Clipped {
 #[derive(Debug, Clone, Copy)]
 #[doc(hidden)]
 pub struct ClippedRow<F> {
-    advantage: F,
+    minus_advantage: F,
+    /// The bounds that the advantage's sign leaves.
     low: F,
     high: F,
-    /// Infinite without a bound.
+    /// The bound of the unclipped branch; infinite without one.
     delta: F,
+    /// Below this and above that, the clipped branch was taken.
+    clips_below: F,
+    clips_above: F,
 }
 
 impl<F: Real> Surrogate<F> for Clipped {
     type Row = ClippedRow<F>;
 
+    /// `min(a A, b A)` is `min(a, b) A` or `max(a, b) A` by the sign of `A`; and with
+    /// `a = min(r, delta)` and `b = clamp(r, low, high)` the first is `min(r, high, delta)` and the
+    /// second `max(low, min(r, max(high, delta)))`.
     #[inline]
     fn row(&self, row: &RowView<'_, F>) -> ClippedRow<F> {
+        let infinity = F::from_f64(f64::INFINITY);
+        let low = F::from_f64(1.0 - self.epsilon);
+        let high = F::from_f64(1.0 + self.epsilon_high.unwrap_or(self.epsilon));
+        let delta = F::from_f64(self.delta.unwrap_or(f64::INFINITY));
+        let advantage = row.advantage;
+        let (positive, negative) = (advantage > F::ZERO, advantage < F::ZERO);
         ClippedRow {
-            advantage: row.advantage,
-            low: F::from_f64(1.0 - self.epsilon),
-            high: F::from_f64(1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
-            delta: F::from_f64(self.delta.unwrap_or(f64::INFINITY)),
+            minus_advantage: -advantage,
+            low: if positive { -infinity } else { low },
+            high: if positive {
+                high.at_most(delta)
+            } else {
+                high.at_least(delta)
+            },
+            delta,
+            clips_below: if negative { low } else { -infinity },
+            clips_above: if positive { high } else { infinity },
         }
     }
 
     #[inline(always)]
     fn token(&self, row: &ClippedRow<F>, token: &TokenView<F>) -> Term<F> {
-        let ClippedRow {
-            advantage,
-            low,
-            high,
-            delta,
-        } = *row;
         let ratio = token.ratio;
-        let first = ratio.at_most(delta);
-        let second = ratio.at_least(low).at_most(high);
-        let slope = |bounded: F| if bounded == ratio { ratio } else { F::ZERO };
-        let (a, b) = (first * advantage, second * advantage);
-        let (value, slope) = if a < b {
-            (a, slope(first))
-        } else if a > b {
-            (b, slope(second))
-        } else {
-            (a, (slope(first) + slope(second)) * F::from_f64(0.5))
-        };
-        let clip = if first < low && advantage < F::ZERO {
+        let bounded = ratio.at_most(row.high).at_least(row.low);
+        let slope = if bounded == ratio { ratio } else { F::ZERO };
+        let first = ratio.at_most(row.delta);
+        let clip = if first < row.clips_below {
             Clip::Low
-        } else if first > high && advantage > F::ZERO {
+        } else if first > row.clips_above {
             Clip::High
         } else {
             Clip::None
         };
         Term {
-            loss: -value,
+            loss: row.minus_advantage * bounded,
             d_logp: F::ZERO,
-            d_log_ratio: -(slope * advantage),
+            d_log_ratio: row.minus_advantage * slope,
             clip,
         }
     }

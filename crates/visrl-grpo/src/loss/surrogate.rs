@@ -1,6 +1,7 @@
 //! What a loss family has to say about one token.
 
 use crate::error::Result;
+use crate::lanes::{BLOCK, Lanes, Tile};
 use crate::real::Real;
 
 /// What one token contributes to the policy term, before masks, corrections and averaging.
@@ -95,17 +96,22 @@ pub struct RowView<'a, F> {
 
 impl<F: Real> RowView<'_, F> {
     /// The sum of `f(log ratio)` over counted tokens.
+    #[inline(always)]
     pub fn sum_log_ratio(&self, f: impl Fn(F) -> F) -> f64 {
         let Some(old) = self.old_logps.filter(|_| self.tokens > 0) else {
             return f(F::ZERO).to_f64() * self.tokens as f64;
         };
-        let mut sum = 0.0;
-        for ((logp, old), counted) in self.logps.iter().zip(old).zip(self.mask) {
-            if *counted {
-                sum += f(*logp - *old).to_f64();
+        let mut sum = Lanes::default();
+        let blocks = self.logps.chunks(BLOCK).zip(old.chunks(BLOCK));
+        for ((logps, old), mask) in blocks.zip(self.mask.chunks(BLOCK)) {
+            let mut values = Tile::ZERO;
+            let tokens = values.iter_mut().zip(logps).zip(old).zip(mask);
+            for (((value, logp), old), counted) in tokens {
+                *value = if *counted { f(*logp - *old) } else { F::ZERO };
             }
+            sum.add::<F, true>(&values[..], &[true; BLOCK]);
         }
-        sum
+        sum.sum()
     }
 }
 
