@@ -14,9 +14,7 @@ use crate::batch::TokenBatch;
 use crate::error::{Error, Result};
 use crate::importance::ImportanceLevel;
 use crate::kl::{K1, K2, K3, Kl, KlEstimator};
-use crate::lanes::{
-    BLOCK, Lanes, RangeLanes, Tile, count, fours, from, gather, scatter, vectorized,
-};
+use crate::lanes::{BLOCK, Lanes, RangeLanes, Tile, count, from, gather, scatter, vectorized};
 use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
 use crate::metrics::LossMetrics;
 use crate::normalization::{Normalization, guarded};
@@ -226,7 +224,6 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             log_ratio,
             ratio: log_ratio.exp(),
             weight: F::from_f64(weight),
-            loss_weight: weight,
             beta: F::from_f64(terms.beta),
             threshold: self
                 .counts
@@ -243,7 +240,10 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 *grad += if *counted { share } else { F::ZERO };
             }
         }
+        let kl = seen.kl.sum();
         let metrics = &mut self.metrics;
+        metrics.policy_loss += (seen.policy.sum() + terms.beta * kl) * weight;
+        metrics.kl = metrics.kl.map(|sum| sum + kl);
         metrics.tokens += tokens;
         let level = terms.importance_sampling_level;
         metrics.add_clips(level, tokens, seen.low, seen.high);
@@ -406,12 +406,9 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 }
             }
         }
-        let values = fours::<F, FULL>(&room.values[..], counted);
-        sums.loss.add_fours(&values, row.loss_weight);
+        seen.policy.add::<F, FULL>(&room.values[..], counted);
         if reference.is_some() {
-            let kls = fours::<F, FULL>(&room.kls[..], counted);
-            sums.kl.add_fours(&kls, 1.0);
-            sums.loss.add_fours(&kls, row.loss_weight * self.terms.beta);
+            seen.kl.add::<F, FULL>(&room.kls[..], counted);
         }
         if SHARED {
             seen.through_ratio.add::<F, FULL>(&room.vias[..], counted);
@@ -488,8 +485,6 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     fn finish(mut self, sums: &Sums<F>) -> LossMetrics {
         let metrics = &mut self.metrics;
         metrics.selected_tokens += sums.selected;
-        metrics.policy_loss += sums.loss.sum();
-        metrics.kl = metrics.kl.map(|kl| kl + sums.kl.sum());
         metrics.entropy = metrics.entropy.map(|entropy| entropy + sums.entropy.sum());
         if let Some((low, high)) = sums.ratio_range.range() {
             metrics.add_ratios(0, sums.ratio.sum(), low, high);
@@ -670,10 +665,8 @@ struct Row<'a, F, R> {
     log_ratio: F,
     /// The ratio at sequence level.
     ratio: F,
-    /// Weight of each token's derivatives.
+    /// Weight of each token.
     weight: F,
-    /// The same, of its value.
-    loss_weight: f64,
     beta: F,
     /// The entropy at or above which a token is selected.
     threshold: Option<f64>,
@@ -764,6 +757,8 @@ impl<F: Real> Room<F> {
 /// Sums over the tokens of a row.
 #[derive(Default)]
 struct RowSums {
+    policy: Lanes,
+    kl: Lanes,
     low: u64,
     high: u64,
     /// Derivative with respect to the row's shared log ratio.
@@ -772,9 +767,6 @@ struct RowSums {
 
 /// Sums over the tokens of a batch.
 struct Sums<F> {
-    /// Weighted values of both terms.
-    loss: Lanes,
-    kl: Lanes,
     entropy: Lanes,
     bonus: Lanes,
     ratio: Lanes,
@@ -785,8 +777,6 @@ struct Sums<F> {
 impl<F: Real> Default for Sums<F> {
     fn default() -> Self {
         Self {
-            loss: Lanes::default(),
-            kl: Lanes::default(),
             entropy: Lanes::default(),
             bonus: Lanes::default(),
             ratio: Lanes::default(),

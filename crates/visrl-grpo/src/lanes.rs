@@ -91,28 +91,6 @@ pub(crate) fn count(mask: &[bool]) -> usize {
     total as usize + usize::from(rest)
 }
 
-/// The sums of fours of values in a block, those of which count.
-#[inline(always)]
-pub(crate) fn fours<F: Real, const FULL: bool>(
-    values: &[F],
-    counted: &[bool; BLOCK],
-) -> [F; LANES] {
-    let values = &values[..BLOCK];
-    let kept = |t: usize| {
-        if FULL || counted[t] {
-            values[t]
-        } else {
-            F::ZERO
-        }
-    };
-    let mut fours = [F::ZERO; LANES];
-    for (lane, four) in fours.iter_mut().enumerate() {
-        *four =
-            (kept(lane) + kept(lane + LANES)) + (kept(lane + 2 * LANES) + kept(lane + 3 * LANES));
-    }
-    fours
-}
-
 /// A sum in double precision. The values of a block are first added in fours, in their own
 /// precision.
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,20 +101,33 @@ impl Lanes {
     /// Adds the values of a block that count.
     #[inline(always)]
     pub(crate) fn add<F: Real, const FULL: bool>(&mut self, values: &[F], counted: &[bool; BLOCK]) {
-        self.add_fours(&fours::<F, FULL>(values, counted), 1.0);
-    }
-
-    /// Adds sums of fours times a weight.
-    #[inline(always)]
-    pub(crate) fn add_fours<F: Real>(&mut self, fours: &[F; LANES], weight: f64) {
-        for (lane, four) in self.0.iter_mut().zip(fours) {
-            *lane += four.to_f64() * weight;
+        let values = &values[..BLOCK];
+        let kept = |t: usize| {
+            if FULL || counted[t] {
+                values[t]
+            } else {
+                F::ZERO
+            }
+        };
+        for (lane, sum) in self.0.iter_mut().enumerate() {
+            let four = (kept(lane) + kept(lane + LANES))
+                + (kept(lane + 2 * LANES) + kept(lane + 3 * LANES));
+            *sum += four.to_f64();
         }
     }
 
     /// The sum.
+    #[inline(always)]
     pub(crate) fn sum(&self) -> f64 {
-        self.0.iter().sum()
+        let mut sums = self.0;
+        let mut half = LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                sums[lane] += sums[lane + half];
+            }
+            half /= 2;
+        }
+        sums[0]
     }
 }
 

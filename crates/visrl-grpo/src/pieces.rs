@@ -10,6 +10,16 @@ pub(crate) fn size(rows: usize, len: usize) -> usize {
     rows.div_ceil(pieces).max(1)
 }
 
+/// Does work that has several parallel steps on a thread of the pool, where each starts at once, if
+/// the batch is more than one piece.
+pub(crate) fn on_pool(rows: usize, len: usize, work: impl FnOnce() + Send) {
+    if size(rows, len) < rows {
+        rayon::scope(|_| work());
+    } else {
+        work();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

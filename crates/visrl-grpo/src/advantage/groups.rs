@@ -12,9 +12,6 @@ use crate::real::Real;
 /// vector code, which those of one cannot.
 const TILE: usize = 32;
 
-/// Partial sums of a group, the same as those of [`Moments`] for as many values.
-const LANES: usize = 4;
-
 /// Cuts the table into pieces of whole groups and does the work on each, with its part of `out`.
 pub(super) fn by_pieces<F: Real>(
     rewards: &RewardTable<'_, F>,
@@ -81,9 +78,7 @@ fn tiles<F: Real, const STD: bool, const SIZE: usize>(
             }
             for (g, group) in groups.chunks_exact_mut(size).enumerate() {
                 let (mean, scale) = (room.means[g], room.scales[g]);
-                for value in group {
-                    *value = or_zero((*value - mean) * scale);
-                }
+                each(group, |value| or_zero((value - mean) * scale));
             }
         } else {
             for group in groups.chunks_exact_mut(size) {
@@ -99,7 +94,9 @@ fn tiles<F: Real, const STD: bool, const SIZE: usize>(
 
 /// What is known of a tile.
 struct Room<F> {
-    sums: [[f64; LANES]; TILE],
+    /// Of the values, then of the squares of their differences from the mean.
+    sums: [f64; TILE],
+    firsts: [F; TILE],
     equal: [bool; TILE],
     means: [F; TILE],
     stds: [F; TILE],
@@ -109,7 +106,8 @@ struct Room<F> {
 impl<F: Real> Default for Room<F> {
     fn default() -> Self {
         Self {
-            sums: [[0.0; LANES]; TILE],
+            sums: [0.0; TILE],
+            firsts: [F::ZERO; TILE],
             equal: [false; TILE],
             means: [F::ZERO; TILE],
             stds: [F::ZERO; TILE],
@@ -130,62 +128,79 @@ impl<F: Real> Room<F> {
     ) -> bool {
         let size = if SIZE > 0 { SIZE } else { size };
         for (g, group) in values.chunks_exact(size).enumerate() {
-            self.sums[g] = lanes(group, |value| value.to_f64());
-            let mut differ = false;
-            for value in group {
-                differ |= *value != group[0];
-            }
-            self.equal[g] = !differ;
+            self.sums[g] = sum(group, |value| value.to_f64());
+            self.firsts[g] = group[0];
+            self.equal[g] = all_equal(group);
         }
-        let mut finite = true;
+        let (mut finite, count) = (true, size as f64);
         for g in 0..TILE {
-            let sum = total(&self.sums[g]);
-            finite &= sum.is_finite();
-            let mean = F::from_f64(sum / size as f64);
-            self.means[g] = if self.equal[g] {
-                values[g * size]
-            } else {
-                mean
-            };
+            finite &= self.sums[g].is_finite();
+            let mean = F::from_f64(self.sums[g] / count);
+            self.means[g] = if self.equal[g] { self.firsts[g] } else { mean };
         }
         if !finite || !STD {
             return finite;
         }
         for (g, group) in values.chunks_exact(size).enumerate() {
             let mean = self.means[g];
-            self.sums[g] = lanes(group, |value| {
+            self.sums[g] = sum(group, |value| {
                 let d = (value - mean).to_f64();
                 d * d
             });
         }
         let correction = correction(size, bessel);
         for g in 0..TILE {
-            let std = F::from_f64((total(&self.sums[g]) * correction).sqrt());
+            let std = F::from_f64((self.sums[g] * correction).sqrt());
             self.stds[g] = if self.equal[g] { F::ZERO } else { std };
         }
         true
     }
 }
 
-/// Partial sums over a group.
+/// A sum over a group, in four partial sums.
 #[inline(always)]
-fn lanes<F: Real>(group: &[F], f: impl Fn(F) -> f64) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    let (fours, rest) = group.as_chunks::<LANES>();
+fn sum<F: Real>(group: &[F], f: impl Fn(F) -> f64) -> f64 {
+    let mut sums = [0.0; 4];
+    let (fours, rest) = group.as_chunks::<4>();
     for four in fours {
-        for lane in 0..LANES {
+        for lane in 0..4 {
             sums[lane] += f(four[lane]);
         }
     }
     for (lane, value) in rest.iter().enumerate() {
         sums[lane] += f(*value);
     }
-    sums
+    ((sums[0] + sums[1]) + sums[2]) + sums[3]
 }
 
+/// Whether all values are the same.
 #[inline(always)]
-fn total(lanes: &[f64; LANES]) -> f64 {
-    ((lanes[0] + lanes[1]) + lanes[2]) + lanes[3]
+fn all_equal<F: Real>(group: &[F]) -> bool {
+    let (fours, rest) = group.as_chunks::<4>();
+    let mut differ = false;
+    for four in fours {
+        for value in four {
+            differ |= *value != group[0];
+        }
+    }
+    for value in rest {
+        differ |= *value != group[0];
+    }
+    !differ
+}
+
+/// Replaces each value of a group.
+#[inline(always)]
+fn each<F: Real>(group: &mut [F], f: impl Fn(F) -> F) {
+    let (fours, rest) = group.as_chunks_mut::<4>();
+    for four in fours {
+        for value in four {
+            *value = f(*value);
+        }
+    }
+    for value in rest {
+        *value = f(*value);
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
 use crate::lanes::vectorized;
+use crate::pieces;
 use crate::real::Real;
 
 /// GDPO (arXiv 2601.05242): each rule is normalized within the group,
@@ -37,18 +38,20 @@ impl<F: Real> AdvantageEstimator<F> for NormalizeThenSum {
         check_epsilon(self.epsilon)?;
         Error::check_shape("out", out.len(), rewards.completions(), 1)?;
         let epsilon = F::from_f64(self.epsilon);
-        by_pieces(rewards, out, |rewards, out| self.sums(&rewards, out));
-        let batch = Moments::of_batch(out, self.bessel);
-        let scale = F::ONE / (batch.std + epsilon);
-        by_pieces(rewards, out, |_, out| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for value in out {
-                        *value = or_zero((*value - batch.mean) * scale);
-                    }
-                },
-            );
+        pieces::on_pool(out.len(), 1, || {
+            by_pieces(rewards, out, |rewards, out| self.sums(&rewards, out));
+            let batch = Moments::of_batch(out, self.bessel);
+            let scale = F::ONE / (batch.std + epsilon);
+            by_pieces(rewards, out, |_, out| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for value in out {
+                            *value = or_zero((*value - batch.mean) * scale);
+                        }
+                    },
+                );
+            });
         });
         Ok(())
     }
@@ -58,29 +61,36 @@ impl NormalizeThenSum {
     /// The weighted sums of the rules, each normalized within its groups; NaN where no rule could
     /// score.
     fn sums<F: Real>(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) {
-        let epsilon = F::from_f64(self.epsilon);
-        let (mut column, mut normalized) = (vec![F::ZERO; out.len()], vec![F::ZERO; out.len()]);
-        out.fill(F::NAN);
-        for rule in 0..rewards.rules() {
-            for (value, reward) in column.iter_mut().zip(rewards.column(rule)) {
-                *value = reward;
+        let (epsilon, size) = (F::from_f64(self.epsilon), rewards.group_size());
+        let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
+        // Some groups at a time, so that they stay in the cache from rule to rule.
+        let some = (4096 / size).max(1) * size;
+        let mut room = vec![F::ZERO; 2 * some.min(out.len())];
+        for (index, out) in out.chunks_mut(some).enumerate() {
+            let rewards = rewards.cut(index * some..index * some + out.len());
+            let (column, normalized) = room[..2 * out.len()].split_at_mut(out.len());
+            out.fill(F::NAN);
+            for rule in 0..rewards.rules() {
+                rewards.column_into(rule, column);
+                normalized.copy_from_slice(column);
+                centre_and_scale::<F, true>(normalized, size, self.bessel, scale);
+                add_rule(out, column, normalized, rewards.weight(rule));
             }
-            normalized.copy_from_slice(&column);
-            let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
-            let size = rewards.group_size();
-            centre_and_scale::<F, true>(&mut normalized, size, self.bessel, scale);
-            let weight = rewards.weight(rule);
-            vectorized(
-                #[inline(always)]
-                || {
-                    for ((sum, reward), value) in out.iter_mut().zip(&column).zip(&normalized) {
-                        let part = or_zero(*sum) + or_zero(*value * weight);
-                        *sum = if reward.is_nan() { *sum } else { part };
-                    }
-                },
-            );
         }
     }
+}
+
+/// Adds the normalized rewards of a rule to sums, which are NaN until a rule could score.
+fn add_rule<F: Real>(out: &mut [F], rewards: &[F], normalized: &[F], weight: F) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((sum, reward), value) in out.iter_mut().zip(rewards).zip(normalized) {
+                let part = or_zero(*sum) + or_zero(*value * weight);
+                *sum = if reward.is_nan() { *sum } else { part };
+            }
+        },
+    );
 }
 
 #[cfg(test)]

@@ -137,10 +137,16 @@ impl<'a, F: Real> RewardTable<'a, F> {
         }
     }
 
-    /// What a rule gave each completion.
-    #[inline(always)]
-    pub(super) fn column(&self, rule: usize) -> impl Iterator<Item = F> + '_ {
-        self.rewards[rule..].iter().step_by(self.rules).copied()
+    /// Copies what a rule gave each completion.
+    pub(super) fn column_into(&self, rule: usize, out: &mut [F]) {
+        if self.rules == 1 {
+            out.copy_from_slice(self.rewards);
+            return;
+        }
+        let rewards = self.rewards[rule..].iter().step_by(self.rules);
+        for (value, reward) in out.iter_mut().zip(rewards) {
+            *value = *reward;
+        }
     }
 }
 

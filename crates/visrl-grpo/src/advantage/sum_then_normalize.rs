@@ -7,6 +7,7 @@ use crate::advantage::moments::{Bessel, Moments};
 use crate::advantage::paper::check_epsilon;
 use crate::advantage::{AdvantageEstimator, RewardTable};
 use crate::error::{Error, Result};
+use crate::pieces;
 use crate::real::Real;
 
 /// Which standard deviation divides the centred rewards.
@@ -62,13 +63,13 @@ impl<F: Real> AdvantageEstimator<F> for SumThenNormalize {
                 rewards.totals(out);
                 centre_and_scale::<F, false>(out, size, bessel, |_| F::ONE);
             }),
-            Scale::Batch => {
+            Scale::Batch => pieces::on_pool(out.len(), 1, || {
                 by_pieces(rewards, out, |rewards, out| rewards.totals(out));
                 let scale = F::ONE / (Moments::of_batch(out, bessel).std + epsilon);
                 by_pieces(rewards, out, |_, out| {
                     centre_and_scale::<F, false>(out, size, bessel, |_| scale);
                 });
-            }
+            }),
         }
         Ok(())
     }

@@ -102,14 +102,26 @@ impl<F: Real> RowView<'_, F> {
             return f(F::ZERO).to_f64() * self.tokens as f64;
         };
         let mut sum = Lanes::default();
-        let blocks = self.logps.chunks(BLOCK).zip(old.chunks(BLOCK));
-        for ((logps, old), mask) in blocks.zip(self.mask.chunks(BLOCK)) {
+        let mut add = |logps: &[F; BLOCK], old: &[F; BLOCK], mask: &[bool; BLOCK]| {
             let mut values = Tile::ZERO;
-            let tokens = values.iter_mut().zip(logps).zip(old).zip(mask);
-            for (((value, logp), old), counted) in tokens {
-                *value = if *counted { f(*logp - *old) } else { F::ZERO };
+            for t in 0..BLOCK {
+                let value = f(logps[t] - old[t]);
+                values[t] = if mask[t] { value } else { F::ZERO };
             }
-            sum.add::<F, true>(&values[..], &[true; BLOCK]);
+            sum.add::<F, true>(&values[..], mask);
+        };
+        let (logps, last_logps) = self.logps.as_chunks::<BLOCK>();
+        let (old, last_old) = old.as_chunks::<BLOCK>();
+        let (mask, last_mask) = self.mask.as_chunks::<BLOCK>();
+        for ((logps, old), mask) in logps.iter().zip(old).zip(mask) {
+            add(logps, old, mask);
+        }
+        if !last_mask.is_empty() {
+            let (mut logps, mut old, mut mask) = (Tile::ZERO, Tile::ZERO, [false; BLOCK]);
+            logps[..last_logps.len()].copy_from_slice(last_logps);
+            old[..last_old.len()].copy_from_slice(last_old);
+            mask[..last_mask.len()].copy_from_slice(last_mask);
+            add(&logps, &old, &mask);
         }
         sum.sum()
     }
