@@ -1,5 +1,5 @@
 //! Losses with their gradients, advantages and KL estimators on slices, and losses on tensors, from
-//! a thousand to a million tokens, beside a plain copy of as many bytes as they read and write.
+//! a thousand to a million tokens, beside a plain copy of the bytes that they read and write.
 
 use std::hint::black_box;
 
@@ -23,19 +23,24 @@ fn noise(count: usize, scale: f32, phase: f32) -> Vec<f32> {
         .collect()
 }
 
-/// A copy of this many bytes from warm to warm memory: what a kernel that does nothing would take.
-fn copy(
+/// A plain copy of the bytes that a kernel reads and writes, and one that moves as many bytes as the
+/// kernel does: since a copy reads and writes each byte, half of them.
+fn copies(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
     tokens: usize,
-    read: usize,
-    written: usize,
+    bytes: usize,
 ) {
-    // A copy reads and writes each byte.
-    let bytes = vec![1u8; (read + written) * tokens / 2];
-    let mut out = bytes.clone();
-    group.bench_function(BenchmarkId::new("copy", tokens), |b| {
-        b.iter(|| black_box(&mut out).copy_from_slice(black_box(&bytes)));
-    });
+    for (name, bytes) in [
+        ("copy", bytes * tokens),
+        ("copy of half", bytes * tokens / 2),
+    ] {
+        let from = vec![1u8; bytes];
+        let mut to = from.clone();
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(BenchmarkId::new(name, tokens), |b| {
+            b.iter(|| black_box(&mut to).copy_from_slice(black_box(&from)));
+        });
+    }
 }
 
 fn advantages(c: &mut Criterion) {
@@ -64,7 +69,7 @@ fn advantages(c: &mut Criterion) {
                 });
             });
         }
-        copy(&mut group, completions, 4, 4);
+        copies(&mut group, completions, 8);
     }
     group.finish();
 }
@@ -84,7 +89,7 @@ fn kl(c: &mut Criterion) {
                 });
             });
         }
-        copy(&mut group, tokens, 8, 4);
+        copies(&mut group, tokens, 12);
     }
     group.finish();
 }
@@ -138,7 +143,7 @@ fn losses(c: &mut Criterion) {
                 });
             });
         }
-        copy(&mut group, tokens, READ, 4);
+        copies(&mut group, tokens, READ + 4);
     }
     group.finish();
 }

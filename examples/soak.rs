@@ -3,16 +3,21 @@
 //! `cargo run --release --example soak`
 //!
 //! Whole steps of the main job (sampling, scoring, an update with reference and KL term) run on the
-//! embedded model, or any other. Resident memory is printed at step 50, when everything that is kept
-//! is there, and at the end; growth beyond the limit is an error.
+//! embedded model, or any other. Resident memory, the mean over ten steps, is printed at step 50, when
+//! everything that is kept is there, and at the end; growth beyond the limit is an error.
+//!
+//! glibc's allocator keeps some freed memory, in an arena of each thread, and how much differs from
+//! step to step. The program therefore runs itself again with one arena that gives freed memory
+//! back; `--as-is` leaves the allocator alone.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code)]
 
 mod common;
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,13 +62,39 @@ struct Cli {
     /// Make the policy the new reference after every so many steps.
     #[arg(long)]
     refresh: Option<u64>,
+    /// Leave the allocator's settings as they are.
+    #[arg(long)]
+    as_is: bool,
     /// The largest growth, in percent.
     #[arg(long, default_value_t = 2.0)]
     limit: f64,
 }
 
+/// Steps over which resident memory is averaged.
+const LAST: usize = 10;
+
+/// What makes resident memory that of the program instead of the allocator's.
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+    ("MALLOC_TOP_PAD_", "0"),
+];
+
 fn main() -> ExitCode {
-    common::exit(run(&Cli::parse()))
+    let cli = Cli::parse();
+    common::exit(if cli.as_is { run(&cli) } else { run_again() })
+}
+
+/// The same run with the allocator's settings, which are read when a process starts.
+fn run_again() -> Result<(), Box<dyn Error>> {
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).arg("--as-is");
+    let status = again.envs(ALLOCATOR).status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the run ended with {status}").into())
+    }
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
@@ -144,6 +175,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
 #[derive(Debug, Default)]
 struct Memory {
     steps: usize,
+    /// Resident memory after each of the last steps in MB, where the system tells.
+    resident: VecDeque<f64>,
     tokens: f64,
     reward: f64,
 }
@@ -151,18 +184,23 @@ struct Memory {
 impl Memory {
     fn record(&mut self, metrics: &StepMetrics) {
         self.steps += 1;
+        self.resident.extend(memory_mb("VmRSS"));
+        if self.resident.len() > LAST {
+            self.resident.pop_front();
+        }
         self.tokens = metrics.completion_length;
         self.reward = metrics.reward;
     }
 
-    /// Prints resident memory in MB, where the system tells.
+    /// Prints the mean resident memory of the last steps in MB, where the system tells.
     fn show(&self, step: usize) -> Option<f64> {
-        let [resident, peak] = ["VmRSS", "VmHWM"].map(memory_mb);
+        let count = self.resident.len();
+        let resident = (count > 0).then(|| self.resident.iter().sum::<f64>() / count as f64);
         let text = |mb: Option<f64>| mb.map_or("n/a".to_owned(), |mb| format!("{mb:.1} MB"));
         println!(
-            "step {step}: resident {}, peak {}",
+            "step {step}: resident {} in the last {count} steps, peak {}",
             text(resident),
-            text(peak)
+            text(memory_mb("VmHWM"))
         );
         resident
     }
