@@ -23,28 +23,53 @@ fn noise(count: usize, scale: f32, phase: f32) -> Vec<f32> {
         .collect()
 }
 
+/// Bytes beyond every cache.
+const MEMORY: usize = 128 << 20;
+
+/// Where a kernel finds its batch: in memory, as after the pass through the model that computed it, or
+/// in the cache, where the same batch was a moment ago.
+const PLACES: [(&str, usize); 2] = [("from memory", MEMORY), ("from cache", 0)];
+
+type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
+
+/// One kernel on one batch after the other.
+fn kernel<T>(
+    group: &mut Group<'_>,
+    name: &str,
+    tokens: usize,
+    batches: &mut [T],
+    mut run: impl FnMut(&mut T),
+) {
+    let mut next = 0;
+    group.bench_function(BenchmarkId::new(name, tokens), |b| {
+        b.iter(|| {
+            next = (next + 1) % batches.len();
+            run(black_box(&mut batches[next]));
+        });
+    });
+}
+
 /// A plain copy of the bytes that a kernel reads and writes, and one that moves as many bytes as the
 /// kernel does: since a copy reads and writes each byte, half of them.
-fn copies(
-    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
-    tokens: usize,
-    bytes: usize,
-) {
+fn copies(group: &mut Group<'_>, tokens: usize, bytes: usize, pool: usize) {
     for (name, bytes) in [
         ("copy", bytes * tokens),
         ("copy of half", bytes * tokens / 2),
     ] {
-        let from = vec![1u8; bytes];
-        let mut to = from.clone();
+        let mut batches = vec![(vec![1u8; bytes], vec![2u8; bytes]); count(pool, bytes)];
         group.throughput(Throughput::Bytes(bytes as u64));
-        group.bench_function(BenchmarkId::new(name, tokens), |b| {
-            b.iter(|| black_box(&mut to).copy_from_slice(black_box(&from)));
+        kernel(group, name, tokens, &mut batches, |(from, to)| {
+            to.copy_from_slice(from);
         });
     }
 }
 
+/// How many batches of so many bytes fill the pool.
+fn count(pool: usize, bytes: usize) -> usize {
+    (pool / bytes).max(1)
+}
+
 fn advantages(c: &mut Criterion) {
-    let mut group = c.benchmark_group("advantages");
     let estimators = [
         ("paper", Advantage::default()),
         (
@@ -54,44 +79,52 @@ fn advantages(c: &mut Criterion) {
         ("leave_one_out", Advantage::LeaveOneOut(LeaveOneOut {})),
         ("mean_only", Advantage::MeanOnly(MeanOnly {})),
     ];
-    for completions in SIZES {
-        let rewards: Vec<f32> = (0..completions).map(|i| (i * 7 % 3) as f32).collect();
-        let mut out = vec![0.0; completions];
-        // Rewards and advantages.
-        group.throughput(Throughput::Bytes(8 * completions as u64));
-        for (name, estimator) in &estimators {
-            let table = RewardTable::new(&rewards, 1, 8).unwrap();
-            group.bench_function(BenchmarkId::new(*name, completions), |b| {
-                b.iter(|| {
-                    estimator
-                        .advantages_into(black_box(&table), &mut out)
-                        .unwrap()
-                });
-            });
+    for (place, pool) in PLACES {
+        let mut group = c.benchmark_group(format!("advantages, {place}"));
+        for completions in SIZES {
+            // Rewards and advantages.
+            let bytes = 8 * completions;
+            let rewards: Vec<f32> = (0..completions).map(|i| (i * 7 % 3) as f32).collect();
+            let mut batches = vec![(rewards, vec![0.0; completions]); count(pool, bytes)];
+            group.throughput(Throughput::Bytes(bytes as u64));
+            for (name, estimator) in &estimators {
+                kernel(
+                    &mut group,
+                    name,
+                    completions,
+                    &mut batches,
+                    |(rewards, out)| {
+                        let table = RewardTable::new(rewards, 1, 8).unwrap();
+                        estimator.advantages_into(&table, out).unwrap();
+                    },
+                );
+            }
+            drop(batches);
+            copies(&mut group, completions, 8, pool);
         }
-        copies(&mut group, completions, 8);
+        group.finish();
     }
-    group.finish();
 }
 
 fn kl(c: &mut Criterion) {
-    let mut group = c.benchmark_group("kl");
-    for tokens in SIZES {
-        let logps = noise(tokens, 0.5, 0.0);
-        let reference = noise(tokens, 0.5, 0.1);
-        let mut out = vec![0.0; tokens];
-        group.throughput(Throughput::Bytes(12 * tokens as u64));
-        for (name, kl) in [("k1", Kl::K1), ("k2", Kl::K2), ("k3", Kl::K3)] {
-            group.bench_function(BenchmarkId::new(name, tokens), |b| {
-                b.iter(|| {
-                    kl.estimate_into(black_box(&logps), &reference, &mut out)
-                        .unwrap()
+    for (place, pool) in PLACES {
+        let mut group = c.benchmark_group(format!("kl, {place}"));
+        for tokens in SIZES {
+            let bytes = 12 * tokens;
+            let fields = [noise(tokens, 0.5, 0.0), noise(tokens, 0.5, 0.1)];
+            let mut batches = vec![(fields, vec![0.0; tokens]); count(pool, bytes)];
+            group.throughput(Throughput::Bytes(bytes as u64));
+            for (name, kl) in [("k1", Kl::K1), ("k2", Kl::K2), ("k3", Kl::K3)] {
+                kernel(&mut group, name, tokens, &mut batches, |(fields, out)| {
+                    let [logps, reference] = fields;
+                    kl.estimate_into(logps, reference, out).unwrap();
                 });
-            });
+            }
+            drop(batches);
+            copies(&mut group, tokens, 12, pool);
         }
-        copies(&mut group, tokens, 12);
+        group.finish();
     }
-    group.finish();
 }
 
 fn families() -> Vec<(&'static str, GrpoLoss)> {
@@ -123,29 +156,39 @@ fn families() -> Vec<(&'static str, GrpoLoss)> {
 const READ: usize = 13;
 
 fn losses(c: &mut Criterion) {
-    let mut group = c.benchmark_group("loss_and_gradient");
-    for tokens in SIZES {
-        let logps = noise(tokens, 0.5, 0.0);
-        let old = noise(tokens, 0.5, 0.1);
-        let reference = noise(tokens, 0.4, 0.2);
-        let mask = vec![true; tokens];
-        let advantages = noise(tokens / LEN, 1.0, 0.3);
-        let mut grad = vec![0.0; tokens];
-        group.throughput(Throughput::Bytes(((READ + 4) * tokens) as u64));
-        for (name, loss) in families() {
-            let batch = TokenBatch::new(LEN, &logps, &mask, &advantages)
-                .with_old_logps(&old)
-                .with_ref_logps(&reference);
-            group.bench_function(BenchmarkId::new(name, tokens), |b| {
-                b.iter(|| {
-                    loss.evaluate_into(black_box(&batch), &mut grad, None)
-                        .unwrap()
-                });
-            });
+    for (place, pool) in PLACES {
+        let mut group = c.benchmark_group(format!("loss_and_gradient, {place}"));
+        for tokens in SIZES {
+            let bytes = (READ + 4) * tokens;
+            let fields = [
+                noise(tokens, 0.5, 0.0),
+                noise(tokens, 0.5, 0.1),
+                noise(tokens, 0.4, 0.2),
+            ];
+            let batch = (fields, vec![true; tokens], vec![0.0; tokens]);
+            let mut batches = vec![batch; count(pool, bytes)];
+            let advantages = noise(tokens / LEN, 1.0, 0.3);
+            group.throughput(Throughput::Bytes(bytes as u64));
+            for (name, loss) in families() {
+                kernel(
+                    &mut group,
+                    name,
+                    tokens,
+                    &mut batches,
+                    |(fields, mask, grad)| {
+                        let [logps, old, reference] = fields;
+                        let batch = TokenBatch::new(LEN, logps, mask, &advantages)
+                            .with_old_logps(old)
+                            .with_ref_logps(reference);
+                        black_box(loss.evaluate_into(&batch, grad, None).unwrap());
+                    },
+                );
+            }
+            drop(batches);
+            copies(&mut group, tokens, READ + 4, pool);
         }
-        copies(&mut group, tokens, READ + 4);
+        group.finish();
     }
-    group.finish();
 }
 
 /// The same on burn's CPU backend: tensor operations and their backward pass, and the analytic

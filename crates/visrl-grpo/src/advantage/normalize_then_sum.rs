@@ -64,15 +64,16 @@ impl NormalizeThenSum {
         let (epsilon, size) = (F::from_f64(self.epsilon), rewards.group_size());
         let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
         // Some groups at a time, so that they stay in the cache from rule to rule.
-        let some = (4096 / size).max(1) * size;
-        let mut room = vec![F::ZERO; 2 * some.min(out.len())];
-        for (index, out) in out.chunks_mut(some).enumerate() {
+        let some = ((4096 / size).max(1) * size).min(out.len());
+        let mut normalized = vec![F::ZERO; some];
+        let mut room = vec![F::ZERO; if rewards.rules() > 1 { some } else { 0 }];
+        for (index, out) in out.chunks_mut(some.max(1)).enumerate() {
             let rewards = rewards.cut(index * some..index * some + out.len());
-            let (column, normalized) = room[..2 * out.len()].split_at_mut(out.len());
+            let normalized = &mut normalized[..out.len()];
             out.fill(F::NAN);
             for rule in 0..rewards.rules() {
-                rewards.column_into(rule, column);
-                normalized.copy_from_slice(column);
+                let column = rewards.column(rule, &mut room);
+                normalized.copy_from_slice(&column[..out.len()]);
                 centre_and_scale::<F, true>(normalized, size, self.bessel, scale);
                 add_rule(out, column, normalized, rewards.weight(rule));
             }

@@ -137,16 +137,19 @@ impl<'a, F: Real> RewardTable<'a, F> {
         }
     }
 
-    /// Copies what a rule gave each completion.
-    pub(super) fn column_into(&self, rule: usize, out: &mut [F]) {
+    /// What a rule gave each completion; `room` has a place for each where there are several rules.
+    pub(super) fn column<'b>(&self, rule: usize, room: &'b mut [F]) -> &'b [F]
+    where
+        'a: 'b,
+    {
         if self.rules == 1 {
-            out.copy_from_slice(self.rewards);
-            return;
+            return self.rewards;
         }
         let rewards = self.rewards[rule..].iter().step_by(self.rules);
-        for (value, reward) in out.iter_mut().zip(rewards) {
+        for (value, reward) in room.iter_mut().zip(rewards) {
             *value = *reward;
         }
+        room
     }
 }
 
