@@ -4,7 +4,11 @@
 //! mask), then for every token value and derivative at once, written straight into the caller's
 //! gradient. Tokens are taken in small blocks, in stages without branches that become vector code.
 //! Sequence-level ratios add one pass over the row's gradient, while it is in cache. The only
-//! allocation is one row of scratch, and only for an importance correction.
+//! allocation is one row of scratch, and only for an importance correction. Large batches are cut
+//! into pieces of rows for several threads.
+
+// Loops over the tokens of a block index several fields alike.
+#![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
 

@@ -34,7 +34,8 @@ impl<F> std::ops::DerefMut for Tile<F> {
 }
 
 /// Runs a loop compiled for the vectors that the processor has. The results are the same numbers on
-/// every processor: sums are kept in the same lanes, and nothing is fused.
+/// every processor: sums are kept in the same lanes, and multiplications are fused with additions
+/// only where the code says so.
 #[inline]
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)

@@ -12,7 +12,7 @@ mod sealed {
 
 /// A floating-point type: `f32` or `f64`, and nothing else (the trait is sealed).
 ///
-/// Token values are computed in `Self` and added in twos; sums over rows and batches are kept in
+/// Token values are computed in `Self` and added in fours; sums over rows and batches are kept in
 /// `f64` whatever `Self` is, so that a long `f32` batch loses no digits in its mean.
 pub trait Real:
     sealed::Sealed
