@@ -3,9 +3,9 @@
 //! Row by row: count the mask, look at the row once (sequence ratio, corrections, off-policy
 //! mask), then for every token value and derivative at once, written straight into the caller's
 //! gradient. Tokens are taken in small blocks, in stages without branches that become vector code.
-//! Sequence-level ratios add one pass over the row's gradient, while it is in cache. The only
-//! allocation is one row of scratch, and only for an importance correction. Large batches are cut
-//! into pieces of rows for several threads.
+//! Sequence-level ratios add one pass over the row's gradient, while it is in cache. Large batches
+//! are cut into pieces of rows for several threads. Nothing is allocated but the list of pieces and,
+//! for an importance correction, one row of scratch in each.
 
 // Loops over the tokens of a block index several fields alike.
 #![allow(clippy::needless_range_loop)]
@@ -490,8 +490,9 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         let metrics = &mut self.metrics;
         metrics.selected_tokens += sums.selected;
         metrics.entropy = metrics.entropy.map(|entropy| entropy + sums.entropy.sum());
+        metrics.ratio += sums.ratio.sum();
         if let Some((low, high)) = sums.ratio_range.range() {
-            metrics.add_ratios(0, sums.ratio.sum(), low, high);
+            metrics.add_ratios(0, 0.0, low, high);
         }
         self.metrics
     }

@@ -98,16 +98,20 @@ impl<'a, F: Real> RewardTable<'a, F> {
     /// [`Error::Shape`] when `out` has another length.
     pub fn totals_into(&self, out: &mut [F]) -> Result<()> {
         Error::check_shape("out", out.len(), self.completions(), 1)?;
-        vectorized(
-            #[inline(always)]
-            || self.totals(out),
-        );
+        self.totals(out);
         Ok(())
     }
 
     /// [`totals_into`](Self::totals_into) a buffer of the right length.
-    #[inline(always)]
     pub(super) fn totals(&self, out: &mut [F]) {
+        vectorized(
+            #[inline(always)]
+            || self.add_up(out),
+        );
+    }
+
+    #[inline(always)]
+    fn add_up(&self, out: &mut [F]) {
         if self.rules == 1 {
             let weight = self.weight(0);
             for (total, reward) in out.iter_mut().zip(self.rewards) {

@@ -60,7 +60,8 @@ pub trait Surrogate<F: Real>: Send + Sync {
     /// Looks at a row. Called for rows without counted tokens too.
     fn row(&self, row: &RowView<'_, F>) -> Self::Row;
 
-    /// The term of one counted token.
+    /// The term of one counted token. Called in blocks, so also for tokens whose term is not used:
+    /// twice for some, and with zeros in the place of tokens that do not count.
     fn token(&self, row: &Self::Row, token: &TokenView<F>) -> Term<F>;
 
     /// The detached weight of a whole row, reported as a metric, for losses that have one.
