@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::importance::ImportanceLevel;
 use crate::kl::{K1, K2, K3, Kl, KlEstimator};
 use crate::lanes::{BLOCK, Lanes, RangeLanes, Tile, count, from, gather, scatter, vectorized};
-use crate::loss::{Aggregation, Clip, RowView, Surrogate, TokenView};
+use crate::loss::{Aggregation, Clip, RowView, Surrogate, Term, TokenView};
 use crate::metrics::LossMetrics;
 use crate::normalization::{Normalization, guarded};
 use crate::off_policy;
@@ -167,11 +167,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                     .map(|r| &r[at.clone()]),
                 entropies: batch.entropies.map(|e| &e[at]),
             };
-            if terms.importance_sampling_level == ImportanceLevel::Sequence {
-                self.tokens::<true>(&view, &state, &fields, grads, work);
-            } else {
-                self.tokens::<false>(&view, &state, &fields, grads, work);
-            }
+            self.tokens(&view, &state, &fields, grads, work);
         }
         self.scratch = scratch;
     }
@@ -204,9 +200,9 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             .add_clips(self.terms.importance_sampling_level, 0, 0, 0);
     }
 
-    /// A row with counted tokens; in a `SHARED` one they share the ratio of the sequence.
+    /// A row with counted tokens.
     #[inline(always)]
-    fn tokens<const SHARED: bool>(
+    fn tokens(
         &mut self,
         view: &RowView<'_, F>,
         state: &S::Row,
@@ -217,16 +213,15 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         let terms = self.terms;
         let weight = self.aggregation.weight(view.tokens, &self.counts);
         let tokens = view.tokens as u64;
-        let log_ratio = if SHARED {
-            F::from_f64(view.sum_log_ratio(|d| d) / view.tokens as f64)
-        } else {
-            F::ZERO
-        };
+        let level = terms.importance_sampling_level;
+        let shared = (level == ImportanceLevel::Sequence).then(|| {
+            let mean = F::from_f64(view.sum_log_ratio(|d| d) / view.tokens as f64);
+            (mean, mean.exp())
+        });
         let row = Row {
             state,
             keep: fields.keep,
-            log_ratio,
-            ratio: log_ratio.exp(),
+            shared,
             weight: F::from_f64(weight),
             beta: F::from_f64(terms.beta),
             threshold: self
@@ -236,9 +231,9 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             bonus_grad: F::from_f64(-terms.entropy_coef / guarded(self.counts.entropy_tokens)),
         };
         work.row = RowSums::default();
-        self.blocks::<SHARED>(&row, view, fields, &mut grads, work);
+        self.blocks(&row, view, fields, &mut grads, work);
         let seen = &work.row;
-        if SHARED {
+        if shared.is_some() {
             let share = F::from_f64(seen.through_ratio.sum() * weight / view.tokens as f64);
             for (grad, counted) in grads.logps.iter_mut().zip(view.mask) {
                 *grad += if *counted { share } else { F::ZERO };
@@ -249,10 +244,9 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         metrics.policy_loss += (seen.policy.sum() + terms.beta * kl) * weight;
         metrics.kl = metrics.kl.map(|sum| sum + kl);
         metrics.tokens += tokens;
-        let level = terms.importance_sampling_level;
         metrics.add_clips(level, tokens, seen.low, seen.high);
-        if SHARED {
-            metrics.add_ratios(1, row.ratio.to_f64(), row.ratio, row.ratio);
+        if let Some((_, ratio)) = shared {
+            metrics.add_ratios(1, ratio.to_f64(), ratio, ratio);
         } else if view.old_logps.is_none() {
             metrics.add_ratios(tokens, tokens as f64, F::ONE, F::ONE);
         } else {
@@ -263,7 +257,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     /// Cuts a row into blocks. Where the tokens that count come first, as those of a completion
     /// do, only whole blocks are left but for the last, which reaches back into the one before.
     #[inline(always)]
-    fn blocks<const SHARED: bool>(
+    fn blocks(
         &self,
         row: &Row<'_, F, S::Row>,
         view: &RowView<'_, F>,
@@ -278,6 +272,15 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         } else {
             0
         };
+        // Whether nothing comes between the policy term and the usual KL term, so that one loop does
+        // both.
+        let fused = row.shared.is_none()
+            && row.keep
+            && row.threshold.is_none()
+            && (S::OWNS_CORRECTION || view.importance_ratios.is_none())
+            && !self.terms.use_bias_correction_kl
+            && self.terms.kl == Kl::K3
+            && fields.reference.is_some();
         let mut start = 0;
         while start < len {
             let end = if start < whole {
@@ -294,15 +297,17 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             };
             if counted == 0 {
                 grads.cut(start..end).clear();
-            } else if counted == BLOCK {
+            } else if fused && counted == BLOCK {
                 let block = Block::cut(view, fields, start..end);
-                let out = grads.cut(start..end);
-                self.block::<true, SHARED>(row, &block, &[true; BLOCK], out, work);
-            } else if whole > 0 {
+                self.fused::<true>(row, &block, &[true; BLOCK], grads.cut(start..end), work);
+            } else if whole > 0 || counted == BLOCK {
                 let at = end - BLOCK..end;
-                let late = from(start - at.start);
-                let block = Block::cut(view, fields, at.clone());
-                self.block::<false, SHARED>(row, &block, &late, grads.cut(at), work);
+                let (late, block) = (from(start - at.start), Block::cut(view, fields, at.clone()));
+                if fused {
+                    self.fused::<false>(row, &block, &late, grads.cut(at), work);
+                } else {
+                    self.staged(row, &block, &late, grads.cut(at), work);
+                }
             } else {
                 let mut counted = [false; BLOCK];
                 counted[..end - start].copy_from_slice(&view.mask[start..end]);
@@ -314,7 +319,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                     logps: &mut logps[..],
                     entropies: to.entropies.is_some().then_some(&mut entropies[..]),
                 };
-                self.block::<false, SHARED>(row, &block, &counted, out, work);
+                self.staged(row, &block, &counted, out, work);
                 scatter(&logps, &counted, to.logps);
                 if let Some(to) = to.entropies.as_deref_mut() {
                     scatter(&entropies, &counted, to);
@@ -324,10 +329,10 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
         }
     }
 
-    /// A block of tokens. Fields and gradients have [`BLOCK`] tokens, and numbers in every place;
-    /// only those `counted` enter the sums. In a `FULL` block all are.
+    /// A block of tokens with the usual options. Fields and gradients have [`BLOCK`] tokens, and
+    /// numbers in every place; only those `counted` enter the sums. In a `FULL` block all are.
     #[inline(always)]
-    fn block<const FULL: bool, const SHARED: bool>(
+    fn fused<const FULL: bool>(
         &self,
         row: &Row<'_, F, S::Row>,
         block: &Block<'_, F>,
@@ -340,48 +345,64 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             sums,
             row: seen,
         } = work;
-        let grad = &mut grads.logps[..BLOCK];
-        let kl = self.terms.kl;
-        let reference = block.ref_logps.map(|r| &r[..BLOCK]);
-        let corrections = block.importance_ratios.filter(|_| !S::OWNS_CORRECTION);
-        // Whether nothing comes between the policy term and the KL term, so that one loop does both.
-        let fused = !SHARED
-            && row.keep
-            && row.threshold.is_none()
-            && corrections.is_none()
-            && !self.terms.use_bias_correction_kl
-            && reference.is_some();
-        let clips = match (kl, reference) {
-            (Kl::K1, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
-                row,
-                block,
-                counted,
-                room,
-                AddKl::new(K1, row, r, grad),
-            ),
-            (Kl::K2, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
-                row,
-                block,
-                counted,
-                room,
-                AddKl::new(K2, row, r, grad),
-            ),
-            (Kl::K3, Some(r)) if fused => self.policy::<_, FULL, SHARED>(
-                row,
-                block,
-                counted,
-                room,
-                AddKl::new(K3, row, r, grad),
-            ),
-            _ => self.policy::<_, FULL, SHARED>(row, block, counted, room, Keep {}),
+        let logps = &block.logps[..BLOCK];
+        let then = AddK3 {
+            beta: row.beta,
+            weight: row.weight,
+            reference: block.ref_logps.map_or(logps, |r| &r[..BLOCK]),
+            grad: &mut grads.logps[..BLOCK],
         };
-        seen.low += u64::from(clips & 0xffff);
-        seen.high += u64::from(clips >> 16);
-        if !SHARED && block.old_logps.is_some() {
+        let clips = if let (false, Some(old)) = (S::ON_POLICY, block.old_logps) {
+            let ratio = own_ratio(logps, &old[..BLOCK]);
+            let clips = self.policy::<_, FULL>(row.state, logps, ratio, counted, room, then);
             sums.ratio.add::<F, FULL>(&room.ratios[..], counted);
             sums.ratio_range.add::<FULL>(&room.ratios, counted);
+            clips
+        } else {
+            let ratio = |_| (F::ZERO, F::ONE);
+            self.policy::<_, FULL>(row.state, logps, ratio, counted, room, then)
+        };
+        seen.clipped(clips);
+        if let Some(entropies) = block.entropies {
+            sums.entropy.add::<F, FULL>(entropies, counted);
+            sums.bonus.add::<F, FULL>(entropies, counted);
         }
-        if let Some(corrections) = corrections {
+        sums.selected += if FULL { BLOCK } else { count(counted) } as u64;
+        if let Some(grad) = grads.entropies {
+            grad.fill(row.bonus_grad);
+        }
+        seen.policy.add::<F, FULL>(&room.values[..], counted);
+        seen.kl.add::<F, FULL>(&room.kls[..], counted);
+    }
+
+    /// A block of tokens with any options, in stages.
+    #[inline(always)]
+    fn staged(
+        &self,
+        row: &Row<'_, F, S::Row>,
+        block: &Block<'_, F>,
+        counted: &[bool; BLOCK],
+        grads: Grads<'_, F>,
+        work: &mut Work<F>,
+    ) {
+        let Work {
+            room,
+            sums,
+            row: seen,
+        } = work;
+        let logps = &block.logps[..BLOCK];
+        let clips = if let (None, false, Some(old)) = (row.shared, S::ON_POLICY, block.old_logps) {
+            let ratio = own_ratio(logps, &old[..BLOCK]);
+            let clips = self.policy::<_, false>(row.state, logps, ratio, counted, room, Keep {});
+            sums.ratio.add::<F, false>(&room.ratios[..], counted);
+            sums.ratio_range.add::<false>(&room.ratios, counted);
+            clips
+        } else {
+            let shared = row.shared.unwrap_or((F::ZERO, F::ONE));
+            self.policy::<_, false>(row.state, logps, |_| shared, counted, room, Keep {})
+        };
+        seen.clipped(clips);
+        if let (false, Some(corrections)) = (S::OWNS_CORRECTION, block.importance_ratios) {
             let corrections = &corrections[..BLOCK];
             for t in 0..BLOCK {
                 room.values[t] *= corrections[t];
@@ -389,67 +410,44 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
                 room.vias[t] *= corrections[t];
             }
         }
-        entropies::<_, _, FULL>(row, block.entropies, counted, room, grads.entropies, sums);
-        if !fused {
-            let logps = &block.logps[..BLOCK];
-            let corrected = self.terms.use_bias_correction_kl;
-            match (kl, reference) {
-                (_, None) => {
-                    for t in 0..BLOCK {
-                        grad[t] = room.directs[t] * row.weight;
-                    }
-                }
-                (Kl::K1, Some(r)) => {
-                    AddKl::new(K1, row, r, grad).all::<SHARED>(logps, corrected, room)
-                }
-                (Kl::K2, Some(r)) => {
-                    AddKl::new(K2, row, r, grad).all::<SHARED>(logps, corrected, room)
-                }
-                (Kl::K3, Some(r)) => {
-                    AddKl::new(K3, row, r, grad).all::<SHARED>(logps, corrected, room)
+        entropies(row, block.entropies, counted, room, grads.entropies, sums);
+        seen.policy.add::<F, false>(&room.values[..], counted);
+        if let Some(reference) = block.ref_logps {
+            let reference = &reference[..BLOCK];
+            match self.terms.kl {
+                Kl::K1 => estimate(K1, logps, reference, room),
+                Kl::K2 => estimate(K2, logps, reference, room),
+                Kl::K3 => estimate(K3, logps, reference, room),
+            }
+            if self.terms.use_bias_correction_kl {
+                for t in 0..BLOCK {
+                    room.kls[t] *= room.ratios[t];
+                    room.slopes[t] *= room.ratios[t];
+                    room.vias[t] += row.beta * room.kls[t];
                 }
             }
+            for t in 0..BLOCK {
+                room.directs[t] += row.beta * room.slopes[t];
+            }
+            seen.kl.add::<F, false>(&room.kls[..], counted);
         }
-        seen.policy.add::<F, FULL>(&room.values[..], counted);
-        if reference.is_some() {
-            seen.kl.add::<F, FULL>(&room.kls[..], counted);
-        }
-        if SHARED {
-            seen.through_ratio.add::<F, FULL>(&room.vias[..], counted);
-        }
-    }
-
-    /// The policy term of a block, and how many tokens of it were clipped low and, in the upper
-    /// half, high. In a `SHARED` row derivatives through its ratio are kept apart.
-    #[inline(always)]
-    fn policy<T: Then<F>, const FULL: bool, const SHARED: bool>(
-        &self,
-        row: &Row<'_, F, S::Row>,
-        block: &Block<'_, F>,
-        counted: &[bool; BLOCK],
-        room: &mut Room<F>,
-        then: T,
-    ) -> u32 {
-        let logps = &block.logps[..BLOCK];
-        if SHARED {
-            let ratio = |_| (row.log_ratio, row.ratio);
-            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
-        } else if let Some(old) = block.old_logps {
-            let old = &old[..BLOCK];
-            let ratio = |t: usize| {
-                let log_ratio = logps[t] - old[t];
-                (log_ratio, log_ratio.exp())
-            };
-            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
+        if row.shared.is_some() {
+            seen.through_ratio.add::<F, false>(&room.vias[..], counted);
         } else {
-            let ratio = |_| (F::ZERO, F::ONE);
-            self.policy_terms::<_, FULL, SHARED>(row.state, logps, ratio, counted, room, then)
+            for t in 0..BLOCK {
+                room.directs[t] += room.vias[t];
+            }
+        }
+        let grad = &mut grads.logps[..BLOCK];
+        for t in 0..BLOCK {
+            grad[t] = room.directs[t] * row.weight;
         }
     }
 
-    /// [`policy`](Self::policy) with log ratio and ratio of each token.
+    /// The policy term of a block with log ratio and ratio of each token, and how many tokens of it
+    /// were clipped low and, in the upper half, high.
     #[inline(always)]
-    fn policy_terms<T: Then<F>, const FULL: bool, const SHARED: bool>(
+    fn policy<T: Then<F>, const FULL: bool>(
         &self,
         state: &S::Row,
         logps: &[F],
@@ -475,12 +473,7 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
             clips += if FULL || counted[t] { clip } else { 0 };
             room.ratios[t] = ratio;
             room.values[t] = term.loss;
-            if SHARED {
-                room.vias[t] = term.d_log_ratio;
-                then.token(t, logps[t], term.d_logp, room);
-            } else {
-                then.token(t, logps[t], term.d_logp + term.d_log_ratio, room);
-            }
+            then.token(t, logps[t], &term, room);
         }
         clips
     }
@@ -498,9 +491,19 @@ impl<F: Real, S: Surrogate<F>> Pass<'_, F, S> {
     }
 }
 
+/// Log ratio and ratio of each token.
+#[inline(always)]
+fn own_ratio<F: Real>(logps: &[F], old: &[F]) -> impl Fn(usize) -> (F, F) {
+    #[inline(always)]
+    |t| {
+        let log_ratio = logps[t] - old[t];
+        (log_ratio, log_ratio.exp())
+    }
+}
+
 /// What is done with a token once its policy term is known.
 trait Then<F> {
-    fn token(&mut self, t: usize, logp: F, direct: F, room: &mut Room<F>);
+    fn token(&mut self, t: usize, logp: F, term: &Term<F>, room: &mut Room<F>);
 }
 
 /// Derivatives are kept for later stages.
@@ -508,73 +511,41 @@ struct Keep {}
 
 impl<F: Real> Then<F> for Keep {
     #[inline(always)]
-    fn token(&mut self, t: usize, _logp: F, direct: F, room: &mut Room<F>) {
-        room.directs[t] = direct;
+    fn token(&mut self, t: usize, _logp: F, term: &Term<F>, room: &mut Room<F>) {
+        room.directs[t] = term.d_logp;
+        room.vias[t] = term.d_log_ratio;
     }
 }
 
 /// The KL term is added, and the gradient written.
-struct AddKl<'a, F, K> {
-    kl: K,
+struct AddK3<'a, F> {
     beta: F,
     weight: F,
     reference: &'a [F],
     grad: &'a mut [F],
 }
 
-impl<'a, F: Real, K: KlEstimator<F>> AddKl<'a, F, K> {
+impl<F: Real> Then<F> for AddK3<'_, F> {
     #[inline(always)]
-    fn new<R>(kl: K, row: &Row<'_, F, R>, reference: &'a [F], grad: &'a mut [F]) -> Self {
-        let (beta, weight) = (row.beta, row.weight);
-        let (reference, grad) = (&reference[..BLOCK], &mut grad[..BLOCK]);
-        Self {
-            kl,
-            beta,
-            weight,
-            reference,
-            grad,
-        }
-    }
-
-    /// The tokens whose derivatives were kept; with `corrected` estimates.
-    #[inline(always)]
-    fn all<const SHARED: bool>(mut self, logps: &[F], corrected: bool, room: &mut Room<F>) {
-        let logps = &logps[..BLOCK];
-        if !corrected {
-            for t in 0..BLOCK {
-                self.token(t, logps[t], room.directs[t], room);
-            }
-            return;
-        }
-        for t in 0..BLOCK {
-            let kl = self
-                .kl
-                .bias_corrected(logps[t], self.reference[t], room.ratios[t]);
-            let (mut direct, via) = (room.directs[t], self.beta * kl.d_log_ratio);
-            if SHARED {
-                room.vias[t] += via;
-            } else {
-                direct += via;
-            }
-            room.kls[t] = kl.value;
-            self.grad[t] = (direct + self.beta * kl.d_logp) * self.weight;
-        }
+    fn token(&mut self, t: usize, logp: F, term: &Term<F>, room: &mut Room<F>) {
+        let (value, slope) = K3.value_and_grad(logp, self.reference[t]);
+        room.kls[t] = value;
+        self.grad[t] = (term.d_logp + term.d_log_ratio + self.beta * slope) * self.weight;
     }
 }
 
-impl<F: Real, K: KlEstimator<F>> Then<F> for AddKl<'_, F, K> {
-    #[inline(always)]
-    fn token(&mut self, t: usize, logp: F, direct: F, room: &mut Room<F>) {
-        let (value, slope) = self.kl.value_and_grad(logp, self.reference[t]);
-        room.kls[t] = value;
-        self.grad[t] = (direct + self.beta * slope) * self.weight;
+/// The KL estimates of a block and their derivatives.
+#[inline(always)]
+fn estimate<F: Real, K: KlEstimator<F>>(kl: K, logps: &[F], reference: &[F], room: &mut Room<F>) {
+    for t in 0..BLOCK {
+        (room.kls[t], room.slopes[t]) = kl.value_and_grad(logps[t], reference[t]);
     }
 }
 
 /// The entropies of a block: their sums and gradient, and the policy term of those tokens that take
 /// part in it.
 #[inline(always)]
-fn entropies<F: Real, R, const FULL: bool>(
+fn entropies<F: Real, R>(
     row: &Row<'_, F, R>,
     entropies: Option<&[F]>,
     counted: &[bool; BLOCK],
@@ -582,34 +553,28 @@ fn entropies<F: Real, R, const FULL: bool>(
     grad: Option<&mut [F]>,
     sums: &mut Sums<F>,
 ) {
-    let entropies = entropies.map(|e| &e[..BLOCK]);
-    if let Some(entropies) = entropies {
-        sums.entropy.add::<F, FULL>(entropies, counted);
-    }
-    let (Some(entropies), Some(threshold)) = (entropies, row.threshold) else {
-        if !row.keep {
-            (0..BLOCK).for_each(|t| room.keep(t, false));
-        }
-        if let Some(entropies) = entropies {
-            sums.bonus.add::<F, FULL>(entropies, counted);
-        }
-        sums.selected += if FULL { BLOCK } else { count(counted) } as u64;
-        if let Some(grad) = grad {
-            grad.fill(row.bonus_grad);
-        }
-        return;
-    };
     // Tokens of high entropy, also those that another block counts.
-    let (mut high, mut selected) = ([false; BLOCK], [false; BLOCK]);
-    for t in 0..BLOCK {
-        high[t] = entropies[t].to_f64() >= threshold;
-        selected[t] = high[t] & counted[t];
-        room.keep(t, high[t] & row.keep);
+    let (mut high, mut selected) = ([true; BLOCK], *counted);
+    if let Some(entropies) = entropies {
+        let entropies = &entropies[..BLOCK];
+        if let Some(threshold) = row.threshold {
+            for t in 0..BLOCK {
+                high[t] = entropies[t].to_f64() >= threshold;
+                selected[t] &= high[t];
+            }
+        }
+        sums.entropy.add::<F, false>(entropies, counted);
+        sums.bonus.add::<F, false>(entropies, &selected);
     }
-    sums.bonus.add::<F, false>(entropies, &selected);
     sums.selected += count(&selected) as u64;
     for (grad, high) in grad.into_iter().flatten().zip(high) {
         *grad = if high { row.bonus_grad } else { F::ZERO };
+    }
+    for t in 0..BLOCK {
+        let on = high[t] & row.keep;
+        for tile in [&mut room.values, &mut room.directs, &mut room.vias] {
+            tile[t] = if on { tile[t] } else { F::ZERO };
+        }
     }
 }
 
@@ -666,10 +631,8 @@ struct Row<'a, F, R> {
     state: &'a R,
     /// Whether the policy term counts.
     keep: bool,
-    /// The log ratio at sequence level.
-    log_ratio: F,
-    /// The ratio at sequence level.
-    ratio: F,
+    /// Log ratio and ratio at sequence level.
+    shared: Option<(F, F)>,
     /// Weight of each token.
     weight: F,
     beta: F,
@@ -731,10 +694,12 @@ struct Room<F> {
     values: Tile<F>,
     /// Its derivative with respect to the log-probability.
     directs: Tile<F>,
-    /// Its derivative with respect to the row's shared log ratio.
+    /// Its derivative with respect to the log ratio.
     vias: Tile<F>,
     ratios: Tile<F>,
     kls: Tile<F>,
+    /// The derivative of the KL estimate.
+    slopes: Tile<F>,
 }
 
 impl<F: Real> Default for Room<F> {
@@ -745,16 +710,7 @@ impl<F: Real> Default for Room<F> {
             vias: Tile::ZERO,
             ratios: Tile::ZERO,
             kls: Tile::ZERO,
-        }
-    }
-}
-
-impl<F: Real> Room<F> {
-    /// Leaves the policy term of a token, or takes it away.
-    #[inline(always)]
-    fn keep(&mut self, t: usize, on: bool) {
-        for tile in [&mut self.values, &mut self.directs, &mut self.vias] {
-            tile[t] = if on { tile[t] } else { F::ZERO };
+            slopes: Tile::ZERO,
         }
     }
 }
@@ -768,6 +724,15 @@ struct RowSums {
     high: u64,
     /// Derivative with respect to the row's shared log ratio.
     through_ratio: Lanes,
+}
+
+impl RowSums {
+    /// Counts tokens clipped low and, in the upper half, high.
+    #[inline(always)]
+    fn clipped(&mut self, clips: u32) {
+        self.low += u64::from(clips & 0xffff);
+        self.high += u64::from(clips >> 16);
+    }
 }
 
 /// Sums over the tokens of a batch.
