@@ -61,14 +61,7 @@ impl GrpoLoss {
         }
     }
 
-    /// How the family averages over tokens.
-    pub fn aggregation(&self) -> Aggregation {
-        self.loss.aggregation()
-    }
-}
-
-impl<F: Real> PolicyLoss<F> for GrpoLoss {
-    fn evaluate_into(
+    pub(crate) fn evaluate_family<F: Real>(
         &self,
         batch: &TokenBatch<'_, F>,
         grad: &mut [F],
@@ -85,6 +78,22 @@ impl<F: Real> PolicyLoss<F> for GrpoLoss {
             Loss::Sapo(s) => kernel::evaluate(s, how, terms, batch, grad, entropy_grad),
             Loss::Vespo(s) => kernel::evaluate(s, how, terms, batch, grad, entropy_grad),
         }
+    }
+
+    /// How the family averages over tokens.
+    pub fn aggregation(&self) -> Aggregation {
+        self.loss.aggregation()
+    }
+}
+
+impl<F: Real> PolicyLoss<F> for GrpoLoss {
+    fn evaluate_into(
+        &self,
+        batch: &TokenBatch<'_, F>,
+        grad: &mut [F],
+        entropy_grad: Option<&mut [F]>,
+    ) -> Result<LossSummary> {
+        F::evaluate(self, batch, grad, entropy_grad)
     }
 
     fn normalization(&self, batch: &TokenBatch<'_, F>) -> Result<Normalization> {

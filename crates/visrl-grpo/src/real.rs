@@ -5,9 +5,39 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
+    use crate::batch::TokenBatch;
+    use crate::error::Result;
+    use crate::grpo_loss::GrpoLoss;
+    use crate::policy_loss::LossSummary;
+
+    /// What is compiled here for each type, and not in the crates that use it: every family is
+    /// inlined into one loop for each kind of vector, which takes the compiler many seconds.
+    pub trait Sealed: Sized {
+        fn evaluate(
+            loss: &GrpoLoss,
+            batch: &TokenBatch<'_, Self>,
+            grad: &mut [Self],
+            entropy_grad: Option<&mut [Self]>,
+        ) -> Result<LossSummary>;
+    }
+
+    macro_rules! sealed {
+        ($t:ty) => {
+            impl Sealed for $t {
+                fn evaluate(
+                    loss: &GrpoLoss,
+                    batch: &TokenBatch<'_, Self>,
+                    grad: &mut [Self],
+                    entropy_grad: Option<&mut [Self]>,
+                ) -> Result<LossSummary> {
+                    loss.evaluate_family(batch, grad, entropy_grad)
+                }
+            }
+        };
+    }
+
+    sealed!(f32);
+    sealed!(f64);
 }
 
 /// A floating-point type: `f32` or `f64`, and nothing else (the trait is sealed).

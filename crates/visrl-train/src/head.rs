@@ -25,8 +25,8 @@ pub(crate) struct HeadPass {
 
 /// Computes log-probabilities of `targets` under the softmax of `hidden` times the model's head.
 ///
-/// `hidden` is `[tokens, hidden]` without gradient tracking. The softmax is computed in f32, whatever
-/// the format of the parameters.
+/// `hidden` is `[tokens, hidden]` without gradient tracking. The softmax is computed in f32, or in
+/// f64 where the parameters are.
 pub(crate) fn head_forward<M: VisionLanguageModel>(
     model: &M,
     hidden: &Tensor<2>,
@@ -122,7 +122,7 @@ pub(crate) fn head_backward<M: VisionLanguageModel>(
 fn plain_backward(logps: Tensor<2>, targets: &[u32], rows: RowGradients<'_>) -> Tensor<2> {
     let column = |values: &[f32]| {
         let data = TensorData::new(values.to_vec(), [values.len(), 1]);
-        Tensor::<2>::from_data(data, &logps.device())
+        Tensor::<2>::from_data(data, &logps.device()).cast(logps.dtype())
     };
     let index = indices(targets, &logps);
     let of_logp = column(rows.logp);

@@ -37,7 +37,8 @@ const MASTER: &str = "master";
 impl<M: VisionLanguageModel> Learner<M> {
     /// Writes the trained parameters into `parameters/`, the moments (and, of parameters in bf16,
     /// the f32 copies) into `moments/`, and a reference that follows the policy into `reference/`,
-    /// as safetensors, in the layout in which they are held. All are exact.
+    /// as safetensors, in the layout in which they are held. All are exact
+    /// but those of f64 parameters, which are written as f32.
     ///
     /// # Errors
     /// What stands in the way of reading or writing a tensor, by name.
@@ -101,13 +102,13 @@ impl<M: VisionLanguageModel> Learner<M> {
                 .map(String::from)
                 .collect();
             for (name, &time) in &state.times {
-                let Some((size, device)) = trained.get(name) else {
+                let Some((size, dtype, device)) = trained.get(name) else {
                     let message = format!("holds `{name}`, which this run does not train");
                     return Err(Error::file(path, message));
                 };
                 let mut read = |suffix| -> Result<Tensor<1>, Error> {
                     let read = source.read(&format!("{name}.{suffix}"), &[*size])?;
-                    Ok(tensor(read, DType::F32, device))
+                    Ok(tensor(read, *dtype, device))
                 };
                 let values = [read(SUFFIXES[0])?, read(SUFFIXES[1])?];
                 let master = masters.contains(name).then(|| read(MASTER)).transpose()?;
@@ -126,15 +127,19 @@ impl<M: VisionLanguageModel> Learner<M> {
     }
 }
 
-/// The trained parameters by their names, with their sizes and (plain) devices.
-type Trained = BTreeMap<String, (usize, Device)>;
+/// The trained parameters by their names, with their sizes, the formats of their moments, and (plain) devices.
+type Trained = BTreeMap<String, (usize, DType, Device)>;
 
 fn trained<M: VisionLanguageModel>(model: &M) -> Trained {
     let mut trained = BTreeMap::new();
     visit_parameters(model, |parameter| {
         if parameter.trainable {
             let size = parameter.shape.iter().product();
-            trained.insert(parameter.name, (size, parameter.values.device()));
+            let moments = match parameter.values.dtype() {
+                DType::F64 => DType::F64,
+                _ => DType::F32,
+            };
+            trained.insert(parameter.name, (size, moments, parameter.values.device()));
         }
     });
     trained
@@ -195,7 +200,7 @@ fn read<M: VisionLanguageModel>(
 
 fn tensor(values: Vec<f32>, dtype: DType, device: &Device) -> Tensor<1> {
     let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]).convert_dtype(dtype), device)
+    Tensor::from_data(TensorData::new(values, [len]), (device, dtype))
 }
 
 type Named = (String, Vec<usize>, Tensor<1>);

@@ -1,5 +1,5 @@
-//! A policy with bf16 parameters: what it learns is what the same policy learns in f32, up to the
-//! rounding of its own computation.
+//! Policies with bf16 and f64 parameters: what they learn is what the same policy learns in f32, up
+//! to the rounding of their own computation, and they go on where they stopped.
 
 mod common;
 
@@ -95,4 +95,68 @@ fn bf16_parameters_learn_what_f32_parameters_learn() {
         }
     }
     assert!(moved.0 > 20 && moved.1 * 2 > moved.0, "{moved:?}");
+}
+
+#[test]
+fn f64_parameters_learn_what_f32_parameters_learn() {
+    let [mut single, mut double] = [ParamDtype::F32, ParamDtype::F64].map(learner);
+    let groups = groups(single.model());
+    let before = parameters(&double);
+    for _ in 0..4 {
+        let loss = single.update(&groups, 1e-4).unwrap().loss;
+        let found = double.update(&groups, 1e-4).unwrap().loss;
+        assert!((loss - found).abs() < 1e-4, "{loss} {found}");
+    }
+    let (single, double) = (parameters(&single), parameters(&double));
+    let step = |after: &[f64], name: &str| -> Vec<f64> {
+        let before = &before[name].1;
+        after.iter().zip(before).map(|(a, b)| a - b).collect()
+    };
+    let flat = |all: &BTreeMap<String, (DType, Vec<f64>)>| -> Vec<f64> {
+        all.iter()
+            .flat_map(|(name, (_, values))| step(values, name))
+            .collect()
+    };
+    assert!(double.values().all(|(dtype, _)| *dtype == DType::F64));
+    let cosine = cosine(&flat(&single), &flat(&double));
+    assert!(cosine > 0.99, "cosine {cosine}");
+}
+
+#[test]
+fn a_policy_of_any_format_goes_on_where_it_stopped() {
+    for (dtype, exact) in [
+        (ParamDtype::F32, true),
+        (ParamDtype::Bf16, true),
+        (ParamDtype::F64, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut whole = learner(dtype);
+        let groups = groups(whole.model());
+        whole.update(&groups, 1e-3).unwrap();
+        let state = whole.save_state(dir.path()).unwrap();
+        let mut resumed = learner(dtype);
+        resumed.restore_state(dir.path(), &state).unwrap();
+        for _ in 0..2 {
+            for learner in [&mut whole, &mut resumed] {
+                learner.update(&groups, 1e-3).unwrap();
+            }
+        }
+        let (whole, resumed) = (parameters(&whole), parameters(&resumed));
+        for (name, (format, values)) in &whole {
+            assert_eq!(
+                (*format, resumed[name].0),
+                (dtype.into(), dtype.into()),
+                "{name}"
+            );
+            let apart = values
+                .iter()
+                .zip(&resumed[name].1)
+                .map(|(a, b)| (a - b).abs());
+            let apart = apart.fold(0.0, f64::max);
+            assert!(
+                apart <= if exact { 0.0 } else { 1e-4 },
+                "{dtype:?} {name}: {apart}"
+            );
+        }
+    }
 }

@@ -211,7 +211,7 @@ fn tensors_are_read_in_any_format_and_turned() {
     let plain = weights.read(name, &shape).unwrap();
     let turned = weights.read_transposed(name, &shape).unwrap();
     assert!((0..plain.len()).all(|i| turned[i] == plain[i % 16 * 1176 + i / 16]));
-    for dtype in [ParamDtype::F32, ParamDtype::Bf16] {
+    for dtype in [ParamDtype::F32, ParamDtype::F64, ParamDtype::Bf16] {
         let data = weights.read_as(name, &shape, dtype).unwrap();
         assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), plain);
         let data = weights.read_transposed_as(name, &shape, dtype).unwrap();

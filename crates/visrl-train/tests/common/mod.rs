@@ -107,15 +107,11 @@ pub(crate) fn group(model: &QwenVl, shape: &GroupShape, rng: &mut ShuffleRng) ->
 /// for the language model's parameters and for all.
 pub(crate) fn distance(found: &Gradients, expected: &Gradients) -> [f64; 2] {
     assert_eq!(found.iter().count(), expected.iter().count());
-    let numbers = |tensor: &Tensor<1>| -> Vec<f32> { tensor.clone().try_into_vec_as().unwrap() };
+    let numbers = |tensor: &Tensor<1>| -> Vec<f64> { tensor.clone().try_into_vec_as().unwrap() };
     let [mut apart, mut whole] = [[0.0; 2]; 2];
     for (name, expected) in expected.iter() {
         let found = numbers(found.get(name).unwrap());
-        for (a, b) in found
-            .into_iter()
-            .zip(numbers(expected))
-            .map(|(a, b)| (f64::from(a), f64::from(b)))
-        {
+        for (a, b) in found.into_iter().zip(numbers(expected)) {
             let language = usize::from(name.starts_with("visual."));
             for part in language..2 {
                 apart[part] += (a - b).powi(2);

@@ -48,6 +48,23 @@ impl Target for f32 {
     }
 }
 
+impl Target for f64 {
+    fn converter(stored: Dtype) -> Option<Convert<Self>> {
+        Some(match stored {
+            Dtype::F32 => |bytes, out| {
+                each(bytes, out, |b| Self::from(f32::from_le_bytes(b)));
+            },
+            Dtype::BF16 => |bytes, out| {
+                each(bytes, out, |b| Self::from(bf16::from_le_bytes(b)));
+            },
+            Dtype::F16 => |bytes, out| {
+                each(bytes, out, |b| Self::from(f16::from_le_bytes(b)));
+            },
+            _ => return None,
+        })
+    }
+}
+
 impl Target for bf16 {
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
         Some(match stored {
@@ -160,6 +177,15 @@ mod tests {
             let mut out = vec![0f32; values.len()];
             plain(&bytes, size, &mut out, f32::converter(dtype).unwrap());
             assert_eq!(out, values, "{dtype:?}");
+            let mut doubles = vec![0f64; values.len()];
+            plain(&bytes, size, &mut doubles, f64::converter(dtype).unwrap());
+            assert!(
+                doubles
+                    .iter()
+                    .zip(&values)
+                    .all(|(a, &b)| *a == f64::from(b)),
+                "{dtype:?}"
+            );
             let mut halves = vec![bf16::ZERO; values.len()];
             plain(&bytes, size, &mut halves, bf16::converter(dtype).unwrap());
             assert!(

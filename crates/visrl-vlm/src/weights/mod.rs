@@ -21,6 +21,9 @@ pub enum ParamDtype {
     /// 32-bit floats: the choice on a CPU.
     #[default]
     F32,
+    /// 64-bit floats: many times slower on every device, for telling a mistake from rounding.
+    /// Log-probabilities, losses and what is saved are f32 all the same.
+    F64,
     /// bfloat16: half the memory, for devices that compute fast in it. On flex it is a storage
     /// format alone: every product converts its weight.
     Bf16,
@@ -30,6 +33,7 @@ impl From<ParamDtype> for DType {
     fn from(dtype: ParamDtype) -> Self {
         match dtype {
             ParamDtype::F32 => Self::F32,
+            ParamDtype::F64 => Self::F64,
             ParamDtype::Bf16 => Self::BF16,
         }
     }
@@ -90,6 +94,10 @@ fn to_data(values: Vec<f32>, dtype: ParamDtype) -> TensorData {
     let shape = [values.len()];
     match dtype {
         ParamDtype::F32 => TensorData::new(values, shape),
+        ParamDtype::F64 => {
+            let doubles: Vec<f64> = values.into_iter().map(f64::from).collect();
+            TensorData::new(doubles, shape)
+        }
         ParamDtype::Bf16 => {
             let halves: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
             TensorData::new(halves, shape)
@@ -160,6 +168,8 @@ mod tests {
         assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), turned);
         let data = Counting.read_as("w", &[3], ParamDtype::F32).unwrap();
         assert_eq!(data.as_slice::<f32>().unwrap(), [0.0, 1.0, 2.0]);
+        let data = Counting.read_as("w", &[3], ParamDtype::F64).unwrap();
+        assert_eq!(data.as_slice::<f64>().unwrap(), [0.0, 1.0, 2.0]);
         assert_eq!(DType::from(ParamDtype::default()), DType::F32);
     }
 

@@ -245,6 +245,7 @@ impl WeightSource for SafetensorsDir {
     ) -> Result<TensorData, Error> {
         Ok(match dtype {
             ParamDtype::F32 => flat(self.values::<f32>(name, shape)?),
+            ParamDtype::F64 => flat(self.values::<f64>(name, shape)?),
             ParamDtype::Bf16 => flat(self.values::<bf16>(name, shape)?),
         })
     }
@@ -257,6 +258,7 @@ impl WeightSource for SafetensorsDir {
     ) -> Result<TensorData, Error> {
         Ok(match dtype {
             ParamDtype::F32 => flat(self.turned::<f32>(name, shape)?),
+            ParamDtype::F64 => flat(self.turned::<f64>(name, shape)?),
             ParamDtype::Bf16 => flat(self.turned::<bf16>(name, shape)?),
         })
     }
