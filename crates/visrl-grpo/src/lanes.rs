@@ -76,20 +76,10 @@ pub(crate) fn from(start: usize) -> [bool; BLOCK] {
 /// How many flags of a mask are set.
 #[inline(always)]
 pub(crate) fn count(mask: &[bool]) -> usize {
-    // Bytes are added as vectors, as many as one byte can count.
-    let (chunks, rest) = mask.as_chunks::<BLOCK>();
-    let mut total = 0;
-    for piece in chunks.chunks(255) {
-        let mut lanes = [0u8; BLOCK];
-        for chunk in piece {
-            for t in 0..BLOCK {
-                lanes[t] += u8::from(chunk[t]);
-            }
-        }
-        total += lanes.iter().map(|lane| u64::from(*lane)).sum::<u64>();
-    }
-    let rest = rest.iter().map(|flag| u8::from(*flag)).sum::<u8>();
-    total as usize + usize::from(rest)
+    let (eights, rest) = mask.as_chunks::<8>();
+    let bits = |flags: &[bool; 8]| u64::from_le_bytes(flags.map(u8::from)).count_ones();
+    let rest = rest.iter().map(|flag| u32::from(*flag)).sum::<u32>();
+    (eights.iter().map(bits).sum::<u32>() + rest) as usize
 }
 
 /// A sum in double precision. The values of a block are first added in fours, in their own
