@@ -94,7 +94,11 @@ impl<'a, F: Real> Block<'a, F> {
 
     /// The block with zeros where tokens do not count and beyond its end.
     #[inline(always)]
-    pub(super) fn gather<'b>(&self, counted: &[bool; BLOCK], room: &'b mut [Tile<F>; 5]) -> Block<'b, F> {
+    pub(super) fn gather<'b>(
+        &self,
+        counted: &[bool; BLOCK],
+        room: &'b mut [Tile<F>; 5],
+    ) -> Block<'b, F> {
         let [logps, old_logps, ref_logps, entropies, importance_ratios] = room;
         Block {
             logps: gather(self.logps, counted, logps),

@@ -60,8 +60,7 @@ fn whole_blocks_equal_those_with_holes_and_padding() {
             };
             let (whole, grad, bonus) = evaluate(LEN, &fields, &mask);
             for (fields, mask) in [(&with_holes, &holed_mask), (&with_padding, &padded_mask)] {
-                let (other, other_grad, other_bonus) =
-                    evaluate(mask.len() / ROWS, fields, mask);
+                let (other, other_grad, other_bonus) = evaluate(mask.len() / ROWS, fields, mask);
                 assert!((whole.loss - other.loss).abs() < 1e-13, "{loss:?}");
                 assert_eq!(whole.metrics.selected_tokens, other.metrics.selected_tokens);
                 for ((name, metric), (_, other)) in
