@@ -10,8 +10,8 @@ use image::codecs::jpeg::JpegEncoder;
 use serde_json::json;
 use visrl::core::ImageSource;
 use visrl::data::{Classes, FewShot, base_new, read_split_file};
+use visrl::image::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl::vlm::Processor;
-use visrl::vlm::processor::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 
 const CLASSES: usize = 397;
 const ROWS: usize = 108_754;

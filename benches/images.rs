@@ -7,7 +7,7 @@ use std::io::Cursor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use image::{ImageFormat, Rgb, RgbImage};
 use visrl::core::ImageSource;
-use visrl::vlm::processor::{
+use visrl::image::{
     ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig, Raster, Resample,
 };
 

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-use visrl::vlm::kernels::{Gelu, Mask, Turn, masked_softmax, rms_norm, silu_mul};
+use visrl::kernels::{Gelu, Mask, Turn, masked_softmax, rms_norm, silu_mul};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())

@@ -15,6 +15,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
+use visrl::kernels;
 use visrl::rollout::{
     EngineConfig, GroupRequest, NativeEngine, RolloutEngine, Sampler, SamplingParams, TokenChoices,
     score_choices,
@@ -22,7 +23,7 @@ use visrl::rollout::{
 use visrl::vlm::{
     Dense, Error, FeatureStore, Heads, ModelInfo, ModelInput, Output, Part, Positions, Pretrained,
     ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment, SharedPrompt, TokenBatch,
-    VisionLanguageModel, attend, kernels, prefill,
+    VisionLanguageModel, attend, prefill,
 };
 
 fn sampler(c: &mut Criterion) {
@@ -242,7 +243,7 @@ fn decode(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_custom(|steps| {
                 let step = |segments: &mut Vec<Segment>| {
-                    kernels::among_workers(&head, || {
+                    kernels::on_rayon_worker(&head, || {
                         let hidden = run(segments, Output::Hidden).unwrap();
                         black_box(kernels::matmul(hidden, head.clone()));
                     });
@@ -290,7 +291,7 @@ fn decode_parts(c: &mut Criterion) {
         let (wide, inner) = (random(count, 512), random(count, 1408));
         group.bench_function(id("products"), |b| {
             b.iter(|| {
-                kernels::among_workers(&wide, || {
+                kernels::on_rayon_worker(&wide, || {
                     for weight in &weights {
                         let x = if weight.dims()[0] == 512 {
                             &wide
@@ -307,7 +308,7 @@ fn decode_parts(c: &mut Criterion) {
         let turn = kernels::Turn::new(&angles, 32);
         group.bench_function(id("norms_rotations_activations_sums"), |b| {
             b.iter(|| {
-                kernels::among_workers(&wide, || {
+                kernels::on_rayon_worker(&wide, || {
                     for _ in 0..8 {
                         black_box(kernels::rms_norm(&norm, wide.clone()));
                         black_box(kernels::rms_norm(&norm, wide.clone()));
@@ -338,7 +339,7 @@ fn decode_parts(c: &mut Criterion) {
         group.bench_function(id("attention"), |b| {
             b.iter_custom(|steps| {
                 let step = |segments: &mut Vec<Segment>| {
-                    kernels::among_workers(&wide, || {
+                    kernels::on_rayon_worker(&wide, || {
                         for layer in 0..8 {
                             let pair = [narrow.clone(), narrow.clone()];
                             let queries = Some(wide.clone());

@@ -63,7 +63,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         rows.extend(ComparisonRow::of(&done).into_iter().flatten());
         let out = &run.fine_tune.out;
         let json = serde_json::to_vec_pretty(&rows)?;
-        visrl::vlm::write_file_atomically(&out.join("compare.json"), &json)?;
+        visrl::core::files::write_file(&out.join("compare.json"), &json)?;
     }
     println!("| | few-shot greedy | few-shot T = 1 | base | new | H | tokens | seconds |");
     println!("|---|---|---|---|---|---|---|---|");

@@ -42,7 +42,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         shots,
     )?;
     let out = &run.fine_tune.out;
-    visrl::vlm::write_file_atomically(
+    visrl::core::files::write_file(
         &out.join("cross_dataset.json"),
         &serde_json::to_vec_pretty(&matrix)?,
     )?;

@@ -88,7 +88,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(out) = &cli.flags.out {
         let path = out.join("evaluation.json");
-        visrl::vlm::write_file_atomically(&path, &serde_json::to_vec_pretty(&measured)?)?;
+        visrl::core::files::write_file(&path, &serde_json::to_vec_pretty(&measured)?)?;
         println!(
             "all numbers, with the confusion matrix, in {}",
             path.display()

@@ -98,7 +98,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         })
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     let bytes = safetensors::serialize(views, None)?;
-    visrl::vlm::write_file_atomically(&cli.out, &bytes)?;
+    visrl::core::files::write_file(&cli.out, &bytes)?;
     println!("{} tokens; tensors in {}", ids.len(), cli.out.display());
     Ok(())
 }

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use random_weights::{QWEN2_VL_2B, random_weights};
-use visrl::vlm::processor::Qwen2VlProcessorConfig;
-use visrl::vlm::{SaveDtype, SaveOptions, write_dir_atomically};
+use visrl::core::files::{FileError, write_dir};
+use visrl::image::Qwen2VlProcessorConfig;
+use visrl::vlm::{SaveDtype, SaveOptions};
 
 #[derive(Parser, Debug)]
 #[command(about = "A checkpoint of random weights in Hugging Face layout")]
@@ -77,10 +78,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         max_shard_bytes: (cli.shard_gb * 1e9) as u64,
     };
     let mut values = 0;
-    write_dir_atomically(&cli.out, |new| {
+    write_dir(&cli.out, |new| {
         small_files(&cli, new)?;
         values = random_weights(new, cli.seed, options)?;
-        Ok(())
+        Ok::<_, visrl::vlm::Error>(())
     })?;
     println!("{values} parameters in {}", cli.out.display());
     Ok(())
@@ -90,7 +91,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 fn small_files(cli: &Cli, new: &Path) -> Result<(), visrl::vlm::Error> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| visrl::vlm::Error::Io { path, source }
+        move |source| FileError::io(&path, source)
     };
     let from = cli.like.as_ref().or(cli.tokenizer.as_ref());
     if let Some(dir) = from {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use image::{ImageFormat, Rgb, RgbImage};
 use random_weights::{QWEN2_VL_2B, random_weights};
 use visrl::data::CoopSet;
-use visrl::vlm::processor::Qwen2VlProcessorConfig;
+use visrl::image::Qwen2VlProcessorConfig;
 use visrl::vlm::{SaveDtype, SaveOptions};
 use visrl::{DataSource, FineTune, Recipe, RunConfig};
 

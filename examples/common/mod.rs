@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use visrl::data::Classes;
+use visrl::image::ImagePipeline;
 use visrl::rollout::SamplingParams;
-use visrl::vlm::processor::ImagePipeline;
 use visrl::vlm::{LoadOptions, LoraConfig};
 use visrl::{
     DataConfig, DataSource, DrawnShapes, FineTune, ModelConfig, Recipe, RunConfig, Summary,

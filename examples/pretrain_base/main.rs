@@ -269,11 +269,11 @@ fn write_settings(dir: &Path, tokenizer_json: &str) -> Result<(), Box<dyn Error>
             json!({ "chat_template": QWEN2_VL_CHAT_TEMPLATE }),
         ),
     ] {
-        visrl::vlm::write_file_atomically(
+        visrl::core::files::write_file(
             &dir.join(name),
             serde_json::to_string_pretty(&value)?.as_bytes(),
         )?;
     }
-    visrl::vlm::write_file_atomically(&dir.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+    visrl::core::files::write_file(&dir.join("tokenizer.json"), tokenizer_json.as_bytes())?;
     Ok(())
 }

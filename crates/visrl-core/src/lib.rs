@@ -3,7 +3,7 @@
 //! An [`Example`] (image, question, choices, label) becomes a [`Prompt`]; a policy answers it with
 //! a [`Group`] of [`Completion`]s; every random draw on the way comes from a [`SeedStream`], a
 //! counter-based generator, so that it depends on *where* it is made and never on what was drawn
-//! before it.
+//! before it. [`files`] reads and writes for all crates.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod example;
+pub mod files;
 mod group;
 mod prompt;
 mod seed;

@@ -97,7 +97,7 @@ pub fn score_choices<M: VisionLanguageModel>(
         let count = index.len();
         let index = burn::tensor::TensorData::new(index, [count]);
         let index = Tensor::<1, burn::tensor::Int>::from_data(index, &hidden.device());
-        let logits = visrl_vlm::kernels::matmul(hidden.clone().select(0, index), head.clone());
+        let logits = visrl_kernels::matmul(hidden.clone().select(0, index), head.clone());
         let vocab = logits.dims()[1];
         let logits: Vec<f32> = logits
             .try_into_vec_as()

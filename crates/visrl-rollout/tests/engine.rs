@@ -11,8 +11,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use visrl_core::{Completion, Content, Domain, ImageSource, Message, Prompt, Role};
 use visrl_core::{SeedStream, StopReason};
+use visrl_image::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
-use visrl_vlm::processor::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, QwenVl, Tokenizer};
 use visrl_vlm::{VisionLanguageModel, read_json};
 

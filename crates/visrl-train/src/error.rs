@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use visrl_core::files::FileError;
+
 /// What can go wrong while training or evaluating.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,13 +46,8 @@ pub enum Error {
         message: String,
     },
     /// A file of the run could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Files(#[from] FileError),
 }
 
 impl Error {
@@ -59,10 +56,7 @@ impl Error {
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.into(),
-            source,
-        }
+        FileError::io(&path.into(), source).into()
     }
 
     /// A file that cannot be used, by name.

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients as Graph, Tensor};
+use visrl_kernels::sum_of_squares;
 use visrl_vlm::ParameterPath;
-use visrl_vlm::kernels::sum_of_squares;
 
 use crate::Error;
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use visrl_kernels::{self as kernels, RowGradients};
 use visrl_vlm::VisionLanguageModel;
-use visrl_vlm::kernels::{self, RowGradients};
 
 use crate::gradients::widened;
 use crate::{Error, Gradients};

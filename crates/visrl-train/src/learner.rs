@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
-use visrl_vlm::kernels::among_workers;
+use visrl_kernels::on_rayon_worker;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
@@ -117,7 +117,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// What the model says of unfit input.
     pub fn score(&self, groups: &[TokenGroup]) -> Result<Scores, Error> {
         let model = self.model.valid();
-        among_workers(&model.head(), || self.score_with(&model, groups))
+        on_rayon_worker(&model.head(), || self.score_with(&model, groups))
     }
 
     /// Scores completions under the reference policy; nothing when the loss has no KL term.
@@ -127,7 +127,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     pub fn score_reference(&self, groups: &[TokenGroup]) -> Result<Option<Scores>, Error> {
         let reference = self.reference.as_ref();
         reference
-            .map(|model| among_workers(&model.head(), || self.score_with(model, groups)))
+            .map(|model| on_rayon_worker(&model.head(), || self.score_with(model, groups)))
             .transpose()
     }
 
@@ -211,7 +211,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// same after a resume.
     pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
         if let Some(store) = self.kept_features() {
-            among_workers(&self.place(), || {
+            on_rayon_worker(&self.place(), || {
                 for image in inputs.iter().flat_map(|input| &input.images) {
                     store.get(&self.model, std::slice::from_ref(image))?;
                 }
@@ -243,7 +243,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         groups: &[LearnGroup],
         learning_rate: f64,
     ) -> Result<LearnReport, Error> {
-        among_workers(&self.place(), || self.update_here(groups, learning_rate))
+        on_rayon_worker(&self.place(), || self.update_here(groups, learning_rate))
     }
 
     fn update_here(
@@ -312,7 +312,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
     /// cannot follow as configured; the policy stays as it was.
     pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
-        among_workers(&self.place(), || self.apply_here(gradients, learning_rate))
+        on_rayon_worker(&self.place(), || self.apply_here(gradients, learning_rate))
     }
 
     fn apply_here(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
@@ -361,7 +361,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             None => self.score_reference(&tokens)?.map(|scores| scores.logps),
         };
         let reference = reference.or(own.as_ref());
-        let (gradients, loss, ..) = among_workers(&self.place(), || {
+        let (gradients, loss, ..) = on_rayon_worker(&self.place(), || {
             let times = &mut LearnTimes::default();
             self.gradients_with(groups, &tokens, reference, None, times)
         })?;

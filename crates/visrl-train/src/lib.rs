@@ -35,7 +35,7 @@ mod tensor_board;
 mod train_loop;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, CheckpointStore, EvaluationPoint, TrainState, seal, verify};
+pub use checkpoint::{Checkpoint, CheckpointStore, EvaluationPoint, TrainState};
 pub use config::LearnerConfig;
 pub use draw::{Deal, ExampleDealer};
 pub use error::Error;

@@ -20,7 +20,7 @@ impl LineFile {
     /// Creates the file, with its folder; one that is there is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let create = || {
             if let Some(parent) = path.parent() {
@@ -39,7 +39,7 @@ impl LineFile {
     /// its end, it is cut. A file that is not there is created.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path; [`Error::File`] names a whole line that does not parse.
+    /// [`Error::Files`] with the path; [`Error::File`] names a whole line that does not parse.
     pub fn resume<T: DeserializeOwned>(
         path: &Path,
         mut keep: impl FnMut(T) -> bool,
@@ -78,7 +78,7 @@ impl LineFile {
     /// Adds a line.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), Error> {
         let mut write = || -> std::io::Result<()> {
             serde_json::to_writer(&mut self.file, value)?;
@@ -91,7 +91,7 @@ impl LineFile {
     /// Makes the lines durable.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn sync(&mut self) -> Result<(), Error> {
         let file = self.file.get_ref();
         file.sync_data()

@@ -113,7 +113,7 @@ impl JsonLines {
     /// Creates the file, with its folder; one that is there is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, Error> {
         let lines = LineFile::create(path.as_ref())?;
         Ok(Self { lines })

@@ -4,8 +4,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use visrl_kernels::{AdamWStep, adamw};
 use visrl_vlm::ParameterPath;
-use visrl_vlm::kernels::{AdamWStep, adamw};
 
 use crate::gradients::widened;
 use crate::{Gradients, ParameterGroup};

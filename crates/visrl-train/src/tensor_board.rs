@@ -67,7 +67,7 @@ impl TensorBoard {
     /// Creates the file, with its folder; one that is there is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let create = || {
@@ -88,7 +88,7 @@ impl TensorBoard {
     /// fails for that, as nothing is computed from the file. One that is not there is created.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn resume(path: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = match std::fs::read(path) {
@@ -127,7 +127,7 @@ impl TensorBoard {
     /// out.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path; [`Error::File`] for a damaged record.
+    /// [`Error::Files`] with the path; [`Error::File`] for a damaged record.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<Scalar>, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;

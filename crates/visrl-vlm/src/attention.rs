@@ -5,32 +5,8 @@ use burn::tensor::Tensor;
 use crate::Segment;
 use crate::cache::LayerCache;
 #[cfg(feature = "flex")]
-use crate::kernels::attention::{self, Grouped};
-use crate::kernels::{Mask, masked_softmax};
-
-/// Numbers of heads and their width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Heads of queries; a multiple of `kv`.
-    pub query: usize,
-    /// Heads of keys and values.
-    pub kv: usize,
-    /// Width of a head.
-    pub dim: usize,
-}
-
-impl Heads {
-    /// Query heads that share a head of keys and values.
-    pub fn per_kv(self) -> usize {
-        self.query / self.kv.max(1)
-    }
-
-    /// What products of queries and keys are multiplied with, `1 / sqrt(dim)`.
-    #[cfg(feature = "flex")]
-    pub(crate) fn scale(self) -> f32 {
-        1.0 / (self.dim as f32).sqrt()
-    }
-}
+use visrl_kernels::attention::{self, Grouped};
+use visrl_kernels::{Heads, Mask, masked_softmax};
 
 /// Grouped-query attention of segments' new tokens in one layer of a decoder.
 ///
@@ -226,8 +202,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::tests::{close, compare, matrix, values};
     use burn::tensor::Device;
+    use visrl_kernels::testing::{close, compare, matrix, values};
 
     /// A segment of groups with a random prefix, or none, in one layer.
     fn segment(seed: u64, [groups, rows, prefix]: [usize; 3], width: usize) -> Segment {
@@ -256,7 +232,7 @@ mod tests {
             let side = |width| matrix(step, 6, width, 1.0, &Device::flex());
             attend(heads, &mut segments, 0, Some(side(8)), [side(4), side(4)]);
             let own = segments[0].cache.layer(0).own.clone().unwrap();
-            let host = crate::kernels::flex::plain(&own[0]).unwrap();
+            let host = visrl_kernels::flex::plain(&own[0]).unwrap();
             places.push((own[0].dims()[1], host.storage::<f32>().as_ptr()));
         }
         places.dedup();

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::kernels::linear;
+use visrl_kernels::linear;
 
 /// `y = x W + b`, plus `scale (x A) B` where an adapter is attached (LoRA, arXiv 2106.09685).
 ///

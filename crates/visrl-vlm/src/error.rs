@@ -1,37 +1,16 @@
 use std::path::{Path, PathBuf};
 
+use visrl_core::files::FileError;
+
 /// What can go wrong between a folder on disk and a model's output.
 ///
 /// Every variant names the file or the image, and the field or tensor in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A JSON file does not parse, or a field of it has the wrong type.
-    #[error("{}: {source}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A field of a configuration has a value that cannot be used.
-    #[error("{}: field `{field}`: {message}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field, with dots between levels.
-        field: String,
-        /// What is wrong with it and what is expected.
-        message: String,
-    },
+    /// A file could not be read or written, or does not parse.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A weights file is damaged or its header cannot be used.
     #[error("{}: {message}", path.display())]
     Weights {
@@ -60,14 +39,9 @@ pub enum Error {
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
-    /// An image cannot be read, decoded or used.
-    #[error("image {name}: {message}")]
-    Image {
-        /// The image's path or name.
-        name: String,
-        /// What is wrong and what would be accepted.
-        message: String,
-    },
+    /// An image or the settings of its processor.
+    #[error(transparent)]
+    Image(#[from] visrl_image::Error),
     /// A tokenizer file is damaged or lacks a token that the model needs.
     #[error("{}: {message}", path.display())]
     Tokenizer {
@@ -102,17 +76,10 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        FileError::io(path, source).into()
     }
 
     pub(crate) fn field(path: &Path, field: &str, message: impl Into<String>) -> Self {
-        Self::Field {
-            path: path.to_owned(),
-            field: field.to_owned(),
-            message: message.into(),
-        }
+        FileError::field(path, field, message).into()
     }
 }

@@ -6,7 +6,7 @@
 //! * [`Pretrained`] loads a checkpoint in Hugging Face layout with all that stands beside the
 //!   weights, and [`CheckpointFiles::save`] writes one, whole or not at all.
 //! * [`PromptEncoder`] turns a [`Prompt`](visrl_core::Prompt) into a [`ModelInput`]:
-//!   [`processor`] prepares images, [`chat`] renders the template, [`tokenizer`] makes ids.
+//!   `visrl-image` prepares images, [`chat`] renders the template, [`tokenizer`] makes ids.
 //! * [`attach_lora`] and its kin put low-rank adapters on a model and read and write PEFT's files;
 //!   [`Trainable`] freezes by part.
 //! * [`prefill`] encodes image and prompt once for all completions of a group.
@@ -40,13 +40,11 @@ mod config;
 mod dense;
 mod error;
 mod features;
-pub mod kernels;
 mod lora;
 mod model;
 mod naming;
 mod prefill;
 mod pretrained;
-pub mod processor;
 pub mod qwen_vl;
 mod rope;
 mod save;
@@ -54,7 +52,7 @@ pub mod tokenizer;
 mod trainable;
 mod weights;
 
-pub use attention::{Heads, attend};
+pub use attention::attend;
 pub use cache::KvCache;
 pub use chat::ChatTemplate;
 pub use config::read_json;
@@ -68,12 +66,10 @@ pub use model::{ModelInfo, Output, Positions, Segment, TokenBatch, VisionLanguag
 pub use naming::{NamedParameter, ParameterPath, visit_parameters};
 pub use prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};
 pub use pretrained::{CheckpointFiles, LoadOptions, Pretrained, PromptEncoder};
-pub use processor::{ProcessedImage, Processor};
 pub use qwen_vl::{QwenVl, QwenVlConfig};
-pub use save::{
-    SaveDtype, SaveOptions, TensorToSave, save_weights, write_dir_atomically,
-    write_file_atomically, write_tensors,
-};
+pub use save::{SaveDtype, SaveOptions, TensorToSave, save_weights, write_tensors};
 pub use tokenizer::Tokenizer;
 pub use trainable::{Part, Trainable, trains_vision};
+pub use visrl_image::{ProcessedImage, Processor};
+pub use visrl_kernels::Heads;
 pub use weights::{ParamDtype, RandomWeights, SafetensorsDir, WeightSource};

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use visrl_core::ShuffleRng;
 
 use crate::build::transpose;
-use crate::config::{Fields, read_json};
-use crate::{
-    Adapter, Error, SafetensorsDir, VisionLanguageModel, WeightSource, write_dir_atomically,
-};
+use visrl_core::files::{Fields, write_dir};
+
+use crate::config::read_json;
+use crate::{Adapter, Error, SafetensorsDir, VisionLanguageModel, WeightSource};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -184,7 +184,7 @@ pub fn merge_lora<M: VisionLanguageModel>(mut model: M) -> M {
 /// `base` is what PEFT will say the adapter belongs to: a folder or a name on the hub.
 ///
 /// # Errors
-/// [`Error::Adapter`] when the model carries none, otherwise [`Error::Io`] or [`Error::Weights`]
+/// [`Error::Adapter`] when the model carries none, otherwise [`Error::File`] or [`Error::Weights`]
 /// with the path.
 pub fn save_lora<M: VisionLanguageModel>(
     model: &M,
@@ -251,7 +251,7 @@ pub fn save_lora<M: VisionLanguageModel>(
         "alpha_pattern": {},
     }))
     .map_err(|error| weights(error.to_string()))?;
-    write_dir_atomically(dir.as_ref(), |new| {
+    write_dir(dir.as_ref(), |new| {
         for (name, bytes) in [(WEIGHTS, &bytes), (CONFIG, &text)] {
             let path = new.join(name);
             fs::write(&path, bytes).map_err(|source| Error::io(&path, source))?;

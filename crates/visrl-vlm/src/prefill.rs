@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use crate::kernels::among_workers;
 use crate::{
     Error, FeatureStore, Output, Positions, ProcessedImage, Segment, TokenBatch,
     VisionLanguageModel,
 };
+use visrl_kernels::on_rayon_worker;
 
 /// A prompt as the model reads it.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub fn prefill<M: VisionLanguageModel>(
     features: Option<&FeatureStore>,
     prompts: &[SharedPrompt<'_>],
 ) -> Result<Vec<Segment>, Error> {
-    among_workers(&model.head(), || prefill_here(model, features, prompts))
+    on_rayon_worker(&model.head(), || prefill_here(model, features, prompts))
 }
 
 fn prefill_here<M: VisionLanguageModel>(

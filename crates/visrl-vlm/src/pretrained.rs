@@ -11,12 +11,13 @@ use serde_json::Value;
 use visrl_core::{ImageSource, Prompt};
 
 use crate::chat::ChatTemplate;
-use crate::processor::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use crate::save::config_with_dtype;
 use crate::{
     Error, ModelInput, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir,
-    SaveOptions, Tokenizer, VisionLanguageModel, WeightSource, save_weights, write_dir_atomically,
+    SaveOptions, Tokenizer, VisionLanguageModel, WeightSource, save_weights,
 };
+use visrl_core::files::{FileError, write_dir};
+use visrl_image::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 
 /// A model with all that stands beside its weights.
 #[derive(Debug)]
@@ -160,10 +161,7 @@ impl CheckpointFiles {
                 continue;
             };
             let path = dir.join(*name);
-            let json = |source| Error::Json {
-                path: path.clone(),
-                source,
-            };
+            let json = |source| FileError::json(&path, source);
             let mut value: Value = serde_json::from_slice(bytes).map_err(json)?;
             let settings = match part {
                 Some(part) => value.get_mut(part),
@@ -183,7 +181,7 @@ impl CheckpointFiles {
     /// `config.json` tells the number format of the weights.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Weights`] with the path; a checkpoint that was there before
+    /// [`Error::File`] or [`Error::Weights`] with the path; a checkpoint that was there before
     /// stays.
     pub fn save<M: VisionLanguageModel>(
         &self,
@@ -192,7 +190,7 @@ impl CheckpointFiles {
         options: impl Into<SaveOptions>,
     ) -> Result<(), Error> {
         let options = options.into();
-        write_dir_atomically(dir.as_ref(), |new| {
+        write_dir(dir.as_ref(), |new| {
             for (name, bytes) in self.files.iter() {
                 let path = new.join(name);
                 let bytes = match *name {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::kernels::Turn;
+use visrl_kernels::Turn;
 
 /// The rotation of a batch of tokens.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use visrl_core::ImageSource;
-use visrl_vlm::processor::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
+use visrl_image::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_vlm::qwen_vl::QwenVlKind;
 use visrl_vlm::{
     Output, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir, Segment, TokenBatch,

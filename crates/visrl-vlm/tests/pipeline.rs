@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use visrl_vlm::processor::ImagePipeline;
+use visrl_image::ImagePipeline;
 use visrl_vlm::{LoadOptions, Pretrained, QwenVl, SaveDtype};
 
 #[test]

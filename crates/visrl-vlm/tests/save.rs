@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, bf16, f16};
 use safetensors::{Dtype, SafeTensors};
+use visrl_core::files::FileError;
 use visrl_core::{Domain, SeedStream};
+use visrl_image::Qwen2VlProcessorConfig;
 use visrl_vlm::chat::QWEN2_VL_CHAT_TEMPLATE;
-use visrl_vlm::processor::Qwen2VlProcessorConfig;
 use visrl_vlm::tokenizer::train_bpe;
 use visrl_vlm::{
     ChatTemplate, Error, ParamDtype, Pretrained, QwenVl, RandomWeights, SafetensorsDir, SaveDtype,
@@ -235,7 +236,10 @@ fn folders_that_cannot_be_written_are_named() {
         .files
         .save(&base.model, file.join("out"), SaveDtype::F32)
         .unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::File(FileError::Io { .. })),
+        "{error:?}"
+    );
     assert!(
         error.to_string().contains(file.to_str().unwrap()),
         "{error}"
@@ -255,7 +259,10 @@ fn child_that_saves_on_a_full_disk() {
         .files
         .save(&base.model, &dir, SaveDtype::F32)
         .unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::File(FileError::Io { .. })),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("model.safetensors"), "{error}");
 }
 

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 use visrl_core::{Content, ImageSource, Message, Prompt, Role};
+use visrl_image::Qwen2VlProcessorConfig;
 use visrl_vlm::Error;
 use visrl_vlm::chat::{ChatTemplate, QWEN2_VL_CHAT_TEMPLATE};
-use visrl_vlm::processor::Qwen2VlProcessorConfig;
 use visrl_vlm::tokenizer::{IMAGE_PAD, SPECIAL_TOKENS, Tokenizer, train_bpe};
 
 fn fixtures() -> PathBuf {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use visrl_core::files::{FileError, write_file};
 use visrl_data::{
     Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
     JsonLinesConfig, MemoryDataset, ParquetConfig, SatConfig, base_new,
 };
-use visrl_vlm::{LoadOptions, Pretrained, QwenVl, write_file_atomically};
+use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
 
 use crate::fine_tune::Error;
 use crate::{DrawnShapes, FineTune, Recipe, Summary, parse_device};
@@ -219,13 +220,10 @@ impl RunConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] with the line, the field and what was expected there.
+    /// [`Error::Files`]; [`Error::File`] with the line, the field and what was expected there.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|source| FileError::io(path, source))?;
         Self::from_toml(&text).map_err(|error| Error::file(path, error.to_string()))
     }
 
@@ -278,7 +276,7 @@ impl RunConfig {
             .map_err(|error| Error::file(&path, error.to_string()))?;
         let base = self.load_model()?;
         let (train, test) = self.load_data()?;
-        write_file_atomically(&path, text.as_bytes())?;
+        write_file(&path, text.as_bytes())?;
         self.fine_tune.run(base, &self.recipe, &train, &test)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use visrl_core::files::FileError;
 use visrl_data::{Classes, CvBench, Dataset, base_new, few_shot};
 use visrl_reward::rules::CvBench as CvBenchRule;
 use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
@@ -239,12 +240,9 @@ impl Comparison {
     /// Reads a comparison that was written.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::File`] with the field.
+    /// [`Error::Files`], or [`Error::File`] with the field.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read(path).map_err(|source| Error::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read(path).map_err(|source| FileError::io(path, source))?;
         serde_json::from_slice(&text).map_err(|error| Error::file(path, error.to_string()))
     }
 }

@@ -101,6 +101,8 @@ struct Readme;
 pub use visrl_core as core;
 pub use visrl_data as data;
 pub use visrl_grpo as grpo;
+pub use visrl_image as image;
+pub use visrl_kernels as kernels;
 pub use visrl_reward as reward;
 pub use visrl_rollout as rollout;
 pub use visrl_train as train;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageFormat};
 use serde::{Deserialize, Serialize};
+use visrl_core::files::{FileError, write_file};
 use visrl_core::{Example, ImageSource};
 use visrl_train::{Answer, Error};
-use visrl_vlm::write_file_atomically;
 
 /// A line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub(crate) fn write_images(out: &Path, examples: &[Example], count: usize) -> Re
             continue;
         };
         let path = out.join("samples").join(format!("{number}.{ending}"));
-        write_file_atomically(&path, &bytes)?;
+        write_file(&path, &bytes)?;
     }
     Ok(())
 }
@@ -69,10 +69,7 @@ pub(crate) fn write_images(out: &Path, examples: &[Example], count: usize) -> Re
 fn encoded(image: &ImageSource) -> Result<Option<(Vec<u8>, &'static str)>, Error> {
     let (name, size, pixels, colour) = match image {
         ImageSource::Path(path) => {
-            let bytes = std::fs::read(path).map_err(|source| Error::Io {
-                path: path.to_path_buf(),
-                source,
-            })?;
+            let bytes = std::fs::read(path).map_err(|source| FileError::io(path, source))?;
             return Ok(ending(&bytes).map(|ending| (bytes, ending)));
         }
         ImageSource::Encoded { bytes, .. } => {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use visrl_core::files::{FileError, write_file};
 use visrl_train::{Ended, Evaluation, EvaluationPoint, MemoryPlan};
-use visrl_vlm::write_file_atomically;
 
 /// Accuracy of a policy on test examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,16 +108,13 @@ impl Summary {
     ///
     /// # Errors
     /// [`visrl_vlm::Error::Io`] with the path.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), visrl_vlm::Error> {
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         write_json(path.as_ref(), self)
     }
 }
 
 /// Writes a value as JSON, whole or not at all.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), visrl_vlm::Error> {
-    let json = serde_json::to_vec_pretty(value).map_err(|source| visrl_vlm::Error::Json {
-        path: path.to_owned(),
-        source,
-    })?;
-    write_file_atomically(path, &json)
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
+    let json = serde_json::to_vec_pretty(value).map_err(|source| FileError::json(path, source))?;
+    write_file(path, &json)
 }

@@ -35,7 +35,7 @@ pub struct EngineConfig {
     pub kept_prompt_tokens: usize,
     /// Makes every group independent of the groups beside it to the last bit, at the price of
     /// speed: each image and each prompt is encoded alone, and no more than
-    /// [`visrl_vlm::kernels::FEW_ROWS`] rows are multiplied together. Holds on the flex backend in
+    /// [`visrl_kernels::FEW_ROWS`] rows are multiplied together. Holds on the flex backend in
     /// f32. Without it, rounding may differ with the rows beside, which is seen where two tokens
     /// are almost equally likely.
     pub batch_invariant: bool,
@@ -291,7 +291,7 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
         let hidden = hidden.ok_or_else(|| Error::Device("no hidden states".into()))?;
         let info = self.model.info();
         let vocab = info.vocab_size;
-        let logits: Vec<f32> = visrl_vlm::kernels::matmul(hidden, self.head.clone())
+        let logits: Vec<f32> = visrl_kernels::matmul(hidden, self.head.clone())
             .try_into_vec_as()
             .map_err(|error| Error::Device(error.to_string()))?;
 
@@ -384,7 +384,7 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
     /// Groups that go through the decoder together.
     fn parts(&self, live: &[Live]) -> Vec<usize> {
         let most = match self.config.batch_invariant {
-            true => visrl_vlm::kernels::FEW_ROWS,
+            true => visrl_kernels::FEW_ROWS,
             false => usize::MAX,
         };
         let mut parts: Vec<(usize, usize)> = Vec::new();
@@ -406,7 +406,7 @@ impl<M: VisionLanguageModel> RolloutEngine for NativeEngine<M> {
     #[tracing::instrument(skip_all, fields(groups = requests.len()))]
     fn generate_each(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
         let head = self.head.clone();
-        visrl_vlm::kernels::among_workers(&head, || self.generate_here(requests))
+        visrl_kernels::on_rayon_worker(&head, || self.generate_here(requests))
     }
 }
 

@@ -8,10 +8,8 @@
 //! step-40/manifest.sha256 the manifest's own SHA-256
 //! ```
 
-mod manifest;
 mod state;
 mod store;
 
-pub use manifest::{seal, verify};
 pub use state::{EvaluationPoint, TrainState};
 pub use store::{Checkpoint, CheckpointStore};

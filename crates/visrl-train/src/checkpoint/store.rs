@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use visrl_vlm::{VisionLanguageModel, write_dir_atomically};
+use visrl_core::files::{SEAL, seal, verify, write_dir};
+use visrl_vlm::VisionLanguageModel;
 
-use super::manifest::{SEAL, seal, verify};
 use super::state::TrainState;
 use crate::{Error, Learner};
 
-/// Beginning of the names of folders on their way in (as [`write_dir_atomically`] calls them) and
+/// Beginning of the names of folders on their way in (as [`write_dir`] calls them) and
 /// on their way out; a killed process leaves them behind.
 const SAVING: &str = ".saving-";
 const REMOVING: &str = ".removing-";
@@ -46,30 +46,18 @@ impl CheckpointStore {
     /// Writes the checkpoint of a state and removes those that are too old.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path; checkpoints that were there stay.
+    /// [`Error::Files`] with the path; checkpoints that were there stay.
     pub fn save<M: VisionLanguageModel>(
         &self,
         state: &mut TrainState,
         learner: &Learner<M>,
     ) -> Result<(), Error> {
         let dir = self.dir.join(format!("step-{}", state.step));
-        let mut failed = None;
-        let written = write_dir_atomically(&dir, |new| {
-            let mut fill = || -> Result<(), Error> {
-                state.learner = learner.save_state(new)?;
-                state.write(&new.join(STATE))?;
-                seal(new)
-            };
-            fill().map_err(|error| {
-                let told = visrl_vlm::Error::Input(error.to_string());
-                failed = Some(error);
-                told
-            })
-        });
-        match (written, failed) {
-            (_, Some(error)) => return Err(error),
-            (written, None) => written?,
-        }
+        write_dir(&dir, |new| {
+            state.learner = learner.save_state(new)?;
+            state.write(&new.join(STATE))?;
+            Ok::<_, Error>(seal(new)?)
+        })?;
         for (_, old) in self.list()?.iter().rev().skip(self.keep) {
             self.remove(old)?;
         }
@@ -94,7 +82,7 @@ impl CheckpointStore {
     /// Removes all checkpoints, and what killed processes left behind.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn clear(&self) -> Result<(), Error> {
         for (_, dir) in self.list()? {
             self.remove(&dir)?;
@@ -105,7 +93,7 @@ impl CheckpointStore {
     /// Removes what killed processes left behind.
     ///
     /// # Errors
-    /// [`Error::Io`] with the path.
+    /// [`Error::Files`] with the path.
     pub fn sweep(&self) -> Result<(), Error> {
         for path in self.entries()? {
             let name = path.file_name().map(|name| name.to_string_lossy());

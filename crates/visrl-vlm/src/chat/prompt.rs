@@ -4,8 +4,8 @@ use visrl_core::{Content, Prompt};
 
 use super::ChatTemplate;
 use crate::Error;
-use crate::processor::image_tokens;
 use crate::tokenizer::{Tokenizer, VIDEO_PAD, VISION_TOKENS};
+use visrl_image::image_tokens;
 
 /// A prompt as a model takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use visrl_core::{Content, Message};
 
 use super::python;
-use crate::{Error, read_json, write_file_atomically};
+use visrl_core::files::write_file;
+
+use crate::{Error, read_json};
 
 /// The chat template of Qwen2-VL, for checkpoints that are made and not downloaded.
 pub const QWEN2_VL_CHAT_TEMPLATE: &str = concat!(
@@ -58,7 +60,7 @@ impl ChatTemplate {
     /// `default`).
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file, and [`Error::Template`]
+    /// [`Error::File`] with the file, and [`Error::Template`]
     /// when there is no template or it does not parse.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(TEMPLATE_FILE);
@@ -148,11 +150,11 @@ impl ChatTemplate {
     /// Writes the template as `chat_template.json`, which transformers 4 and 5 read.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file.
+    /// [`Error::File`] with the file.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         let text = format!("{:#}\n", json!({ "chat_template": self.source }));
-        write_file_atomically(&dir.join(JSON_FILE), text.as_bytes())
+        Ok(write_file(&dir.join(JSON_FILE), text.as_bytes())?)
     }
 
     fn error(&self, error: &minijinja::Error) -> Error {

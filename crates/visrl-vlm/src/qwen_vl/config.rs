@@ -3,7 +3,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Error;
-use crate::config::{Fields, eos_token_ids, read_json};
+use visrl_core::files::Fields;
+
+use crate::config::{eos_token_ids, read_json};
 
 /// The models of the family that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,7 @@ impl QwenVlConfig {
         let model_type: String = root.required("model_type")?;
         let kind = QwenVlKind::of(&model_type).ok_or_else(|| {
             let message = format!("is `{model_type}`, expected `qwen2_vl` or `qwen2_5_vl`");
-            root.error("model_type", message)
+            root.error::<Error>("model_type", message)
         })?;
         let nested = raw.get("text_config").filter(|value| value.is_object());
         let text_fields = match nested {
@@ -142,7 +144,7 @@ impl QwenVlConfig {
         let vision_value = raw
             .get("vision_config")
             .filter(|value| value.is_object())
-            .ok_or_else(|| root.error("vision_config", "is missing"))?;
+            .ok_or_else(|| root.error::<Error>("vision_config", "is missing"))?;
         let vision = Fields::new(&path, "vision_config", vision_value);
         let vision = Self::vision(kind, &vision, &text)?;
         let mut eos = eos_token_ids(dir, &root)?;
@@ -196,7 +198,8 @@ impl QwenVlConfig {
         let rope_field = ["rope_parameters", "rope_scaling"]
             .into_iter()
             .find(|f| value.get(*f).is_some());
-        let rope_field = rope_field.ok_or_else(|| fields.error("rope_scaling", "is missing"))?;
+        let rope_field =
+            rope_field.ok_or_else(|| fields.error::<Error>("rope_scaling", "is missing"))?;
         let rope = Fields::new(path, rope_field, &value[rope_field]);
         let mrope_section: [usize; 3] = rope.required("mrope_section")?;
         if mrope_section

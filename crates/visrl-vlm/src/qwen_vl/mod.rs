@@ -13,11 +13,11 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::build::Builder;
-use crate::kernels;
 use crate::{
     Dense, Error, ModelInfo, Output, ParamDtype, Part, Positions, ProcessedImage, SafetensorsDir,
     Segment, TokenBatch, VisionLanguageModel, WeightSource,
 };
+use visrl_kernels as kernels;
 
 pub use config::{QwenVlConfig, QwenVlKind, TextConfig, VisionConfig, Windows};
 use text::TextModel;

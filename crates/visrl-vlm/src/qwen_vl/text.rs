@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use super::TextConfig;
 
 use crate::build::Builder;
-use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
 use crate::{Dense, Error, Heads, Output, Segment, attend};
+use visrl_kernels::{rms_norm, silu_mul};
 
 #[derive(Module, Debug)]
 pub(super) struct TextModel {

@@ -1,6 +1,5 @@
 //! Writing checkpoints in Hugging Face layout, whole or not at all.
 
-mod atomic;
 mod shards;
 
 use std::path::Path;
@@ -14,7 +13,6 @@ use crate::build::transpose;
 use crate::naming::{NamedParameter, visit_parameters};
 use crate::{Error, VisionLanguageModel};
 
-pub use atomic::{write_dir_atomically, write_file_atomically};
 pub use shards::{TensorToSave, write_tensors};
 
 /// The number format of saved weights.
@@ -97,7 +95,7 @@ impl From<SaveDtype> for SaveOptions {
 /// one tensor at a time, so that saving takes little more memory than the largest one.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Weights`] with the path.
+/// [`Error::File`] or [`Error::Weights`] with the path.
 pub fn save_weights<M: VisionLanguageModel>(
     model: &M,
     dir: &Path,

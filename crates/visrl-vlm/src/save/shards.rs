@@ -9,9 +9,9 @@ use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensorError};
 use serde_json::{Value, json};
 
-use super::atomic::{make_readable, write_file_atomically};
 use super::{SaveDtype, SaveOptions};
 use crate::Error;
+use visrl_core::files::{self, make_readable};
 
 /// A tensor to be saved: its bytes are asked for when its turn comes, and dropped when they are
 /// written.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for TensorToSave<'_> {
 /// is in memory at a time.
 ///
 /// # Errors
-/// [`Error::Io`] with the file, [`Error::Weights`] for two tensors of one name or one whose bytes
+/// [`Error::File`] with the file, [`Error::Weights`] for two tensors of one name or one whose bytes
 /// do not fit its shape, and what a tensor's `bytes` returns.
 pub fn write_tensors(
     dir: &Path,
@@ -70,7 +70,7 @@ pub fn write_tensors(
         let total_size: u64 = sizes.iter().sum();
         let index: Value =
             json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
-        write_file_atomically(&path, format!("{index:#}\n").as_bytes())?;
+        files::write_file(&path, format!("{index:#}\n").as_bytes())?;
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use visrl_core::files::FileError;
+
 use crate::Error;
 
 /// Parts that byte-level BPE tokenizers have. Others would not give Qwen2's tokens, and some of
@@ -25,14 +27,12 @@ const PARTS: [(&str, &[&str]); 3] = [
 /// Refuses files on which the tokenizers crate would panic.
 ///
 /// # Errors
-/// [`Error::Json`] when the text is no JSON of the expected kind, and [`Error::Tokenizer`] for
+/// [`Error::File`] when the text is no JSON of the expected kind, and [`Error::Tokenizer`] for
 /// parts that no byte-level BPE tokenizer has and for merges that make a token longer than any of
 /// the vocabulary.
 pub(super) fn check(json: &[u8], path: &Path) -> Result<(), Error> {
-    let file: Parts = serde_json::from_slice(json).map_err(|source| Error::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file: Parts =
+        serde_json::from_slice(json).map_err(|source| FileError::json(path, source))?;
     let fail = |message: String| Error::Tokenizer {
         path: path.to_owned(),
         message,

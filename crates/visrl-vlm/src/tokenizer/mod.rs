@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tokenizers::DecoderWrapper;
 
-use crate::{Error, write_file_atomically};
+use visrl_core::files::{FileError, write_file};
+
+use crate::Error;
 
 pub use train::train_bpe;
 
@@ -87,7 +89,7 @@ impl Tokenizer {
     /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file, and [`Error::Tokenizer`]
+    /// [`Error::File`] with the file, and [`Error::Tokenizer`]
     /// when `tokenizer.json` is damaged, is not byte-level, or lacks `<|image_pad|>`.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let mut files = Vec::new();
@@ -172,10 +174,8 @@ impl Tokenizer {
         let config_path = dir.join(CONFIG_FILE);
         let config: Value = match bytes(CONFIG_FILE) {
             None => Value::Null,
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|source| Error::Json {
-                path: config_path.clone(),
-                source,
-            })?,
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|source| FileError::json(&config_path, source))?,
         };
         let named = |field: &str, or: &str| -> Result<u32, Error> {
             let value = config.get(field).filter(|value| !value.is_null());
@@ -272,11 +272,11 @@ impl Tokenizer {
     /// Writes the tokenizer's files into a folder, byte for byte as they were read.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file.
+    /// [`Error::File`] with the file.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         for (name, bytes) in &self.files {
-            write_file_atomically(&dir.join(name), bytes)?;
+            write_file(&dir.join(name), bytes)?;
         }
         Ok(())
     }
@@ -364,7 +364,7 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(
             Tokenizer::from_dir(empty.path()),
-            Err(Error::Io { .. })
+            Err(Error::File(FileError::Io { .. }))
         ));
     }
 }

@@ -5,9 +5,7 @@ use std::fs;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use visrl_core::ImageSource;
-use visrl_vlm::processor::{
-    ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig,
-};
+use visrl_image::{ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_vlm::{Error, QwenVl, QwenVlConfig, WeightSource};
 
 use crate::{MIB, folder, group, mutate};

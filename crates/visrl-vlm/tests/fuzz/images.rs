@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use visrl_core::ImageSource;
-use visrl_vlm::processor::{
+use visrl_image::{
     ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig, Raster,
 };
 

@@ -10,8 +10,8 @@ mod sections;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use visrl_core::files::{FileError, write_file};
 use visrl_train::{CrossMatrix, Error};
-use visrl_vlm::write_file_atomically;
 
 use crate::Summary;
 use crate::experiment::ComparisonRow;
@@ -51,17 +51,14 @@ pub fn render(dir: impl AsRef<Path>) -> Result<String, Error> {
 /// As [`render`], and what stands in the way of writing.
 pub fn write(dir: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<(), Error> {
     let html = render(dir)?;
-    Ok(write_file_atomically(file.as_ref(), html.as_bytes())?)
+    Ok(write_file(file.as_ref(), html.as_bytes())?)
 }
 
 /// A JSON file, if it is there.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(FileError::io(path, source).into()),
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
             .map_err(|error| Error::file(path, error.to_string())),
@@ -72,10 +69,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(|source| Error::Io {
-            path: path.to_owned(),
-            source,
-        })?,
+        text => text.map_err(|source| FileError::io(path, source))?,
     };
     let lines = text.lines().enumerate();
     lines

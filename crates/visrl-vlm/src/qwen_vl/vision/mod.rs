@@ -12,9 +12,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{QwenVlConfig, QwenVlKind, VisionConfig};
 use crate::build::Builder;
-use crate::kernels::{Gelu, SelfAttention};
 use crate::rope::Rotary;
 use crate::{Dense, Error, ProcessedImage};
+use visrl_kernels::{Gelu, SelfAttention};
 
 /// The tower of one of the family. A new one is a new variant.
 #[derive(Module, Debug)]

@@ -6,9 +6,9 @@ use burn::tensor::Tensor;
 
 use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
 use crate::build::Builder;
-use crate::kernels::{Gelu, layer_norm};
 use crate::rope::Rotary;
 use crate::{Dense, Error};
+use visrl_kernels::{Gelu, layer_norm};
 
 const EPS: f64 = 1e-6;
 

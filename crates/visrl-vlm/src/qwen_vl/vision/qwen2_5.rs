@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use super::windows::WindowOrder;
 use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
 use crate::build::Builder;
-use crate::kernels::{rms_norm, silu_mul};
 use crate::model::int_tensor;
 use crate::rope::Rotary;
 use crate::{Dense, Error};
+use visrl_kernels::{rms_norm, silu_mul};
 
 const EPS: f64 = 1e-6;
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use visrl_core::ImageSource;
-use visrl_vlm::processor::{
+use visrl_image::{
     AlphaMode, ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig, Raster,
     Resample, smart_resize,
 };

@@ -7,11 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use super::FileError;
 
 const MANIFEST: &str = "manifest.json";
 /// The manifest's own checksum, in the format of `sha256sum -c`.
-pub(super) const SEAL: &str = "manifest.sha256";
+pub const SEAL: &str = "manifest.sha256";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +32,8 @@ struct Entry {
 /// SHA-256 in `manifest.sha256`; every file is synced.
 ///
 /// # Errors
-/// [`Error::Io`] with the path.
-pub fn seal(dir: &Path) -> Result<(), Error> {
+/// [`FileError::Io`] with the path.
+pub fn seal(dir: &Path) -> Result<(), FileError> {
     let mut paths = Vec::new();
     list(dir, Path::new(""), &mut paths)?;
     paths.sort();
@@ -51,7 +51,7 @@ pub fn seal(dir: &Path) -> Result<(), Error> {
     let manifest = Manifest { version: 1, files };
     let path = dir.join(MANIFEST);
     let mut text = serde_json::to_string_pretty(&manifest)
-        .map_err(|error| Error::file(&path, error.to_string()))?;
+        .map_err(|error| FileError::damaged(&path, error.to_string()))?;
     text.push('\n');
     write(&path, text.as_bytes())?;
     write(&dir.join(SEAL), seal_of(text.as_bytes()).as_bytes())
@@ -60,33 +60,33 @@ pub fn seal(dir: &Path) -> Result<(), Error> {
 /// Checks a sealed folder: every listed file is there with the size and the checksum it had.
 ///
 /// # Errors
-/// [`Error::File`] names the first file that is not as it was written.
-pub fn verify(dir: &Path) -> Result<(), Error> {
+/// [`FileError::Damaged`] names the first file that is not as it was written.
+pub fn verify(dir: &Path) -> Result<(), FileError> {
     let path = dir.join(MANIFEST);
     let text = read(&path)?;
     let seal = dir.join(SEAL);
     if read(&seal)? != seal_of(&text).as_bytes() {
         let message = format!("damaged: {MANIFEST} and {SEAL} do not fit together");
-        return Err(Error::file(dir, message));
+        return Err(FileError::damaged(dir, message));
     }
     let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| Error::file(&path, format!("damaged: {error}")))?;
+        .map_err(|error| FileError::damaged(&path, format!("damaged: {error}")))?;
     for entry in &manifest.files {
         let relative = Path::new(&entry.path);
         let plain = |part| matches!(part, Component::Normal(_));
         if !relative.components().all(plain) {
             let message = format!("lists `{}`, which is not a file of its folder", entry.path);
-            return Err(Error::file(path, message));
+            return Err(FileError::damaged(&path, message));
         }
         let at = dir.join(relative);
         let (bytes, sha256) = digest(&at)?;
         if bytes != entry.bytes {
             let message = format!("damaged: {bytes} bytes, {} were written", entry.bytes);
-            return Err(Error::file(at, message));
+            return Err(FileError::damaged(&at, message));
         }
         if sha256 != entry.sha256 {
             let message = format!("damaged: SHA-256 {sha256}, {} was written", entry.sha256);
-            return Err(Error::file(at, message));
+            return Err(FileError::damaged(&at, message));
         }
     }
     Ok(())
@@ -96,9 +96,9 @@ fn seal_of(manifest: &[u8]) -> String {
     format!("{:x}  {MANIFEST}\n", Sha256::digest(manifest))
 }
 
-fn list(root: &Path, below: &Path, out: &mut Vec<String>) -> Result<(), Error> {
+fn list(root: &Path, below: &Path, out: &mut Vec<String>) -> Result<(), FileError> {
     let dir = root.join(below);
-    let failed = |source| Error::io(&dir, source);
+    let failed = |source| FileError::io(&dir, source);
     for entry in fs::read_dir(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = below.join(entry.file_name());
@@ -113,8 +113,8 @@ fn list(root: &Path, below: &Path, out: &mut Vec<String>) -> Result<(), Error> {
     Ok(())
 }
 
-fn digest(path: &Path) -> Result<(u64, String), Error> {
-    let failed = |source| Error::io(path, source);
+fn digest(path: &Path) -> Result<(u64, String), FileError> {
+    let failed = |source| FileError::io(path, source);
     let mut file = File::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -129,20 +129,20 @@ fn digest(path: &Path) -> Result<(u64, String), Error> {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::io(path, source))
+fn read(path: &PathBuf) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::io(path, source))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::write(path, bytes).map_err(|source| Error::io(path, source))?;
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    fs::write(path, bytes).map_err(|source| FileError::io(path, source))?;
     sync(path)
 }
 
 /// Folders cannot be opened everywhere; where they can they are synced like files.
-fn sync(path: &Path) -> Result<(), Error> {
+fn sync(path: &Path) -> Result<(), FileError> {
     match File::open(path).and_then(|file| file.sync_all()) {
         Err(_) if path.is_dir() => Ok(()),
-        result => result.map_err(|source| Error::io(path, source)),
+        result => result.map_err(|source| FileError::io(path, source)),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Files and folders that are there whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use super::FileError;
 
 /// Writes a folder atomically: `fill` writes into a temporary folder beside it, every file is
 /// synced, and the folder takes its place by a rename. A folder that was there before is replaced
@@ -16,14 +16,14 @@ use crate::Error;
 /// leave a folder `.saving-*` behind.
 ///
 /// # Errors
-/// [`Error::Io`] with the path, or what `fill` returns.
-pub fn write_dir_atomically(
+/// [`FileError::Io`] with the path, or what `fill` returns.
+pub fn write_dir<E: From<FileError>>(
     dir: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), Error>,
-) -> Result<(), Error> {
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
     let at = |path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Io { path, source }
+        move |source| FileError::Io { path, source }
     };
     let parent = parent_of(dir);
     fs::create_dir_all(&parent).map_err(at(&parent))?;
@@ -54,18 +54,33 @@ pub fn write_dir_atomically(
 /// Writes a file atomically: a temporary file beside it, synced, then renamed.
 ///
 /// # Errors
-/// [`Error::Io`] with the path.
-pub fn write_file_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// [`FileError::Io`] with the path.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_file_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes a file atomically, as [`write_file`], in pieces: what `write` writes becomes the file
+/// when it ends well, and otherwise the old file stays as it was.
+///
+/// # Errors
+/// [`FileError::Io`] with the path, for what `write` returns too.
+pub fn write_file_with(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<(), FileError> {
     let parent = parent_of(path);
-    let write = || -> io::Result<()> {
+    let whole = || -> io::Result<()> {
         fs::create_dir_all(&parent)?;
         let mut file = builder().tempfile_in(&parent)?;
-        file.write_all(bytes)?;
+        let mut writer = BufWriter::new(file.as_file_mut());
+        write(&mut writer)?;
+        writer.flush()?;
+        drop(writer);
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };
-    write().map_err(|source| Error::io(path, source))
+    whole().map_err(|source| FileError::io(path, source))
 }
 
 fn parent_of(path: &Path) -> PathBuf {
@@ -77,8 +92,8 @@ fn parent_of(path: &Path) -> PathBuf {
 
 /// Puts `new` in the place of `dir`; what was there is left to be removed with the temporary
 /// folder.
-fn replace(new: &Path, dir: &Path, old: &Path) -> Result<(), Error> {
-    let failed = |source| Error::io(dir, source);
+fn replace(new: &Path, dir: &Path, old: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::io(dir, source);
     if exchange(new, dir).map_err(failed)? {
         return Ok(());
     }
@@ -130,7 +145,10 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 }
 
 /// Gives a file the permissions of a newly made one.
-pub(super) fn make_readable(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says.
+pub fn make_readable(path: &Path) -> io::Result<()> {
     let sample = builder().tempfile_in(parent_of(path))?;
     fs::set_permissions(path, sample.as_file().metadata()?.permissions())
 }
@@ -139,9 +157,9 @@ pub(super) fn make_readable(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn write(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
-        write_dir_atomically(dir, |new| {
-            fs::write(new.join(name), text).map_err(|source| Error::io(new, source))
+    fn write(dir: &Path, name: &str, text: &str) -> Result<(), FileError> {
+        write_dir(dir, |new| {
+            fs::write(new.join(name), text).map_err(|source| FileError::io(new, source))
         })
     }
 
@@ -150,13 +168,27 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("checkpoint");
         write(&dir, "a", "1").unwrap();
-        let failed = write_dir_atomically(&dir, |new| {
-            fs::write(new.join("a"), "2").map_err(|source| Error::io(new, source))?;
-            Err(Error::Input("interrupted".into()))
+        let failed = write_dir(&dir, |new| {
+            fs::write(new.join("a"), "2").map_err(|source| FileError::io(new, source))?;
+            Err(FileError::damaged(new, "interrupted"))
         });
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_rubbish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_file(&path, b"old").unwrap();
+        let error = write_file_with(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(error.unwrap_err().to_string().ends_with("file: disk full"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Attention of some queries to keys and values that lie anywhere in memory.
 
 use crate::Heads;
-use crate::kernels::exp::exp;
-use crate::kernels::product::{Matrix, Threads, product};
-use crate::kernels::slices;
+use crate::exp::exp;
+use crate::product::{Matrix, Threads, product};
+use crate::slices;
 
 /// Rows of numbers at equal distances, the heads of a row side by side.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,12 @@ use super::decode::Limits;
 use super::patches::{Tables, value_tables};
 use super::raster::AlphaMode;
 use super::resample::Resample;
-use crate::config::Fields;
-use crate::{Error, read_json, write_file_atomically};
+use visrl_core::files::{self, Fields, FileError};
+
+use crate::error::Error;
+
+/// The largest file of settings that is read, in bytes: real ones hold a few kilobytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// What happens to an image before the processor's own resize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,23 +127,23 @@ impl Qwen2VlProcessorConfig {
     /// transformers does with such a file, and the others are the defaults.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file.
+    /// [`Error::File`] with the file and the field.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let [(nested, part), (flat, _)] = Self::PLACES;
         let (nested, part) = (dir.join(nested), part.unwrap_or_default());
         if nested.exists() {
-            let value = read_json(&nested)?;
+            let value: Value = files::read_json(&nested, MAX_CONFIG_BYTES)?;
             if let Some(value) = value.get(part) {
                 return Self::from_value(&nested, part, value);
             }
         }
         let path = dir.join(flat);
-        Self::from_value(&path, "", &read_json(&path)?)
+        Self::from_value(&path, "", &files::read_json(&path, MAX_CONFIG_BYTES)?)
     }
 
     /// The files that may hold the settings, and the object in them that does; the first that is
     /// there counts.
-    pub(crate) const PLACES: [(&str, Option<&str>); 2] = [
+    pub const PLACES: [(&str, Option<&str>); 2] = [
         ("processor_config.json", Some("image_processor")),
         ("preprocessor_config.json", None),
     ];
@@ -153,18 +157,14 @@ impl Qwen2VlProcessorConfig {
     }
 
     /// Adds what Hugging Face's files do not have to the settings in one of them.
-    pub(crate) fn record_own(&self, settings: &mut Map<String, Value>) -> serde_json::Result<()> {
+    pub fn record_own(&self, settings: &mut Map<String, Value>) -> serde_json::Result<()> {
         settings.insert(OWN_KEY.into(), serde_json::to_value(self.own())?);
         Ok(())
     }
 
     fn from_value(path: &Path, prefix: &str, value: &Value) -> Result<Self, Error> {
         if !value.is_object() {
-            return Err(Error::field(
-                path,
-                prefix,
-                "expected an object with settings",
-            ));
+            return Err(FileError::field(path, prefix, "expected an object with settings").into());
         }
         let fields = Fields::new(path, prefix, value);
         let or = Self::default();
@@ -183,14 +183,15 @@ impl Qwen2VlProcessorConfig {
         let resample = match fields.optional::<u64>("resample")? {
             None => or.resample,
             Some(code) => Resample::from_code(code).ok_or_else(|| {
-                fields.error(
+                fields.error::<Error>(
                     "resample",
                     format!("is {code}, expected a Pillow filter, 0 to 5"),
                 )
             })?,
         };
         if fields.optional("do_convert_rgb")? == Some(false) {
-            return Err(fields.error("do_convert_rgb", "is false, but the model takes RGB only"));
+            let message = "is false, but the model takes RGB only";
+            return Err(fields.error("do_convert_rgb", message));
         }
         let own: Option<Own> = fields.optional(OWN_KEY)?;
         let own = own.unwrap_or(Own {
@@ -223,7 +224,7 @@ impl Qwen2VlProcessorConfig {
         };
         config
             .check()
-            .map_err(|(field, message)| fields.error(field, message))?;
+            .map_err(|(field, message)| -> Error { fields.error(field, message) })?;
         Ok(config)
     }
 
@@ -297,7 +298,7 @@ impl Qwen2VlProcessorConfig {
     /// stands in it under `visrl`.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file.
+    /// [`Error::File`] with the file.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         let path = dir.join("preprocessor_config.json");
         let own = self.own();
@@ -320,14 +321,14 @@ impl Qwen2VlProcessorConfig {
             "processor_class": "Qwen2VLProcessor",
             OWN_KEY: own,
         });
-        let failed = |source| Error::Json {
+        let failed = |source| FileError::Json {
             path: path.clone(),
             source,
         };
         let mut text = serde_json::to_string_pretty(&value).map_err(failed)?;
         text.push('\n');
-        fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
-        write_file_atomically(&path, text.as_bytes())
+        fs::create_dir_all(dir).map_err(|source| FileError::io(dir, source))?;
+        Ok(files::write_file(&path, text.as_bytes())?)
     }
 }
 
@@ -435,12 +436,18 @@ mod tests {
                 "{field}: {message}"
             );
         }
-        assert!(matches!(read("[]"), Err(Error::Field { .. })));
-        assert!(matches!(read("{"), Err(Error::Json { .. })));
+        assert!(matches!(
+            read("[]"),
+            Err(Error::File(FileError::Field { .. }))
+        ));
+        assert!(matches!(
+            read("{"),
+            Err(Error::File(FileError::Json { .. }))
+        ));
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(
             Qwen2VlProcessorConfig::from_dir(empty.path()),
-            Err(Error::Io { .. })
+            Err(Error::File(FileError::Io { .. }))
         ));
     }
 }

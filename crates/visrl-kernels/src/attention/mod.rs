@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::Heads;
 
-pub(crate) use groups::{Grouped, Segments, attend};
+pub use groups::{Grouped, Segments, attend};
 use job::{Job, Part, Rows, Run, Scratch};
 
 /// Rows of queries that a block has, over all query heads of a key head.

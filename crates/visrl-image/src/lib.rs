@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use visrl_core::ImageSource;
-//! use visrl_vlm::processor::{Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
+//! use visrl_image::{Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 //!
 //! let pixels = vec![128; 28 * 28];
 //! let image =
@@ -15,11 +15,12 @@
 //! let seen = processor.process(&image)?;
 //! assert_eq!(seen.grid, [1, 28, 28]);
 //! assert_eq!(seen.tokens(processor.merge_size()), 196);
-//! # Ok::<(), visrl_vlm::Error>(())
+//! # Ok::<(), visrl_image::Error>(())
 //! ```
 
 mod config;
 mod decode;
+mod error;
 mod jpeg;
 mod patches;
 mod qwen2_vl;
@@ -37,10 +38,9 @@ use rayon::prelude::*;
 use serde_json::Value;
 use visrl_core::ImageSource;
 
-use crate::Error;
-
 pub use config::{ImagePipeline, Qwen2VlProcessorConfig};
 pub use decode::Limits;
+pub use error::Error;
 pub use qwen2_vl::Qwen2VlProcessor;
 pub use raster::{AlphaMode, Mode, Raster};
 pub use resample::Resample;

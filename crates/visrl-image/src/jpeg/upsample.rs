@@ -4,7 +4,7 @@
 use super::blocks::{Block, natural};
 use super::header::{Component, Frame};
 use super::transform;
-use crate::processor::wide::wide;
+use crate::wide::wide;
 
 /// How a plane gets the width or height of the image.
 #[derive(Clone, Copy, PartialEq)]

@@ -6,14 +6,14 @@ use rayon::prelude::*;
 use super::job::{HeadGradients, backward};
 use super::{Job, Part, Rows, Run, block, probabilities, run};
 use crate::Heads;
-use crate::kernels::flex::{self, Fused, Host};
-use crate::kernels::product::Threads;
-use crate::kernels::slices;
+use crate::flex::{self, Fused, Host};
+use crate::product::Threads;
+use crate::slices;
 
 /// Rows of queries that a block has when each row of a group gets one token.
 const DECODED: usize = 16;
 
-/// The shape of a [`Segment`](crate::Segment) and where its keys and values are.
+/// The shape of a segment and where its keys and values are.
 #[derive(Clone, Copy, Debug)]
 struct Layout<'a> {
     groups: usize,
@@ -77,14 +77,19 @@ impl<'a> Layout<'a> {
 }
 
 /// One segment's share of [`attend`]: its shape and the tensors of its cache.
-pub(crate) struct Segments<'a> {
-    pub(crate) groups: usize,
-    pub(crate) rows: usize,
-    pub(crate) len: usize,
-    pub(crate) prefix: Option<&'a [Tensor<3>; 2]>,
+pub struct Segments<'a> {
+    /// Groups, each with a prefix of its own.
+    pub groups: usize,
+    /// Rows of each group.
+    pub rows: usize,
+    /// New tokens of each row.
+    pub len: usize,
+    /// Keys and values that the rows of a group share, `[groups, prefix, kv heads * dim]`.
+    pub prefix: Option<&'a [Tensor<3>; 2]>,
     /// `[groups * rows, capacity, kv heads * dim]`, of which `own_len` tokens are there.
-    pub(crate) own: &'a [Tensor<3>; 2],
-    pub(crate) own_len: usize,
+    pub own: &'a [Tensor<3>; 2],
+    /// Tokens that each row has of its own, the new ones among them.
+    pub own_len: usize,
 }
 
 /// Keys and values in host memory, in order.
@@ -114,11 +119,7 @@ impl Host3 {
 
 /// Attention of the new tokens of segments, one after another in `queries`
 /// `[tokens, query heads * dim]`; nothing where a tensor is not plain f32 in host memory.
-pub(crate) fn attend(
-    heads: Heads,
-    segments: &[Segments<'_>],
-    queries: &Tensor<2>,
-) -> Option<Tensor<2>> {
+pub fn attend(heads: Heads, segments: &[Segments<'_>], queries: &Tensor<2>) -> Option<Tensor<2>> {
     let queries = flex::in_order(flex::plain(queries)?);
     let width = heads.query * heads.dim;
     let rows = Rows {
@@ -159,16 +160,23 @@ pub(crate) fn attend(
 /// Attention of a segment whose rows have no earlier tokens of their own: queries, keys and values,
 /// and the prefix's keys and values `[groups, prefix, kv heads * dim]` where there is one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grouped {
-    pub(crate) heads: Heads,
-    pub(crate) groups: usize,
-    pub(crate) rows: usize,
-    pub(crate) len: usize,
+pub struct Grouped {
+    /// Numbers of heads.
+    pub heads: Heads,
+    /// Groups, each with a prefix of its own.
+    pub groups: usize,
+    /// Rows of each group.
+    pub rows: usize,
+    /// Tokens of each row.
+    pub len: usize,
 }
 
 impl Grouped {
-    /// The attention, recorded for a backward pass; the inputs where they are not f32 in host memory.
-    pub(crate) fn apply<const N: usize>(
+    /// The attention, recorded for a backward pass.
+    ///
+    /// # Errors
+    /// The inputs, where they are not f32 in host memory.
+    pub fn apply<const N: usize>(
         self,
         inputs: [burn::backend::DispatchTensor; N],
     ) -> Result<Tensor<2>, [burn::backend::DispatchTensor; N]>
@@ -331,7 +339,7 @@ impl<'a> Pairs<'a> {
 
 /// What the gradient needs: the inputs and the probabilities, block by block.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept<const N: usize> {
+pub struct Kept<const N: usize> {
     inputs: [Host; N],
     kept: Host,
 }

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use super::job::{HeadGradients, backward};
 use super::{Job, Part, Rows, Run, block, probabilities, run};
 use crate::Heads;
-use crate::kernels::SelfAttention;
-use crate::kernels::flex::{self, Fused, Host};
-use crate::kernels::product::Threads;
-use crate::kernels::slices;
+use crate::SelfAttention;
+use crate::flex::{self, Fused, Host};
+use crate::product::Threads;
+use crate::slices;
 
 impl SelfAttention {
     fn shape(&self, width: usize) -> Heads {

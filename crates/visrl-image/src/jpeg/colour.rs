@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-use crate::processor::wide::wide;
+use crate::wide::wide;
 
 /// Converts a row from YCbCr to RGB.
 pub(super) fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {

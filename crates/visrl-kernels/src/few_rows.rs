@@ -212,8 +212,8 @@ fn vectors<S: Simd, const V: usize>(simd: S, from: &[f32]) -> [S::f32s; V] {
 #[cfg(test)]
 mod tests {
     use super::super::product::{Threads, product};
-    use super::super::tests::{close, numbers};
     use super::*;
+    use crate::testing::{close, numbers};
 
     #[test]
     fn equals_sums_by_hand_and_does_not_depend_on_other_rows() {

@@ -1,12 +1,14 @@
-//! Operations that are written out for the CPU.
+//! The operations of vision-language models that are written out for the CPU.
 //!
 //! burn's flex backend computes exponentials one by one and composes norms and rotations of many
 //! passes over memory. Each file here holds one operation: its form in tensor operations, which
 //! every backend can run and which tests take as the reference, and, with the feature `flex`, a
 //! kernel over slices with its gradient, which runs where the tensors are f32 in host memory.
+#![deny(unsafe_code)]
 
 mod adamw;
 mod gelu;
+mod heads;
 mod layer_norm;
 mod linear;
 mod log_softmax;
@@ -17,22 +19,25 @@ mod silu;
 mod softmax;
 
 #[cfg(feature = "flex")]
-pub(crate) mod attention;
+pub mod attention;
 #[cfg(feature = "flex")]
 mod exp;
 #[cfg(feature = "flex")]
 mod few_rows;
 #[cfg(feature = "flex")]
-pub(crate) mod flex;
+pub mod flex;
 #[cfg(feature = "flex")]
 mod product;
 #[cfg(feature = "flex")]
 mod slices;
+#[cfg(any(feature = "testing", all(test, feature = "flex")))]
+pub mod testing;
 #[cfg(all(test, feature = "flex"))]
-pub(crate) mod tests;
+mod tests;
 
 pub use adamw::{AdamWStep, Moved, adamw, sum_of_squares};
 pub use gelu::Gelu;
+pub use heads::Heads;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, matmul};
 pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
@@ -47,7 +52,7 @@ pub use softmax::{Mask, masked_softmax};
 ///
 /// A thread that is no worker sleeps while each piece is done and is woken after it, dozens
 /// of times in a step; a worker does its share.
-pub fn among_workers<const D: usize, R: Send>(
+pub fn on_rayon_worker<const D: usize, R: Send>(
     tensor: &burn::tensor::Tensor<D>,
     work: impl FnOnce() -> R + Send,
 ) -> R {

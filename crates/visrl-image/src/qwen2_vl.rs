@@ -147,7 +147,7 @@ impl Processor for Qwen2VlProcessor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processor::Limits;
+    use crate::Limits;
 
     fn gray(width: u32, height: u32) -> ImageSource {
         let pixels: Vec<u8> = (0..width * height).map(|i| (i % 256) as u8).collect();

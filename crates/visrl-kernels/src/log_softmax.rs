@@ -81,9 +81,9 @@ mod on_flex {
     use burn::tensor::Tensor;
 
     use super::{LogSoftmax, RowGradients};
-    use crate::kernels::exp::exp;
-    use crate::kernels::flex::{self, Host};
-    use crate::kernels::slices;
+    use crate::exp::exp;
+    use crate::flex::{self, Host};
+    use crate::slices;
 
     pub(super) fn forward(logits: Host, targets: &[u32]) -> LogSoftmax {
         let mut logits = flex::owned(logits);

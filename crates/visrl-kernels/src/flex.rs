@@ -16,12 +16,12 @@ use burn::tensor::{DType, Shape, Tensor, TensorData};
 use super::slices;
 
 /// A tensor in host memory.
-pub(crate) type Host = FloatTensor<Flex>;
+pub type Host = FloatTensor<Flex>;
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
 /// An operation of `N` tensors whose kernel works on slices.
-pub(crate) trait Fused<const N: usize>: Clone + Debug + Send + 'static {
+pub trait Fused<const N: usize>: Clone + Debug + Send + 'static {
     /// What the gradient needs of the forward pass.
     type Saved: Clone + Debug + Send + 'static;
 
@@ -38,7 +38,7 @@ pub(crate) trait Fused<const N: usize>: Clone + Debug + Send + 'static {
 
 /// Runs an operation on tensors that all lie in host memory as f32, all tracked or none; gives
 /// other tensors back.
-pub(crate) fn run<const D: usize, const N: usize, O: Fused<N>>(
+pub fn run<const D: usize, const N: usize, O: Fused<N>>(
     op: &O,
     inputs: [DispatchTensor; N],
 ) -> Result<Tensor<D>, [DispatchTensor; N]> {
@@ -114,22 +114,22 @@ impl<const N: usize, O: Fused<N>> Backward<Flex, N> for Step<O> {
 }
 
 /// The tensor in host memory behind an untracked f32 tensor.
-pub(crate) fn plain<const D: usize>(tensor: &Tensor<D>) -> Option<Host> {
+pub fn plain<const D: usize>(tensor: &Tensor<D>) -> Option<Host> {
     host(&tensor.clone().into_dispatch())
 }
 
 /// An untracked tensor of one in host memory.
-pub(crate) fn tensor<const D: usize>(tensor: Host) -> Tensor<D> {
+pub fn tensor<const D: usize>(tensor: Host) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(tensor)
 }
 
 /// A tensor of these numbers.
-pub(crate) fn from_vec(values: Vec<f32>, shape: Shape) -> Host {
+pub fn from_vec(values: Vec<f32>, shape: Shape) -> Host {
     Host::from_data(TensorData::new(values, shape))
 }
 
 /// The numbers of a tensor in order, for reading: copied only where they are not so already.
-pub(crate) fn in_order(tensor: Host) -> Host {
+pub fn in_order(tensor: Host) -> Host {
     match tensor.as_slice::<f32>() {
         Some(_) => tensor,
         None => tensor.to_contiguous(),
@@ -137,7 +137,7 @@ pub(crate) fn in_order(tensor: Host) -> Host {
 }
 
 /// The numbers of a tensor in order in memory of its own, for writing.
-pub(crate) fn owned(tensor: Host) -> Host {
+pub fn owned(tensor: Host) -> Host {
     let whole = tensor
         .as_slice::<f32>()
         .is_some_and(|slice| size_of_val(slice) == tensor.bytes().len());
@@ -153,12 +153,12 @@ pub(crate) fn owned(tensor: Host) -> Host {
 }
 
 /// The numbers of a tensor that [`in_order`] gave.
-pub(crate) fn read(tensor: &Host) -> &[f32] {
+pub fn read(tensor: &Host) -> &[f32] {
     tensor.as_slice().unwrap_or_default()
 }
 
 /// The length of the last axis.
-pub(crate) fn width(tensor: &Host) -> usize {
+pub fn width(tensor: &Host) -> usize {
     tensor
         .layout()
         .shape()

@@ -1,0 +1,25 @@
+//! Files: read with the path named, written whole or not at all.
+//!
+//! Every crate of visrl reads and writes through this module, so that an error always names the
+//! file, and a process that is killed never leaves half of one:
+//!
+//! * [`read`], [`read_json`] and [`for_each_line`] read, within limits, and [`Fields`] looks into
+//!   an object of a file;
+//! * [`write_file`], [`write_file_with`] and [`write_dir`] write atomically;
+//! * [`seal`] and [`verify`] keep a folder's checksums.
+//!
+//! What goes wrong is a [`FileError`], which each crate's own error takes in by `From`.
+
+mod atomic;
+mod error;
+mod fields;
+mod lines;
+mod manifest;
+mod read;
+
+pub use atomic::{make_readable, write_dir, write_file, write_file_with};
+pub use error::FileError;
+pub use fields::Fields;
+pub use lines::for_each_line;
+pub use manifest::{SEAL, seal, verify};
+pub use read::{read, read_json, read_text};

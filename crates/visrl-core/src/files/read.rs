@@ -1,0 +1,67 @@
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::FileError;
+
+/// Reads a file whole, refusing one that is larger than `limit` bytes before it is read.
+///
+/// # Errors
+/// [`FileError::Io`] when it cannot be read, [`FileError::TooLarge`].
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let failed = |source| FileError::io(path, source);
+    let bytes = fs::metadata(path).map_err(failed)?.len();
+    if bytes > limit {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+            limit,
+        });
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// Reads a text file whole, refusing one that is larger than `limit` bytes before it is read.
+///
+/// # Errors
+/// As [`read`]; [`FileError::Io`] also for text that is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
+    String::from_utf8(read(path, limit)?).map_err(|error| {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
+        FileError::io(path, source)
+    })
+}
+
+/// Reads a JSON file, refusing one that is larger than `limit` bytes before it is read.
+///
+/// # Errors
+/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type.
+pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, FileError> {
+    serde_json::from_slice(&read(path, limit)?).map_err(|source| FileError::json(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let message = |result: Result<Vec<u32>, FileError>| result.unwrap_err().to_string();
+        assert!(message(read_json(&path, 9)).contains("config.json: "));
+        fs::write(&path, "[1, 2, x]").unwrap();
+        assert!(message(read_json(&path, 9)).contains("config.json: expected value at line 1"));
+        fs::write(&path, "[1, 2, 3] ").unwrap();
+        assert!(message(read_json(&path, 9)).ends_with("has 10 bytes, more than the 9 allowed"));
+        assert_eq!(read_json::<Vec<u32>>(&path, 10).unwrap(), [1, 2, 3]);
+        fs::write(&path, b"\xff").unwrap();
+        assert!(
+            read_text(&path, 9)
+                .unwrap_err()
+                .to_string()
+                .contains("config.json: ")
+        );
+    }
+}
