@@ -21,9 +21,9 @@ use visrl::rollout::{
     score_choices,
 };
 use visrl::vlm::{
-    Dense, Error, FeatureStore, Heads, ModelInfo, ModelInput, Output, Part, Positions, Pretrained,
-    ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment, SharedPrompt, TokenBatch,
-    VisionLanguageModel, attend, prefill,
+    DecoderInput, Error, FeatureStore, Heads, LoraLinear, ModelInfo, ModelInput, Output, Part,
+    Positions, Pretrained, ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment,
+    SharedPrompt, VisionLanguageModel, attend, prefill,
 };
 
 fn sampler(c: &mut Criterion) {
@@ -213,7 +213,7 @@ fn decode(c: &mut Criterion) {
             let tokens: usize = segments.iter().map(Segment::tokens).sum();
             let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7 % 8000).collect();
             let positions: Vec<[u32; 3]> = (0..tokens as u32).map(|i| [i % 512; 3]).collect();
-            let tokens = TokenBatch {
+            let tokens = DecoderInput {
                 ids: &ids,
                 positions: &positions,
                 image_features: None,
@@ -409,7 +409,7 @@ impl VisionLanguageModel for Still {
         })
     }
 
-    fn embed_batch(&self, batch: TokenBatch<'_>) -> Result<Tensor<2>, Error> {
+    fn embed_batch(&self, batch: DecoderInput<'_>) -> Result<Tensor<2>, Error> {
         let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
         let data = TensorData::new(ids, [batch.ids.len()]);
         let table = self.embeddings.val();
@@ -440,7 +440,7 @@ impl VisionLanguageModel for Still {
         Part::LanguageModel
     }
 
-    fn each_linear(&mut self, _: &mut dyn FnMut(&str, &mut Dense)) {}
+    fn each_linear(&mut self, _: &mut dyn FnMut(&str, &mut LoraLinear)) {}
 
     fn file_shape(&self, _: &str) -> Option<Vec<usize>> {
         None
@@ -460,7 +460,7 @@ fn scheduler(c: &mut Criterion) {
             layers: 0,
             eos_token_ids: Vec::new(),
             image_token_id: u32::MAX,
-            unsampled_ids: Vec::new(),
+            banned_ids: Vec::new(),
         },
     };
     let prompt = Arc::new(Prompt {

@@ -16,7 +16,9 @@ use clap::Parser;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use visrl::core::{ImageSource, Prompt};
-use visrl::vlm::{Output, Pretrained, QwenVl, Segment, TokenBatch, VisionLanguageModel, load_lora};
+use visrl::vlm::{
+    DecoderInput, Output, Pretrained, QwenVl, Segment, VisionLanguageModel, load_lora,
+};
 
 #[derive(Parser, Debug)]
 #[command(about = "The logits of a checkpoint for an image and a question")]
@@ -56,7 +58,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let inputs = base.encoder.encode_all(&model, &[Arc::new(prompt)])?;
     let input = &inputs[0];
     let features = model.encode_images(&input.images)?;
-    let batch = TokenBatch {
+    let batch = DecoderInput {
         ids: &input.ids,
         positions: &input.positions.ids,
         image_features: Some(&features),

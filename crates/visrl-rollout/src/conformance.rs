@@ -26,7 +26,7 @@ pub struct Expected {
     /// The tokens that end a completion.
     pub eos_token_ids: Vec<u32>,
     /// Ids that never appear.
-    pub unsampled_ids: Vec<u32>,
+    pub banned_ids: Vec<u32>,
     /// Whether a group is the same, token by token, in any company. Set it for engines that promise
     /// so to the last bit; rounding breaks it in others now and then.
     pub exact: bool,
@@ -37,7 +37,7 @@ impl Expected {
     pub fn of(info: &ModelInfo) -> Self {
         Self {
             eos_token_ids: info.eos_token_ids.clone(),
-            unsampled_ids: info.unsampled_ids.clone(),
+            banned_ids: info.banned_ids.clone(),
             exact: false,
         }
     }
@@ -122,7 +122,7 @@ fn tokens(
     if completion.logprobs.iter().any(|x| x.is_nan() || *x > 0.0) {
         say("a log-probability is above 0 or not a number");
     }
-    if let Some(id) = ids.iter().find(|id| expected.unsampled_ids.contains(id)) {
+    if let Some(id) = ids.iter().find(|id| expected.banned_ids.contains(id)) {
         say(&format!("holds {id}, which is never sampled"));
     }
     let ends = |id: &u32| expected.eos_token_ids.contains(id);

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use visrl_vlm::{
-    FeatureStore, ModelInput, Output, SharedPrompt, TokenBatch, VisionLanguageModel, prefill,
+    DecoderInput, FeatureStore, ModelInput, Output, SharedPrompt, VisionLanguageModel, prefill,
 };
 
 use crate::{Error, TokenChoices};
@@ -82,7 +82,7 @@ pub fn score_choices<M: VisionLanguageModel>(
         let next = input.positions.next;
         positions.extend((1..len).map(|at| [next + at as u32 - 1; 3]));
     }
-    let batch = TokenBatch {
+    let batch = DecoderInput {
         ids: &ids,
         positions: &positions,
         image_features: None,

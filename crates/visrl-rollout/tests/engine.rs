@@ -280,17 +280,14 @@ fn compare(model: &QwenVl, task: &Task, found: &Completion, how: &str) -> usize 
             *logprob <= 0.0,
             "{label}: log-probability {logprob} of token {step}"
         );
-        assert!(
-            !info.unsampled_ids.contains(token),
-            "{label}: sampled {token}"
-        );
+        assert!(!info.banned_ids.contains(token), "{label}: sampled {token}");
     }
     for (step, &expected) in task.tokens.iter().enumerate() {
         let token = found.tokens.get(step).copied();
         // The reference samples ids that the engine does not, and penalises the padding in front
         // of a prompt. From there on the texts differ.
         let padding = task.penalised_pad.is_some() && token == task.penalised_pad;
-        if info.unsampled_ids.contains(&expected) || (padding && token != Some(expected)) {
+        if info.banned_ids.contains(&expected) || (padding && token != Some(expected)) {
             return step;
         }
         assert_eq!(token, Some(expected), "{label}: token {step}");

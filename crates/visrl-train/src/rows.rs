@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use visrl_vlm::{
-    FeatureStore, ModelInput, Output, Segment, SharedPrompt, TokenBatch, VisionLanguageModel,
+    DecoderInput, FeatureStore, ModelInput, Output, Segment, SharedPrompt, VisionLanguageModel,
     prefill,
 };
 
@@ -153,8 +153,8 @@ impl Rows {
     }
 
     /// The tokens, as the decoder takes them.
-    pub(crate) fn batch(&self) -> TokenBatch<'_> {
-        TokenBatch {
+    pub(crate) fn batch(&self) -> DecoderInput<'_> {
+        DecoderInput {
             ids: &self.ids,
             positions: &self.positions,
             image_features: None,

@@ -32,44 +32,44 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod attention;
-mod build;
-mod cache;
-pub mod chat;
-mod config;
-mod dense;
+mod checkpoint;
+mod encoder;
 mod error;
-mod features;
+mod layers;
 mod lora;
 mod model;
-mod naming;
-mod prefill;
-mod pretrained;
 pub mod qwen_vl;
-mod rope;
-mod save;
-pub mod tokenizer;
-mod trainable;
-mod weights;
 
-pub use attention::attend;
-pub use cache::KvCache;
-pub use chat::ChatTemplate;
-pub use config::read_json;
-pub use dense::{Adapter, Dense};
+pub use checkpoint::checkpoint_files::CheckpointFiles;
+pub use checkpoint::config_files::read_json;
+pub use checkpoint::layer_builder::LayerBuilder;
+pub use checkpoint::peft::{load_lora, save_lora};
+pub use checkpoint::pretrained::{LoadOptions, Pretrained};
+pub use checkpoint::save::save_options::{SaveDtype, SaveOptions};
+pub use checkpoint::save::save_weights::save_weights;
+pub use checkpoint::save::shards::{TensorToSave, write_tensors};
+pub use checkpoint::weights::random_weights::RandomWeights;
+pub use checkpoint::weights::safetensors_dir::SafetensorsDir;
+pub use checkpoint::weights::weight_source::{ParamDtype, WeightSource};
+pub use encoder::chat::{self, ChatTemplate};
+pub use encoder::prompt_encoder::PromptEncoder;
+pub use encoder::tokenizer::{self, Tokenizer};
 pub use error::Error;
-pub use features::FeatureStore;
-pub use lora::{
-    LoraConfig, TargetModules, attach_lora, load_lora, merge_lora, save_lora, without_lora,
-};
-pub use model::{ModelInfo, Output, Positions, Segment, TokenBatch, VisionLanguageModel};
-pub use naming::{NamedParameter, ParameterPath, visit_parameters};
-pub use prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};
-pub use pretrained::{CheckpointFiles, LoadOptions, Pretrained, PromptEncoder};
+pub use layers::lora_linear::{Adapter, LoraLinear};
+pub use lora::attach::{attach_lora, merge_lora, without_lora};
+pub use lora::config::{LoraConfig, TargetModules};
+pub use model::attention::attend;
+pub use model::decoder_input::DecoderInput;
+pub use model::feature_store::FeatureStore;
+pub use model::kv_cache::KvCache;
+pub use model::parameter_path::ParameterPath;
+pub use model::parameters::{NamedParameter, visit_parameters};
+pub use model::part::Part;
+pub use model::positions::Positions;
+pub use model::prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};
+pub use model::segment::Segment;
+pub use model::trainable::{Trainable, trains_vision};
+pub use model::vision_language_model::{ModelInfo, Output, VisionLanguageModel};
 pub use qwen_vl::{QwenVl, QwenVlConfig};
-pub use save::{SaveDtype, SaveOptions, TensorToSave, save_weights, write_tensors};
-pub use tokenizer::Tokenizer;
-pub use trainable::{Part, Trainable, trains_vision};
 pub use visrl_image::{ProcessedImage, Processor};
 pub use visrl_kernels::Heads;
-pub use weights::{ParamDtype, RandomWeights, SafetensorsDir, WeightSource};

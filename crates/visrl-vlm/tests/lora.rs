@@ -7,9 +7,9 @@ use std::sync::Arc;
 use burn::tensor::{Device, Distribution, Tensor};
 use visrl_core::{Domain, SeedStream};
 use visrl_vlm::{
-    Adapter, Error, LoraConfig, Output, ProcessedImage, QwenVl, Segment, TargetModules, TokenBatch,
-    VisionLanguageModel, attach_lora, load_lora, merge_lora, save_lora, visit_parameters,
-    without_lora,
+    Adapter, DecoderInput, Error, LoraConfig, Output, ProcessedImage, QwenVl, Segment,
+    TargetModules, VisionLanguageModel, attach_lora, load_lora, merge_lora, save_lora,
+    visit_parameters, without_lora,
 };
 
 /// Every model of the fixtures that is held in f32.
@@ -47,7 +47,7 @@ fn logits(model: &QwenVl) -> Vec<f32> {
     ids.extend([3, 4, 5]);
     let positions = model.positions(&ids, &[grid]).unwrap();
     let features = model.encode_images(&images).unwrap();
-    let batch = TokenBatch {
+    let batch = DecoderInput {
         ids: &ids,
         positions: &positions.ids,
         image_features: Some(&features),

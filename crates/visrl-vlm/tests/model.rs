@@ -13,8 +13,8 @@ use visrl_core::ImageSource;
 use visrl_image::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_vlm::qwen_vl::QwenVlKind;
 use visrl_vlm::{
-    Output, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir, Segment, TokenBatch,
-    VisionLanguageModel,
+    DecoderInput, Output, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir,
+    Segment, VisionLanguageModel,
 };
 
 fn fixtures() -> PathBuf {
@@ -186,7 +186,7 @@ fn greedy(model: &QwenVl, row: &Row, features: Option<&Tensor<2>>, steps: usize)
     let positions = model.positions(&row.ids, &grids).unwrap();
     let (prompt, last) = row.ids.split_at(row.ids.len() - 1);
     let mut segments = [Segment::prompts(1, prompt.len())];
-    let batch = TokenBatch {
+    let batch = DecoderInput {
         ids: prompt,
         positions: &positions.ids[..prompt.len()],
         image_features: features,
@@ -204,7 +204,7 @@ fn greedy(model: &QwenVl, row: &Row, features: Option<&Tensor<2>>, steps: usize)
     let mut position = positions.ids[prompt.len()];
     let mut out = Vec::new();
     for step in 0..steps {
-        let batch = TokenBatch {
+        let batch = DecoderInput {
             ids: &[id],
             positions: &[position],
             image_features: None,
@@ -403,7 +403,7 @@ fn check(
         }
         let embedded = values(model.embed(&row.ids, features).unwrap());
         let mut segments = [Segment::prompts(1, length)];
-        let batch = TokenBatch {
+        let batch = DecoderInput {
             ids: &row.ids,
             positions: &positions.ids,
             image_features: features,

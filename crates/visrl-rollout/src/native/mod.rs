@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use visrl_core::{Completion, Group};
 use visrl_vlm::{
-    FeatureStore, Output, Segment, SharedPrompt, TokenBatch, Tokenizer, VisionLanguageModel,
+    DecoderInput, FeatureStore, Output, Segment, SharedPrompt, Tokenizer, VisionLanguageModel,
     prefill, visit_parameters,
 };
 
@@ -279,7 +279,7 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
                 std::mem::replace(&mut group.segment, shape)
             })
             .collect();
-        let tokens = TokenBatch {
+        let tokens = DecoderInput {
             ids: &ids,
             positions: &positions,
             image_features: None,

@@ -81,7 +81,7 @@ impl Rows {
         let choices = request.choices.as_ref();
         let allowed = choices.map(|choices| choices.after(&completion.tokens, &info.eos_token_ids));
         let context = Context {
-            banned: &info.unsampled_ids,
+            banned: &info.banned_ids,
             prompt: &request.input.ids,
             completion: &completion.tokens,
             allowed: allowed.as_deref(),

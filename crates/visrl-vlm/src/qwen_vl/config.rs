@@ -1,11 +1,12 @@
+//! The shape of a model, from `config.json`.
+
 use std::path::Path;
 
 use serde_json::Value;
-
-use crate::Error;
 use visrl_core::files::Fields;
 
-use crate::config::{eos_token_ids, read_json};
+use crate::checkpoint::config_files::{eos_token_ids, read_json};
+use crate::error::Error;
 
 /// The models of the family that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

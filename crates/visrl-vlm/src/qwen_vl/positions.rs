@@ -1,4 +1,7 @@
-use crate::{Error, Positions};
+//! M-RoPE's positions (arXiv 2409.12191, section 2.1).
+
+use crate::error::Error;
+use crate::model::positions::Positions;
 
 /// Positions of M-RoPE: text advances all three axes together; an image of grid (t, h, w) spans
 /// its merged grid from where the text stood, and text goes on after the longest side.

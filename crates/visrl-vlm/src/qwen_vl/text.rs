@@ -1,16 +1,21 @@
+//! The decoder.
+
 use std::ops::Range;
 
 use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
+use visrl_kernels::{Heads, rms_norm, silu_mul};
 
-use super::TextConfig;
-
-use crate::build::Builder;
-use crate::model::int_tensor;
-use crate::rope::Rotary;
-use crate::{Dense, Error, Heads, Output, Segment, attend};
-use visrl_kernels::{rms_norm, silu_mul};
+use super::config::TextConfig;
+use super::rope::Rotary;
+use crate::checkpoint::layer_builder::LayerBuilder;
+use crate::error::Error;
+use crate::layers::lora_linear::LoraLinear;
+use crate::model::attention::attend;
+use crate::model::index_tensor::index_tensor;
+use crate::model::segment::Segment;
+use crate::model::vision_language_model::Output;
 
 #[derive(Module, Debug)]
 pub(super) struct TextModel {
@@ -29,21 +34,21 @@ struct DecoderLayer {
 
 #[derive(Module, Debug)]
 struct Attention {
-    q_proj: Dense,
-    k_proj: Dense,
-    v_proj: Dense,
-    o_proj: Dense,
+    q_proj: LoraLinear,
+    k_proj: LoraLinear,
+    v_proj: LoraLinear,
+    o_proj: LoraLinear,
 }
 
 #[derive(Module, Debug)]
 struct Mlp {
-    gate_proj: Dense,
-    up_proj: Dense,
-    down_proj: Dense,
+    gate_proj: LoraLinear,
+    up_proj: LoraLinear,
+    down_proj: LoraLinear,
 }
 
 impl TextModel {
-    pub(super) fn new(build: &mut Builder<'_>, config: &TextConfig) -> Result<Self, Error> {
+    pub(super) fn new(build: &mut LayerBuilder<'_>, config: &TextConfig) -> Result<Self, Error> {
         let embed_tokens =
             build.embedding("model.embed_tokens", config.vocab_size, config.hidden_size)?;
         let layers = (0..config.layers)
@@ -57,7 +62,7 @@ impl TextModel {
         })
     }
 
-    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut Dense)) {
+    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut LoraLinear)) {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
             for (part, dense) in [
@@ -96,7 +101,7 @@ impl TextModel {
             )));
         }
         let Some(features) = features.map(|features| features.clone().cast(table.dtype())) else {
-            let index = int_tensor(ids.iter().map(|&id| i64::from(id)).collect(), &device);
+            let index = index_tensor(ids.iter().map(|&id| i64::from(id)).collect(), &device);
             return Ok(table.select(0, index));
         };
         // Text rows, then image rows, then both brought into order.
@@ -115,11 +120,11 @@ impl TextModel {
             *next += 1;
             *next - 1
         });
-        let order = int_tensor(order.collect(), &device);
+        let order = index_tensor(order.collect(), &device);
         if text.is_empty() {
             return Ok(features);
         }
-        let text = table.select(0, int_tensor(text, &device));
+        let text = table.select(0, index_tensor(text, &device));
         Ok(Tensor::cat(vec![text, features], 0).select(0, order))
     }
 
@@ -153,7 +158,7 @@ impl TextModel {
 }
 
 impl DecoderLayer {
-    fn new(build: &mut Builder<'_>, name: &str, config: &TextConfig) -> Result<Self, Error> {
+    fn new(build: &mut LayerBuilder<'_>, name: &str, config: &TextConfig) -> Result<Self, Error> {
         let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
         let query = config.heads * config.head_dim;
         let kv = config.kv_heads * config.head_dim;

@@ -3,12 +3,16 @@
 use burn::module::Module;
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
-
-use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
-use crate::build::Builder;
-use crate::rope::Rotary;
-use crate::{Dense, Error};
 use visrl_kernels::{Gelu, layer_norm};
+
+use super::attention::Attention;
+use super::merger::Merger;
+use super::patches::{PatchEmbed, Patches};
+use crate::checkpoint::layer_builder::LayerBuilder;
+use crate::error::Error;
+use crate::layers::lora_linear::LoraLinear;
+use crate::qwen_vl::config::VisionConfig;
+use crate::qwen_vl::rope::Rotary;
 
 const EPS: f64 = 1e-6;
 
@@ -29,13 +33,13 @@ struct Block {
 
 #[derive(Module, Debug)]
 struct Mlp {
-    fc1: Dense,
-    fc2: Dense,
+    fc1: LoraLinear,
+    fc2: LoraLinear,
 }
 
 impl Tower {
     pub(super) fn new(
-        build: &mut Builder<'_>,
+        build: &mut LayerBuilder<'_>,
         config: &VisionConfig,
         out: usize,
     ) -> Result<Self, Error> {
@@ -79,7 +83,7 @@ impl Tower {
         (hidden, merged)
     }
 
-    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut Dense)) {
+    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut LoraLinear)) {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             for (part, dense) in [
                 ("attn.qkv", &mut block.attn.qkv),

@@ -3,14 +3,18 @@
 use burn::module::Module;
 use burn::nn::RmsNorm;
 use burn::tensor::Tensor;
-
-use super::windows::WindowOrder;
-use super::{Attention, Merger, PatchEmbed, Patches, VisionConfig};
-use crate::build::Builder;
-use crate::model::int_tensor;
-use crate::rope::Rotary;
-use crate::{Dense, Error};
 use visrl_kernels::{rms_norm, silu_mul};
+
+use super::attention::Attention;
+use super::merger::Merger;
+use super::patches::{PatchEmbed, Patches};
+use super::windows::WindowOrder;
+use crate::checkpoint::layer_builder::LayerBuilder;
+use crate::error::Error;
+use crate::layers::lora_linear::LoraLinear;
+use crate::model::index_tensor::index_tensor;
+use crate::qwen_vl::config::VisionConfig;
+use crate::qwen_vl::rope::Rotary;
 
 const EPS: f64 = 1e-6;
 
@@ -31,14 +35,14 @@ struct Block {
 
 #[derive(Module, Debug)]
 struct Mlp {
-    gate_proj: Dense,
-    up_proj: Dense,
-    down_proj: Dense,
+    gate_proj: LoraLinear,
+    up_proj: LoraLinear,
+    down_proj: LoraLinear,
 }
 
 impl Tower {
     pub(super) fn new(
-        build: &mut Builder<'_>,
+        build: &mut LayerBuilder<'_>,
         config: &VisionConfig,
         out: usize,
     ) -> Result<Self, Error> {
@@ -91,11 +95,11 @@ impl Tower {
         }
         let normed = rms_norm(&self.merger.ln_q, hidden.clone());
         let merged = self.merger.forward(normed, config);
-        let back = int_tensor(order.inverse(), &merged.device());
+        let back = index_tensor(order.inverse(), &merged.device());
         (hidden, merged.select(0, back))
     }
 
-    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut Dense)) {
+    pub(super) fn each_dense(&mut self, visit: &mut dyn FnMut(String, &mut LoraLinear)) {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             for (part, dense) in [
                 ("attn.qkv", &mut block.attn.qkv),

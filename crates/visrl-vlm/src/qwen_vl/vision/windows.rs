@@ -1,6 +1,6 @@
 //! The order of visual tokens in which windows lie together.
 
-use super::VisionConfig;
+use crate::qwen_vl::config::VisionConfig;
 
 /// Visual tokens sorted by frame, then by window (rows of windows first), then by place in the
 /// window, as `get_window_index` of transformers' Qwen2.5-VL has it.

@@ -1,0 +1,10 @@
+//! Checkpoint folders in Hugging Face layout: weights in and out, the files beside them, adapters.
+
+pub(crate) mod checkpoint_files;
+pub(crate) mod config_files;
+pub(crate) mod layer_builder;
+pub(crate) mod peft;
+pub(crate) mod pretrained;
+pub(crate) mod save;
+mod transpose;
+pub(crate) mod weights;

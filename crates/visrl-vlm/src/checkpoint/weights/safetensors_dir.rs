@@ -1,0 +1,316 @@
+//! The weights of a checkpoint folder.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Element, TensorData, bf16};
+use safetensors::{Dtype, SafeTensors};
+
+use super::convert::{self, Convert, Target};
+use super::mapped::MappedFile;
+use super::weight_source::{ParamDtype, WeightSource};
+use crate::checkpoint::config_files::read_json;
+use crate::error::Error;
+
+/// The safetensors files of a checkpoint folder: `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists.
+///
+/// Names of both layouts are understood: `model.*` and `visual.*` as on the hub, and
+/// `model.language_model.*` and `model.visual.*` as in the modules of transformers 5.
+#[derive(Debug)]
+pub struct SafetensorsDir {
+    dir: PathBuf,
+    files: Vec<MappedFile>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+impl SafetensorsDir {
+    /// Maps the files of a folder and reads their headers; no tensor is read yet.
+    ///
+    /// # Errors
+    /// A missing, truncated or damaged file, by its name.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref().to_owned();
+        let index = dir.join("model.safetensors.index.json");
+        let mut paths = Vec::new();
+        if index.exists() {
+            let value = read_json(&index)?;
+            let map = value
+                .get("weight_map")
+                .and_then(|map| map.as_object())
+                .ok_or_else(|| Error::field(&index, "weight_map", "is missing"))?;
+            for (tensor, file) in map {
+                let name = file.as_str().filter(|name| is_plain_file_name(name));
+                let name = name.ok_or_else(|| {
+                    let field = format!("weight_map.{tensor}");
+                    Error::field(&index, &field, format!("{file} is not a file name"))
+                })?;
+                let path = dir.join(name);
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        } else {
+            paths.push(dir.join("model.safetensors"));
+        }
+        Self::map_all(dir, paths)
+    }
+
+    /// Maps these files of a folder.
+    pub(crate) fn open_files(dir: &Path, names: &[&str]) -> Result<Self, Error> {
+        let paths = names.iter().map(|name| dir.join(name)).collect();
+        Self::map_all(dir.to_owned(), paths)
+    }
+
+    fn map_all(dir: PathBuf, paths: Vec<PathBuf>) -> Result<Self, Error> {
+        let mut source = Self {
+            dir,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        for path in paths {
+            source.map(path)?;
+        }
+        Ok(source)
+    }
+
+    fn map(&mut self, path: PathBuf) -> Result<(), Error> {
+        let mapped = MappedFile::open(path)?;
+        let damaged = |message: String| Error::Weights {
+            path: mapped.path().to_owned(),
+            message,
+        };
+        let (header, metadata) = SafeTensors::read_metadata(mapped.bytes())
+            .map_err(|error| damaged(format!("not a whole safetensors file ({error})")))?;
+        let data = header + 8;
+        for (name, info) in metadata.tensors() {
+            let (start, end) = (data + info.data_offsets.0, data + info.data_offsets.1);
+            if start > end || end > mapped.bytes().len() {
+                let have = mapped.bytes().len();
+                return Err(damaged(format!(
+                    "truncated: tensor `{name}` ends at byte {end}, the file has {have}"
+                )));
+            }
+            let entry = Entry {
+                file: self.files.len(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: start..end,
+            };
+            if self.tensors.insert(hub_name(&name), entry).is_some() {
+                return Err(damaged(format!("tensor `{name}` is there twice")));
+            }
+        }
+        self.files.push(mapped);
+        Ok(())
+    }
+
+    /// The names of all tensors, in the hub's layout.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+}
+
+/// Bytes that are read between two releases of what was read.
+const SECTION: usize = 32 << 20;
+
+impl SafetensorsDir {
+    /// Finds a tensor of this shape and gives its file, where it is, and how it is converted.
+    fn find<T: Target>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(&MappedFile, &Entry, Convert<T>), Error> {
+        let entry = self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
+            path: self.dir.clone(),
+            tensor: name.to_owned(),
+        })?;
+        let file = &self.files[entry.file];
+        if entry.shape != shape {
+            return Err(Error::Shape {
+                path: file.path().to_owned(),
+                tensor: name.to_owned(),
+                found: entry.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        let convert = T::converter(entry.dtype).ok_or_else(|| Error::Weights {
+            path: file.path().to_owned(),
+            message: format!(
+                "tensor `{name}` has dtype {:?}, expected F32, BF16 or F16",
+                entry.dtype
+            ),
+        })?;
+        Ok((file, entry, convert))
+    }
+
+    fn values<T: Target>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
+        let (file, entry, convert) = self.find::<T>(name, shape)?;
+        let size = entry.size();
+        let mut out = zeros(entry.bytes.len() / size);
+        for (start, out) in entry
+            .bytes
+            .clone()
+            .step_by(SECTION)
+            .zip(out.chunks_mut(SECTION / size))
+        {
+            let section = start..start + out.len() * size;
+            file.announce(section.clone());
+            convert::plain(&file.bytes()[section.clone()], size, out, convert);
+            file.release(section);
+        }
+        Ok(out)
+    }
+
+    fn turned<T: Target>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
+        let (file, entry, convert) = self.find::<T>(name, shape)?;
+        let size = entry.size();
+        let count = entry.bytes.len() / size;
+        let rows = shape.first().copied().unwrap_or(1);
+        let columns = count / rows.max(1);
+        let mut out = zeros(count);
+        let together = convert::rows_per_section(columns * size, SECTION);
+        for first in (0..rows).step_by(together) {
+            let end = (first + together).min(rows);
+            let place = |row: usize| entry.bytes.start + row * columns * size;
+            file.announce(place(first)..place(end));
+            let part = convert::Rows {
+                bytes: &file.bytes()[place(first)..place(end)],
+                size,
+                first,
+                rows,
+                columns,
+            };
+            convert::turned(part, &mut out, convert);
+            file.release(place(first)..place(end));
+        }
+        Ok(out)
+    }
+}
+
+/// Zeros to be overwritten; where Linux gives pages of 2 MiB on demand, large ones ask for them:
+/// fresh memory costs a page fault for each page, and a transposed weight is written across pages.
+#[allow(unsafe_code)] // one call of madvise
+fn zeros<T: Target>(count: usize) -> Vec<T> {
+    let out = vec![T::default(); count];
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{Advice, madvise};
+        const PAGE: usize = 2 << 20;
+        let start = out.as_ptr().addr().next_multiple_of(PAGE);
+        let end = (out.as_ptr().addr() + size_of_val(out.as_slice())) / PAGE * PAGE;
+        if start < end {
+            let at = out.as_ptr().with_addr(start).cast_mut().cast();
+            // SAFETY: the range lies within the vector, and the advice changes no content. It is
+            // no more than advice, so a refusal is not an error.
+            let _ = unsafe { madvise(at, end - start, Advice::LinuxHugepage) };
+        }
+    }
+    out
+}
+
+impl Entry {
+    /// Bytes of a value; for formats that have a converter.
+    fn size(&self) -> usize {
+        match self.dtype {
+            Dtype::F32 => 4,
+            _ => 2,
+        }
+    }
+}
+
+impl WeightSource for SafetensorsDir {
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.values(name, shape)
+    }
+
+    fn read_transposed(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.turned(name, shape)
+    }
+
+    fn read_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(match dtype {
+            ParamDtype::F32 => flat(self.values::<f32>(name, shape)?),
+            ParamDtype::F64 => flat(self.values::<f64>(name, shape)?),
+            ParamDtype::Bf16 => flat(self.values::<bf16>(name, shape)?),
+        })
+    }
+
+    fn read_transposed_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: ParamDtype,
+    ) -> Result<TensorData, Error> {
+        Ok(match dtype {
+            ParamDtype::F32 => flat(self.turned::<f32>(name, shape)?),
+            ParamDtype::F64 => flat(self.turned::<f64>(name, shape)?),
+            ParamDtype::Bf16 => flat(self.turned::<bf16>(name, shape)?),
+        })
+    }
+}
+
+fn flat<E: Element>(values: Vec<E>) -> TensorData {
+    let shape = [values.len()];
+    TensorData::new(values, shape)
+}
+
+fn is_plain_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
+}
+
+/// The hub's name for a tensor that may carry transformers 5's module name.
+fn hub_name(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("model.language_model.") {
+        format!("model.{rest}")
+    } else if let Some(rest) = name.strip_prefix("model.visual.") {
+        format!("visual.{rest}")
+    } else {
+        name.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_name_layouts_become_the_hub_s() {
+        assert_eq!(
+            hub_name("model.language_model.norm.weight"),
+            "model.norm.weight"
+        );
+        assert_eq!(
+            hub_name("model.visual.merger.ln_q.bias"),
+            "visual.merger.ln_q.bias"
+        );
+        assert_eq!(
+            hub_name("model.layers.0.mlp.up_proj.weight"),
+            "model.layers.0.mlp.up_proj.weight"
+        );
+        assert_eq!(hub_name("lm_head.weight"), "lm_head.weight");
+    }
+
+    #[test]
+    fn an_index_cannot_name_files_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("model.safetensors.index.json");
+        std::fs::write(&index, r#"{"weight_map": {"a": "../b.safetensors"}}"#).unwrap();
+        let error = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("weight_map.a"), "{error}");
+    }
+}

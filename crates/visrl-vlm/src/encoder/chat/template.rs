@@ -1,0 +1,312 @@
+//! Chat templates: a Jinja text that turns a conversation into one string.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, ErrorKind, context};
+use serde_json::{Value, json};
+use visrl_core::files::{read_json, write_file};
+use visrl_core::{Content, Message};
+
+use super::python;
+use crate::error::Error;
+
+/// The chat template of Qwen2-VL, for checkpoints that are made and not downloaded.
+pub const QWEN2_VL_CHAT_TEMPLATE: &str = concat!(
+    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}",
+    "{% for message in messages %}",
+    "{% if loop.first and message['role'] != 'system' %}",
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}",
+    "<|im_start|>{{ message['role'] }}\n",
+    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n",
+    "{% else %}{% for content in message['content'] %}",
+    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}",
+    "{% set image_count.value = image_count.value + 1 %}",
+    "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}",
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "{% elif content['type'] == 'video' or 'video' in content %}",
+    "{% set video_count.value = video_count.value + 1 %}",
+    "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}",
+    "<|vision_start|><|video_pad|><|vision_end|>",
+    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n",
+    "{% endif %}{% endfor %}",
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+);
+
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+const JSON_FILE: &str = "chat_template.json";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+const MAX_BYTES: u64 = 16 << 20;
+/// Instructions of the template engine: a long conversation takes some thousands.
+const MAX_STEPS: u64 = 1_000_000;
+
+/// A chat template, rendered with the settings of transformers (`trim_blocks`, `lstrip_blocks`,
+/// `raise_exception`, Python's string methods).
+///
+/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that it
+/// builds are not: take templates from where you would take code.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    source: String,
+    path: PathBuf,
+    numbers_images: bool,
+}
+
+impl ChatTemplate {
+    /// The template of a checkpoint folder: `chat_template.jinja`, or else `chat_template` of
+    /// `chat_template.json`, or else of `tokenizer_config.json` (of several, the one named
+    /// `default`).
+    ///
+    /// # Errors
+    /// [`Error::File`] with the file, and [`Error::Template`]
+    /// when there is no template or it does not parse.
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(TEMPLATE_FILE);
+        if path.exists() {
+            let size = fs::metadata(&path)
+                .map_err(|source| Error::io(&path, source))?
+                .len();
+            if size > MAX_BYTES {
+                let message = format!("has {size} bytes, more than the {MAX_BYTES} allowed");
+                return Err(Error::Template { path, message });
+            }
+            let source = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+            return Self::parse(source, path);
+        }
+        for name in [JSON_FILE, CONFIG_FILE] {
+            let path = dir.join(name);
+            if path.exists()
+                && let Some(source) = template_in(&path, &read_json(&path, MAX_BYTES)?)?
+            {
+                return Self::parse(source, path);
+            }
+        }
+        let message = format!("none found in {TEMPLATE_FILE}, {JSON_FILE} or {CONFIG_FILE}");
+        Err(Error::Template {
+            path: dir.to_owned(),
+            message,
+        })
+    }
+
+    /// A template from its text.
+    ///
+    /// # Errors
+    /// [`Error::Template`] when it does not parse.
+    pub fn new(source: impl Into<String>) -> Result<Self, Error> {
+        Self::parse(source.into(), PathBuf::from(TEMPLATE_FILE))
+    }
+
+    fn parse(source: String, path: PathBuf) -> Result<Self, Error> {
+        let template = Self {
+            source,
+            path,
+            numbers_images: false,
+        };
+        environment()
+            .template_from_named_str(TEMPLATE_NAME, &template.source)
+            .map_err(|error| template.error(&error))?;
+        Ok(template)
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether [`encode_prompt`](Self::encode_prompt) numbers the images ("Picture 1: ").
+    pub fn numbers_images(&self) -> bool {
+        self.numbers_images
+    }
+
+    /// Numbers the images in [`encode_prompt`](Self::encode_prompt), or not (the default).
+    #[must_use]
+    pub fn with_numbered_images(self, numbers_images: bool) -> Self {
+        Self {
+            numbers_images,
+            ..self
+        }
+    }
+
+    /// Renders a conversation. With `add_generation_prompt` the text ends where the assistant
+    /// begins; with `add_vision_id` images are numbered where the template can do that.
+    ///
+    /// # Errors
+    /// [`Error::Template`] when the template refuses the conversation.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        add_vision_id: bool,
+    ) -> Result<String, Error> {
+        let messages: minijinja::Value = messages.iter().map(message_value).collect();
+        let context = context! { messages, add_generation_prompt, add_vision_id };
+        environment()
+            .render_named_str(TEMPLATE_NAME, &self.source, context)
+            .map_err(|error| self.error(&error))
+    }
+
+    /// Writes the template as `chat_template.json`, which transformers 4 and 5 read.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the file.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
+        let text = format!("{:#}\n", json!({ "chat_template": self.source }));
+        Ok(write_file(&dir.join(JSON_FILE), text.as_bytes())?)
+    }
+
+    fn error(&self, error: &minijinja::Error) -> Error {
+        Error::Template {
+            path: self.path.clone(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// What errors call the template; without an ending that would switch escaping on.
+const TEMPLATE_NAME: &str = "template";
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let mut syntax = SyntaxConfig::builder();
+    if let Ok(syntax) = syntax.trim_blocks(true).lstrip_blocks(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(MAX_STEPS));
+    environment.set_unknown_method_callback(python::call);
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
+    environment
+}
+
+fn message_value(message: &Message) -> minijinja::Value {
+    let content = message.content.iter().map(|part| match part {
+        Content::Image(_) => context! { type => "image" },
+        Content::Text(text) => context! { type => "text", text },
+    });
+    let content: minijinja::Value = content.collect();
+    context! { role => message.role.as_str(), content }
+}
+
+/// The template in a JSON file: a text, or a list of named ones.
+fn template_in(path: &Path, file: &Value) -> Result<Option<String>, Error> {
+    let value = match file.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => value,
+    };
+    let template = match value {
+        Value::Array(named) => named
+            .iter()
+            .find(|template| template.get("name").and_then(Value::as_str) == Some("default"))
+            .and_then(|template| template.get("template")),
+        value => Some(value),
+    };
+    match template.and_then(Value::as_str) {
+        Some(source) => Ok(Some(source.to_owned())),
+        None => Err(Error::field(
+            path,
+            "chat_template",
+            "expected a text or a list with a template named `default`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use visrl_core::{ImageSource, Prompt, Role};
+
+    use super::*;
+
+    fn prompt() -> Prompt {
+        Prompt::user("p", ImageSource::path("x.png"), "Hi <b>")
+    }
+
+    #[test]
+    fn the_built_in_template_is_qwen2_vls() {
+        let template = ChatTemplate::new(QWEN2_VL_CHAT_TEMPLATE).unwrap();
+        assert_eq!(
+            template.render(&prompt().messages, true, true).unwrap(),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n\
+             Picture 1: <|vision_start|><|image_pad|><|vision_end|>Hi <b><|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        let text = |role, text: &str| Message {
+            role,
+            content: vec![Content::Text(text.into())],
+        };
+        let turns = [
+            text(Role::System, "Short."),
+            text(Role::User, "a"),
+            text(Role::Assistant, "b"),
+        ];
+        assert_eq!(
+            template.render(&turns, false, false).unwrap(),
+            "<|im_start|>system\nShort.<|im_end|>\n<|im_start|>user\na<|im_end|>\n\
+             <|im_start|>assistant\nb<|im_end|>\n"
+        );
+    }
+
+    #[test]
+    fn the_three_places_are_searched_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let found = || ChatTemplate::from_dir(dir.path()).map(|template| template.source);
+        assert!(matches!(found(), Err(Error::Template { .. })));
+        write(
+            CONFIG_FILE,
+            r#"{"chat_template": [{"name": "default", "template": "a"}]}"#,
+        );
+        assert_eq!(found().unwrap(), "a");
+        write(CONFIG_FILE, r#"{"chat_template": "b"}"#);
+        assert_eq!(found().unwrap(), "b");
+        ChatTemplate::new("c").unwrap().save(dir.path()).unwrap();
+        assert_eq!(found().unwrap(), "c");
+        write(TEMPLATE_FILE, "d");
+        assert_eq!(found().unwrap(), "d");
+    }
+
+    #[test]
+    fn damaged_templates_are_errors_that_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, part) in [
+            (r#"{"chat_template": 3}"#, "field `chat_template`"),
+            (
+                r#"{"chat_template": [{"name": "x", "template": "a"}]}"#,
+                "named `default`",
+            ),
+            (
+                r#"{"chat_template": "{% if %}"}"#,
+                "chat template: syntax error",
+            ),
+        ] {
+            fs::write(dir.path().join(JSON_FILE), text).unwrap();
+            let message = ChatTemplate::from_dir(dir.path()).unwrap_err().to_string();
+            assert!(
+                message.contains(JSON_FILE) && message.contains(part),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_can_refuse() {
+        let template = ChatTemplate::new("{{ raise_exception('only ' ~ 'systems') }}").unwrap();
+        let message = template
+            .render(&prompt().messages, true, false)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("only systems"), "{message}");
+    }
+
+    #[test]
+    fn blocks_are_trimmed() {
+        let template = ChatTemplate::new("  {% if true %}\n  a\n  {% endif %}\nb\n").unwrap();
+        assert_eq!(template.render(&[], false, false).unwrap(), "  a\nb");
+    }
+}

@@ -1,0 +1,234 @@
+//! From prompts to a model's input.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use visrl_core::{ImageSource, Prompt};
+use visrl_image::{ProcessedImage, Processor, Qwen2VlProcessor};
+
+use super::chat::template::ChatTemplate;
+use super::tokenizer::byte_level::Tokenizer;
+use crate::error::Error;
+use crate::model::prefill::ModelInput;
+use crate::model::vision_language_model::VisionLanguageModel;
+
+/// Turns prompts into what a model reads: the chat template is rendered, images are prepared, and
+/// each image token is expanded to as many as the image has visual tokens.
+///
+/// Prepared images are kept (up to [`set_image_capacity`](Self::set_image_capacity)), so that an
+/// image that comes again in a later epoch is the same allocation, and its features can be kept,
+/// too.
+pub struct PromptEncoder {
+    processor: Arc<dyn Processor>,
+    tokenizer: Arc<Tokenizer>,
+    template: ChatTemplate,
+    max_tokens: usize,
+    images: Mutex<ImageCache>,
+}
+
+impl std::fmt::Debug for PromptEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptEncoder")
+            .field("max_tokens", &self.max_tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The default limit of a prompt's tokens: the paper's for its data set with the longest prompts.
+const MAX_TOKENS: usize = 2048;
+const IMAGE_CAPACITY: usize = 4096;
+
+impl PromptEncoder {
+    /// Reads processor, tokenizer and chat template of a checkpoint.
+    ///
+    /// # Errors
+    /// A typed error that names the file.
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        Self::with_processor(dir, Arc::new(Qwen2VlProcessor::from_dir(dir)?))
+    }
+
+    /// Reads tokenizer and chat template of a checkpoint, with a processor of one's own.
+    ///
+    /// # Errors
+    /// A typed error that names the file.
+    pub fn with_processor(dir: &Path, processor: Arc<dyn Processor>) -> Result<Self, Error> {
+        let tokenizer = Arc::new(Tokenizer::from_dir(dir)?);
+        Ok(Self::new(
+            processor,
+            tokenizer,
+            ChatTemplate::from_dir(dir)?,
+        ))
+    }
+
+    /// An encoder of these parts.
+    pub fn new(
+        processor: Arc<dyn Processor>,
+        tokenizer: Arc<Tokenizer>,
+        template: ChatTemplate,
+    ) -> Self {
+        let images = Mutex::new(ImageCache {
+            capacity: IMAGE_CAPACITY,
+            ..Default::default()
+        });
+        Self {
+            processor,
+            tokenizer,
+            template,
+            max_tokens: MAX_TOKENS,
+            images,
+        }
+    }
+
+    /// Refuses prompts of more tokens than this (default 2048); they are never cut.
+    #[must_use]
+    pub fn with_max_tokens(mut self, max_tokens: usize) -> Self {
+        self.max_tokens = max_tokens;
+        self
+    }
+
+    /// Keeps at most this many prepared images from now on (default 4096); 0 keeps none.
+    pub fn set_image_capacity(&self, capacity: usize) {
+        self.lock().capacity = capacity;
+    }
+
+    /// The image processor.
+    pub fn processor(&self) -> &dyn Processor {
+        &*self.processor
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// Encodes prompts for a model, their images in parallel.
+    ///
+    /// # Errors
+    /// [`Error::Image`] or [`Error::Prompt`] by name.
+    pub fn encode_all<M: VisionLanguageModel>(
+        &self,
+        model: &M,
+        prompts: &[Arc<Prompt>],
+    ) -> Result<Vec<Arc<ModelInput>>, Error> {
+        let sources: Vec<ImageSource> = prompts
+            .iter()
+            .flat_map(|prompt| prompt.images().cloned())
+            .collect();
+        let mut images = self.process(&sources)?.into_iter();
+        prompts
+            .iter()
+            .map(|prompt| {
+                let count = prompt.images().count();
+                let images: Vec<_> = images.by_ref().take(count).collect();
+                let grids: Vec<_> = images.iter().map(|image| image.grid).collect();
+                let encoded = self.template.encode_prompt(
+                    prompt,
+                    &grids,
+                    &self.tokenizer,
+                    self.processor.merge_size(),
+                    self.max_tokens,
+                )?;
+                let positions = model.positions(&encoded.ids, &grids)?;
+                Ok(Arc::new(ModelInput {
+                    ids: encoded.ids,
+                    images,
+                    positions,
+                }))
+            })
+            .collect()
+    }
+
+    fn process(&self, sources: &[ImageSource]) -> Result<Vec<Arc<ProcessedImage>>, Error> {
+        let missing: Vec<ImageSource> = {
+            let cache = self.lock();
+            sources
+                .iter()
+                .filter(|source| cache.get(source).is_none())
+                .cloned()
+                .collect()
+        };
+        let fresh = self.processor.process_all(&missing)?;
+        let mut fresh_by_key: HashMap<ImageKey, Arc<ProcessedImage>> = HashMap::new();
+        for (source, image) in missing.iter().zip(fresh) {
+            fresh_by_key.insert(ImageKey::of(source), image);
+        }
+        let mut cache = self.lock();
+        let mut out = Vec::with_capacity(sources.len());
+        for source in sources {
+            let kept = cache
+                .get(source)
+                .or_else(|| fresh_by_key.get(&ImageKey::of(source)).cloned());
+            let image = kept.ok_or_else(|| Error::Input("an image was not prepared".into()))?;
+            out.push(image);
+        }
+        for source in &missing {
+            if let Some(image) = fresh_by_key.remove(&ImageKey::of(source)) {
+                cache.insert(source.clone(), image);
+            }
+        }
+        Ok(out)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ImageCache> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prepared images by their sources; the oldest leave first.
+#[derive(Default)]
+struct ImageCache {
+    capacity: usize,
+    by_key: HashMap<ImageKey, (ImageSource, Arc<ProcessedImage>)>,
+    order: VecDeque<ImageKey>,
+}
+
+impl ImageCache {
+    fn get(&self, source: &ImageSource) -> Option<Arc<ProcessedImage>> {
+        self.by_key
+            .get(&ImageKey::of(source))
+            .map(|(_, image)| Arc::clone(image))
+    }
+
+    fn insert(&mut self, source: ImageSource, image: Arc<ProcessedImage>) {
+        let key = ImageKey::of(&source);
+        if self.by_key.insert(key.clone(), (source, image)).is_none() {
+            self.order.push_back(key);
+        }
+        while self.by_key.len() > self.capacity {
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            self.by_key.remove(&oldest);
+        }
+    }
+}
+
+/// What makes two sources the same image: one path, or one allocation, which the cache keeps
+/// alive.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum ImageKey {
+    Path(Arc<Path>),
+    Memory(usize, u32, u32),
+}
+
+impl ImageKey {
+    fn of(source: &ImageSource) -> Self {
+        match source {
+            ImageSource::Path(path) => Self::Path(Arc::clone(path)),
+            ImageSource::Encoded { bytes, .. } => Self::Memory(bytes.as_ptr() as usize, 0, 0),
+            ImageSource::Gray {
+                pixels,
+                width,
+                height,
+                ..
+            }
+            | ImageSource::Rgb {
+                pixels,
+                width,
+                height,
+                ..
+            } => Self::Memory(pixels.as_ptr() as usize, *width, *height),
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! From text to token ids and back: the byte-level BPE tokenizer of a checkpoint folder.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::DecoderWrapper;
+
+use visrl_core::files::{FileError, write_file};
+
+use super::check;
+use super::special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, VISION_TOKENS};
+use crate::error::Error;
+
+const MAIN_FILE: &str = "tokenizer.json";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// The files of a tokenizer; all that are there are kept and written again, byte for byte.
+const FILES: [&str; 6] = [
+    MAIN_FILE,
+    CONFIG_FILE,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// The largest file that is read, in bytes: real ones hold some ten million.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A checkpoint's tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    files: Vec<(&'static str, Vec<u8>)>,
+    special: Vec<u32>,
+    vision: Vec<u32>,
+    image_pad: u32,
+    eos: u32,
+    pad: u32,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} tokens)", self.vocab_size())
+    }
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the file, and [`Error::Tokenizer`]
+    /// when `tokenizer.json` is damaged, is not byte-level, or lacks `<|image_pad|>`.
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        let mut files = Vec::new();
+        for name in FILES {
+            let path = dir.join(name);
+            if name == MAIN_FILE || path.exists() {
+                files.push((name, read(&path)?));
+            }
+        }
+        Self::from_files(dir, files)
+    }
+
+    /// A tokenizer from the text of a `tokenizer.json`, as [`train_bpe`](super::train_bpe) gives it. It gets a
+    /// `tokenizer_config.json` that makes transformers load it as Qwen2's.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] as for [`from_dir`](Self::from_dir).
+    pub fn from_json(json: &str) -> Result<Self, Error> {
+        let config = serde_json::json!({
+            "add_prefix_space": false,
+            "additional_special_tokens": SPECIAL_TOKENS[1..],
+            "bos_token": null,
+            "clean_up_tokenization_spaces": false,
+            "eos_token": "<|im_end|>",
+            "errors": "replace",
+            "model_max_length": 32_768,
+            "pad_token": "<|endoftext|>",
+            "padding_side": "left",
+            "split_special_tokens": false,
+            "tokenizer_class": "Qwen2Tokenizer",
+            "unk_token": null,
+        });
+        let config = format!("{config:#}\n").into_bytes();
+        let files = vec![(MAIN_FILE, json.as_bytes().to_vec()), (CONFIG_FILE, config)];
+        Self::from_files(Path::new(""), files)
+    }
+
+    fn from_files(dir: &Path, files: Vec<(&'static str, Vec<u8>)>) -> Result<Self, Error> {
+        let path = dir.join(MAIN_FILE);
+        let fail = |message: String| Error::Tokenizer {
+            path: path.clone(),
+            message,
+        };
+        let bytes = |name| {
+            files
+                .iter()
+                .find(|(file, _)| *file == name)
+                .map(|(_, bytes)| bytes)
+        };
+        let json = bytes(MAIN_FILE).map_or(&[][..], Vec::as_slice);
+        check::check(json, &path)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| fail(format!("is not a tokenizer: {error}")))?;
+        if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return Err(fail(
+                "has no byte-level decoder, as Qwen2's tokenizers have".into(),
+            ));
+        }
+        // A prompt is refused when it is too long; the tokenizer must not cut or pad it.
+        inner
+            .with_truncation(None)
+            .map_err(|error| fail(error.to_string()))?;
+        inner.with_padding(None);
+
+        let image_pad = inner.token_to_id(IMAGE_PAD).ok_or_else(|| {
+            fail(format!(
+                "has no token {IMAGE_PAD}; it belongs to a model without images"
+            ))
+        })?;
+        let vision = VISION_TOKENS
+            .iter()
+            .filter_map(|token| inner.token_to_id(token))
+            .collect();
+        let mut special: Vec<u32> = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| id)
+            .collect();
+        special.sort_unstable();
+
+        let config_path = dir.join(CONFIG_FILE);
+        let config: Value = match bytes(CONFIG_FILE) {
+            None => Value::Null,
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|source| FileError::json(&config_path, source))?,
+        };
+        let named = |field: &str, or: &str| -> Result<u32, Error> {
+            let value = config.get(field).filter(|value| !value.is_null());
+            // Some files hold the token as an object with its properties.
+            let token = value.map_or(Some(or), |value| {
+                value.get("content").unwrap_or(value).as_str()
+            });
+            let token = token.ok_or_else(|| {
+                Error::field(
+                    &config_path,
+                    field,
+                    "expected a token or an object with `content`",
+                )
+            })?;
+            inner.token_to_id(token).ok_or_else(|| {
+                Error::field(
+                    &config_path,
+                    field,
+                    format!("`{token}` is not in {MAIN_FILE}"),
+                )
+            })
+        };
+        let eos = named("eos_token", "<|im_end|>")?;
+        let pad = named("pad_token", "<|endoftext|>")?;
+        Ok(Self {
+            inner,
+            files,
+            special,
+            vision,
+            image_pad,
+            eos,
+            pad,
+        })
+    }
+
+    /// The ids of a text; special tokens in it become their ids and none are added.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the tokenizer's model fails on the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| Error::Input(format!("cannot tokenize: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids, with or without the special tokens.
+    ///
+    /// Ids beyond the vocabulary give nothing, and bytes that are no UTF-8 character (a character
+    /// that was cut) give U+FFFD.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        // Byte-level decoding cannot fail.
+        self.inner.decode(ids, skip_special).unwrap_or_default()
+    }
+
+    /// The id of a token, written as in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The number of tokens, special ones included. A model's vocabulary may be larger.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The ids of all special tokens, ascending.
+    pub fn special_ids(&self) -> &[u32] {
+        &self.special
+    }
+
+    /// The ids of [`VISION_TOKENS`] that the vocabulary has: they must not be sampled.
+    pub fn vision_ids(&self) -> &[u32] {
+        &self.vision
+    }
+
+    /// The id of [`IMAGE_PAD`].
+    pub fn image_pad_id(&self) -> u32 {
+        self.image_pad
+    }
+
+    /// The id of the token that ends a turn: `eos_token` of `tokenizer_config.json`, by default
+    /// `<|im_end|>`.
+    pub fn eos_id(&self) -> u32 {
+        self.eos
+    }
+
+    /// The id that fills up shorter sequences: `pad_token` of `tokenizer_config.json`, by default
+    /// `<|endoftext|>`.
+    pub fn pad_id(&self) -> u32 {
+        self.pad
+    }
+
+    /// Writes the tokenizer's files into a folder, byte for byte as they were read.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the file.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
+        for (name, bytes) in &self.files {
+            write_file(&dir.join(name), bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let path: PathBuf = path.to_owned();
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| Error::io(&path, source))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let message = format!("has more than the {MAX_BYTES} bytes allowed");
+        return Err(Error::Tokenizer { path, message });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::tokenizer::train_bpe::train_bpe;
+
+    fn tiny() -> Tokenizer {
+        Tokenizer::from_json(&train_bpe(["the cat and the hat"; 3], 300).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_saved_is_read() {
+        let tokenizer = tiny();
+        let dir = tempfile::tempdir().unwrap();
+        tokenizer.save(dir.path()).unwrap();
+        let again = Tokenizer::from_dir(dir.path()).unwrap();
+        assert_eq!(again.files, tokenizer.files);
+        assert_eq!(
+            (again.eos_id(), again.pad_id()),
+            (tokenizer.eos_id(), tokenizer.pad_id())
+        );
+        assert_eq!(again.vision_ids().len(), 5);
+        assert_eq!(again.special_ids().len(), 14);
+    }
+
+    #[test]
+    fn ids_beyond_the_vocabulary_decode_to_nothing() {
+        let tokenizer = tiny();
+        let mut ids = tokenizer.encode("the cat<|im_end|>").unwrap();
+        ids.extend([999, u32::MAX]);
+        assert_eq!(tokenizer.decode(&ids, false), "the cat<|im_end|>");
+        assert_eq!(tokenizer.decode(&ids, true), "the cat");
+    }
+
+    #[test]
+    fn a_tokenizer_without_images_is_refused() {
+        let json = train_bpe(["x"], 270)
+            .unwrap()
+            .replace(IMAGE_PAD, "<|other|>");
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MAIN_FILE), json).unwrap();
+        let message = Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("tokenizer.json: has no token <|image_pad|>"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn named_tokens_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny().save(dir.path()).unwrap();
+        let config = dir.path().join(CONFIG_FILE);
+        fs::write(&config, r#"{"eos_token": {"content": "<|endoftext|>"}}"#).unwrap();
+        let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
+        assert_eq!(tokenizer.eos_id(), tokenizer.pad_id());
+        for (text, field) in [
+            (
+                r#"{"eos_token": "</s>"}"#,
+                "`eos_token`: `</s>` is not in tokenizer.json",
+            ),
+            (r#"{"pad_token": 3}"#, "`pad_token`: expected a token"),
+            ("[", "tokenizer_config.json: EOF"),
+        ] {
+            fs::write(&config, text).unwrap();
+            let message = Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(field), "{message}");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Tokenizer::from_dir(empty.path()),
+            Err(Error::File(FileError::Io { .. }))
+        ));
+    }
+}

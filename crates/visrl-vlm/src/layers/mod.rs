@@ -1,0 +1,3 @@
+//! Layers that models are made of.
+
+pub(crate) mod lora_linear;

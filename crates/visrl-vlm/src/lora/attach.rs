@@ -1,0 +1,53 @@
+//! Putting adapters on a model, taking them away and adding them to its weights.
+
+use burn::tensor::{Tensor, TensorData};
+use visrl_core::ShuffleRng;
+
+use super::config::LoraConfig;
+use crate::error::Error;
+use crate::layers::lora_linear::Adapter;
+use crate::model::vision_language_model::VisionLanguageModel;
+
+/// Attaches new adapters, which change nothing yet: A is drawn from U(-1/sqrt(in), 1/sqrt(in)), as
+/// PEFT draws it, and B is 0.
+///
+/// # Errors
+/// [`Error::Adapter`] as for [`LoraConfig::targets`].
+pub fn attach_lora<M: VisionLanguageModel>(
+    mut model: M,
+    config: &LoraConfig,
+    mut rng: ShuffleRng,
+) -> Result<M, Error> {
+    let targets = config.targets(&mut model)?;
+    let scale = config.scale();
+    model.each_linear(&mut |name, dense| {
+        if !targets.iter().any(|target| target == name) {
+            return;
+        }
+        let weight = dense.weight.val().without_autodiff();
+        let ([d_in, d_out], device) = (weight.dims(), weight.device());
+        let bound = 1.0 / (d_in as f64).sqrt();
+        let values: Vec<f32> = (0..d_in * config.r)
+            .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
+            .collect();
+        let a = Tensor::<2>::from_data(TensorData::new(values, [d_in, config.r]), &device);
+        let b = Tensor::<2>::zeros([config.r, d_out], &device);
+        let (a, b) = (a.cast(weight.dtype()), b.cast(weight.dtype()));
+        dense.set_adapter(Some(Adapter { a, b, scale }));
+    });
+    Ok(model)
+}
+
+/// Takes all adapters away; the model shares its weights with the one given.
+#[must_use]
+pub fn without_lora<M: VisionLanguageModel>(mut model: M) -> M {
+    model.each_linear(&mut |_, dense| dense.set_adapter(None));
+    model
+}
+
+/// Adds all adapters to their weights: a model of the plain form with the same output.
+#[must_use]
+pub fn merge_lora<M: VisionLanguageModel>(mut model: M) -> M {
+    model.each_linear(&mut |_, dense| dense.merge_adapter());
+    model
+}

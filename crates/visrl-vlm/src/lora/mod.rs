@@ -1,0 +1,4 @@
+//! Low-rank adapters (LoRA, arXiv 2106.09685) on a model's linear layers.
+
+pub(crate) mod attach;
+pub(crate) mod config;

@@ -1,0 +1,125 @@
+//! Image features that are kept, for vision towers that are not trained.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use burn::tensor::Tensor;
+
+use visrl_image::ProcessedImage;
+
+use super::vision_language_model::VisionLanguageModel;
+use crate::error::Error;
+
+/// Keeps the features of images between steps and between engine and learner.
+///
+/// Right as long as the vision tower's weights stay the same; [`clear`](Self::clear) it when they
+/// change. An image is recognised by its allocation: the same [`Arc`], not equal pixels.
+#[derive(Debug)]
+pub struct FeatureStore {
+    capacity: usize,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// By the address of the image, which the entry keeps alive.
+    by_image: HashMap<usize, (Arc<ProcessedImage>, Tensor<2>)>,
+    /// Addresses in the order of arrival.
+    order: std::collections::VecDeque<usize>,
+}
+
+impl FeatureStore {
+    /// A store for at most this many images; the oldest leave first.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// Forgets all features.
+    pub fn clear(&self) {
+        *self.lock() = Entries::default();
+    }
+
+    /// The number of images kept.
+    pub fn len(&self) -> usize {
+        self.lock().by_image.len()
+    }
+
+    /// Whether no image is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The features of images one after another, `[visual tokens, hidden]`, on a plain device;
+    /// those not kept yet are encoded together. Nothing for no images.
+    ///
+    /// # Errors
+    /// What the model says of an unfit image.
+    pub fn get<M: VisionLanguageModel>(
+        &self,
+        model: &M,
+        images: &[Arc<ProcessedImage>],
+    ) -> Result<Option<Tensor<2>>, Error> {
+        let key = |image: &Arc<ProcessedImage>| Arc::as_ptr(image) as usize;
+        let mut found: HashMap<usize, Tensor<2>> = HashMap::new();
+        let mut missing: Vec<Arc<ProcessedImage>> = Vec::new();
+        {
+            let entries = self.lock();
+            for image in images {
+                match entries.by_image.get(&key(image)) {
+                    Some((_, features)) => {
+                        found.insert(key(image), features.clone());
+                    }
+                    None if missing.iter().all(|other| !Arc::ptr_eq(other, image)) => {
+                        missing.push(Arc::clone(image));
+                    }
+                    None => {}
+                }
+            }
+        }
+        if !missing.is_empty() {
+            let encoded = model.valid().encode_images(&missing)?;
+            let mut entries = self.lock();
+            let mut start = 0;
+            for image in missing {
+                let tokens = model.image_tokens(image.grid);
+                let features = encoded.clone().narrow(0, start, tokens);
+                start += tokens;
+                found.insert(key(&image), features.clone());
+                entries.insert(self.capacity, image, features);
+            }
+        }
+        let parts: Vec<_> = images
+            .iter()
+            .filter_map(|image| found.get(&key(image)).cloned())
+            .collect();
+        Ok((!parts.is_empty()).then(|| Tensor::cat(parts, 0)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // Entries are whole at every point where a panic could have poisoned the lock.
+        self.entries
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn insert(&mut self, capacity: usize, image: Arc<ProcessedImage>, features: Tensor<2>) {
+        if capacity == 0 {
+            return;
+        }
+        let key = Arc::as_ptr(&image) as usize;
+        if self.by_image.insert(key, (image, features)).is_none() {
+            self.order.push_back(key);
+        }
+        while self.by_image.len() > capacity {
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            self.by_image.remove(&oldest);
+        }
+    }
+}

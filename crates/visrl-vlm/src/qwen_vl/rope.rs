@@ -1,0 +1,62 @@
+//! Rotary position embeddings with several axes.
+
+use burn::tensor::Tensor;
+use visrl_kernels::Turn;
+
+/// The rotation of a batch of tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotary(Turn);
+
+impl Rotary {
+    /// M-RoPE of Qwen2-VL (arXiv 2409.12191, section 2.1): the frequencies are split into
+    /// consecutive sections that turn with time, height and width.
+    pub(crate) fn sections(positions: &[[u32; 3]], sections: [usize; 3], theta: f64) -> Self {
+        let half: usize = sections.iter().sum();
+        let axes: Vec<usize> = (0..3)
+            .flat_map(|axis| std::iter::repeat_n(axis, sections[axis]))
+            .collect();
+        let inverse = inverse_frequencies(half, theta);
+        let angles: Vec<f32> = positions
+            .iter()
+            .flat_map(|p| {
+                inverse
+                    .iter()
+                    .zip(&axes)
+                    .map(move |(f, &axis)| f * p[axis] as f32)
+            })
+            .collect();
+        Self(Turn::new(&angles, half))
+    }
+
+    /// Two-dimensional positions (row, column): half of the frequencies turn with each.
+    pub(crate) fn plane(positions: &[[u32; 2]], head_dim: usize) -> Self {
+        let quarter = head_dim / 4;
+        let inverse = inverse_frequencies(quarter, 10_000.0);
+        let angles: Vec<f32> = positions
+            .iter()
+            .flat_map(|p| {
+                p.map(|x| inverse.iter().map(move |f| f * x as f32))
+                    .into_iter()
+                    .flatten()
+            })
+            .collect();
+        Self(Turn::new(&angles, quarter * 2))
+    }
+
+    /// The rotation itself.
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.0
+    }
+
+    /// Turns the heads of `x` `[tokens, heads * head_dim]`.
+    pub(crate) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+        self.0.apply(x)
+    }
+}
+
+/// `theta^(-2i / (2 half))` for i below `half`, in f32 as the reference computes it.
+fn inverse_frequencies(half: usize, theta: f64) -> Vec<f32> {
+    (0..half)
+        .map(|i| 1.0 / (theta as f32).powf(i as f32 / half as f32))
+        .collect()
+}
