@@ -63,7 +63,7 @@ pub use model::decoder_input::DecoderInput;
 pub use model::feature_store::FeatureStore;
 pub use model::kv_cache::KvCache;
 pub use model::parameter_path::ParameterPath;
-pub use model::parameters::{NamedParameter, visit_parameters};
+pub use model::parameters::{NamedParameter, map_parameters, visit_gradients, visit_parameters};
 pub use model::part::Part;
 pub use model::positions::Positions;
 pub use model::prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};

@@ -1,11 +1,11 @@
-//! Walks over a module's parameters by their Hugging Face names.
+//! Walks over a module's float parameters by their Hugging Face names.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor};
 
 use super::parameter_path::ParameterPath;
 
-/// A parameter as [`visit_parameters`] shows it.
+/// A parameter as [`visit_parameters`] shows it and [`map_parameters`] replaces it.
 #[derive(Debug)]
 pub struct NamedParameter {
     /// Hugging Face's name.
@@ -20,34 +20,211 @@ pub struct NamedParameter {
     pub values: Tensor<1>,
 }
 
-/// Shows every float parameter of a module, in the module's order.
-pub fn visit_parameters<M: Module>(module: &M, show: impl FnMut(NamedParameter)) {
-    struct Visitor<F> {
-        path: ParameterPath,
-        show: F,
-    }
-    impl<F: FnMut(NamedParameter)> ModuleVisitor for Visitor<F> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let tensor = param.val();
-            let trainable = tensor.is_require_grad();
-            let tensor = tensor.without_autodiff();
-            (self.show)(NamedParameter {
-                name: self.path.name(),
-                shape: tensor.dims().to_vec(),
-                transposed: self.path.is_linear_weight(),
-                trainable,
-                values: tensor.reshape([-1]),
-            });
+impl NamedParameter {
+    fn new<const D: usize>(path: &ParameterPath, tensor: Tensor<D>) -> Self {
+        let trainable = tensor.is_require_grad();
+        let tensor = tensor.without_autodiff();
+        Self {
+            name: path.name(),
+            shape: tensor.dims().to_vec(),
+            transposed: path.is_linear_weight(),
+            trainable,
+            values: tensor.reshape([-1]),
         }
     }
+}
+
+/// Shows every float parameter of a module, in the module's order. The values share the module's
+/// memory.
+pub fn visit_parameters<M: Module>(module: &M, mut show: impl FnMut(NamedParameter)) {
     module.visit(&mut Visitor {
         path: ParameterPath::default(),
-        show,
+        graph: None,
+        show: |parameter, _| show(parameter),
     });
+}
+
+/// Takes the gradients of a module's parameters out of a backward pass and shows those that there
+/// are, in the module's order: the parameter and its gradient, flattened as the parameter's values.
+pub fn visit_gradients<M: Module>(
+    module: &M,
+    graph: &mut Gradients,
+    mut show: impl FnMut(NamedParameter, Tensor<1>),
+) {
+    module.visit(&mut Visitor {
+        path: ParameterPath::default(),
+        graph: Some(graph),
+        show: |parameter, gradient: Option<_>| {
+            if let Some(gradient) = gradient {
+                show(parameter, gradient);
+            }
+        },
+    });
+}
+
+/// Replaces every float parameter of a module: `map` gets each one, in the module's order, and the
+/// module goes on with the `values` and `trainable` of what it returns.
+///
+/// `map` holds the values alone if nothing outside the module shares them, so that they can be
+/// changed in place. Their number format may change, their number must not. A parameter stays on
+/// its device; where that does not record gradients, nothing can be trained and `trainable` has no
+/// effect.
+///
+/// # Panics
+/// When `map` returns more or fewer values than it got.
+#[must_use]
+pub fn map_parameters<M: Module>(
+    module: M,
+    map: impl FnMut(NamedParameter) -> NamedParameter,
+) -> M {
+    module.map(&mut Mapper {
+        path: ParameterPath::default(),
+        map,
+    })
+}
+
+struct Visitor<'a, F> {
+    path: ParameterPath,
+    graph: Option<&'a mut Gradients>,
+    show: F,
+}
+
+impl<F: FnMut(NamedParameter, Option<Tensor<1>>)> ModuleVisitor for Visitor<'_, F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let graph = self.graph.as_deref_mut();
+        let gradient = graph.and_then(|graph| tensor.grad_remove(graph));
+        let gradient = gradient.map(|gradient| gradient.reshape([-1]));
+        (self.show)(NamedParameter::new(&self.path, tensor), gradient);
+    }
+}
+
+struct Mapper<F> {
+    path: ParameterPath,
+    map: F,
+}
+
+impl<F: FnMut(NamedParameter) -> NamedParameter> ModuleMapper for Mapper<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (shape, records) = (tensor.dims(), tensor.is_autodiff());
+        let parameter = (self.map)(NamedParameter::new(&self.path, tensor));
+        let tensor = parameter.values.reshape(shape);
+        let tensor = match records {
+            true => tensor.autodiff().set_require_grad(parameter.trainable),
+            false => tensor,
+        };
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::{DType, Device};
+
+    use super::*;
+
+    fn layer(device: &Device) -> Linear {
+        let mut layer = LinearConfig::new(2, 3).init(device);
+        layer.weight = Param::from_tensor(Tensor::full([2, 3], 1.0, device));
+        layer.bias = Some(Param::from_tensor(Tensor::full([3], 2.0, device)));
+        layer
+    }
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        let tensor = tensor.without_autodiff().cast(DType::F32);
+        tensor.try_into_vec_as().unwrap()
+    }
+
+    #[test]
+    fn parameters_are_replaced_by_name() {
+        let layer = layer(&Device::flex().autodiff());
+        let ids = (layer.weight.id, layer.bias.as_ref().unwrap().id);
+        let mapped = map_parameters(layer, |parameter| match parameter.name.as_str() {
+            "weight" => {
+                assert_eq!(
+                    (parameter.shape.as_slice(), parameter.transposed),
+                    (&[2, 3][..], true)
+                );
+                assert!(parameter.trainable && !parameter.values.is_autodiff());
+                NamedParameter {
+                    values: (parameter.values * 3.0).cast(DType::BF16),
+                    ..parameter
+                }
+            }
+            _ => NamedParameter {
+                trainable: false,
+                ..parameter
+            },
+        });
+        let bias = mapped.bias.as_ref().unwrap();
+        assert_eq!((mapped.weight.id, bias.id), ids);
+        assert_eq!(mapped.weight.val().dtype(), DType::BF16);
+        assert_eq!(values(mapped.weight.val()), [3.0; 6]);
+        assert_eq!(values(bias.val()), [2.0; 3]);
+        assert!(mapped.weight.val().is_require_grad());
+        assert!(bias.val().is_autodiff() && !bias.val().is_require_grad());
+    }
+
+    #[test]
+    fn a_plain_device_records_nothing() {
+        let mapped = map_parameters(layer(&Device::flex()), |parameter| NamedParameter {
+            trainable: true,
+            ..parameter
+        });
+        assert!(!mapped.weight.val().is_autodiff());
+    }
+
+    #[test]
+    fn values_without_another_holder_are_changed_in_place() {
+        let place = |tensor: Tensor<1>| {
+            let host = visrl_kernels::flex::plain(&tensor).unwrap();
+            host.storage::<f32>().as_ptr()
+        };
+        let mut layer = layer(&Device::flex().autodiff());
+        layer.bias = None;
+        let before = place(layer.weight.val().without_autodiff().reshape([-1]));
+        let layer = map_parameters(layer, |parameter| NamedParameter {
+            values: parameter.values * 2.0,
+            ..parameter
+        });
+        assert_eq!(
+            place(layer.weight.val().without_autodiff().reshape([-1])),
+            before
+        );
+        assert_eq!(values(layer.weight.val()), [2.0; 6]);
+    }
+
+    #[test]
+    fn gradients_come_with_their_parameters() {
+        let mut layer = layer(&Device::flex().autodiff());
+        layer.bias = layer.bias.map(|bias| bias.set_require_grad(false));
+        let x = Tensor::<2>::full([1, 2], 5.0, &Device::flex().autodiff());
+        let mut graph = layer.forward(x).sum().backward();
+        let mut seen = Vec::new();
+        visit_gradients(&layer, &mut graph, |parameter, gradient| {
+            seen.push((parameter.name, values(gradient)));
+        });
+        assert_eq!(seen, [("weight".to_owned(), vec![5.0; 6])]);
+        visit_gradients(&layer, &mut graph, |parameter, _| {
+            panic!("{} has its gradient twice", parameter.name);
+        });
+    }
 }

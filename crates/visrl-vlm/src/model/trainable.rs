@@ -1,11 +1,8 @@
 //! Freezing a model by parts.
 
-use burn::module::{ModuleMapper, Param};
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::parameter_path::ParameterPath;
-use super::parameters::visit_parameters;
+use super::parameters::{NamedParameter, map_parameters, visit_parameters};
 use super::part::Part;
 use super::vision_language_model::VisionLanguageModel;
 
@@ -63,10 +60,10 @@ impl Trainable {
             adapted |= is_adapter(&parameter.name);
             trained.push(self.contains(model.part_of(&parameter.name)));
         });
-        model.map(&mut Switch {
-            path: ParameterPath::default(),
-            trained: trained.into_iter(),
-            adapted,
+        let mut trained = trained.into_iter();
+        map_parameters(model, |parameter| NamedParameter {
+            trainable: trained.next().unwrap_or(false) && (!adapted || is_adapter(&parameter.name)),
+            ..parameter
         })
     }
 }
@@ -83,25 +80,4 @@ pub fn trains_vision<M: VisionLanguageModel>(model: &M) -> bool {
 
 fn is_adapter(name: &str) -> bool {
     name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
-}
-
-struct Switch {
-    path: ParameterPath,
-    /// Of each parameter in the module's order.
-    trained: std::vec::IntoIter<bool>,
-    adapted: bool,
-}
-
-impl ModuleMapper for Switch {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.exit();
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let part = self.trained.next().unwrap_or(false);
-        let on = part && (!self.adapted || is_adapter(&self.path.name()));
-        param.set_require_grad(on)
-    }
 }
