@@ -11,8 +11,7 @@
 mod common;
 
 use clap::Parser;
-use visrl::experiment::{Comparison, ComparisonRow};
-use visrl::train::Spread;
+use visrl::experiment::{Comparison, ComparisonRow, Spread};
 use visrl::{FineTune, Recipe};
 
 #[derive(Parser, Debug)]

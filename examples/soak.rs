@@ -28,8 +28,8 @@ use visrl::data::{ChoiceList, ChoiceRule, Dataset, FashionMnist, Split, few_shot
 use visrl::grpo::{GrpoLoss, ReferenceRefresh};
 use visrl::rollout::{EngineConfig, NativeEngine, SamplingParams};
 use visrl::train::{
-    ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, Schedule, StepMetrics,
-    TrainStep,
+    ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, LearningRateSchedule,
+    StepMetrics, TrainStep,
 };
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
@@ -141,7 +141,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
                 max_new_tokens: 8,
                 ..SamplingParams::default()
             },
-            schedule: Schedule::linear(3e-4, cli.steps),
+            schedule: LearningRateSchedule::linear(3e-4, cli.steps),
             ..GrpoConfig::default()
         },
     };

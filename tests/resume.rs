@@ -236,7 +236,7 @@ fn a_run_stops_early_keeps_its_best_and_stays_in_its_budget() {
     let summary = run(&recipe, &still).unwrap();
     assert_eq!(
         (summary.steps, summary.ended),
-        (3, visrl::train::Ended::Patience)
+        (3, visrl::train::StopCause::Patience)
     );
     assert_eq!(summary.best.map(|best| best.step), Some(1));
     assert_eq!(summary.validated_on, "test");
@@ -248,6 +248,6 @@ fn a_run_stops_early_keeps_its_best_and_stays_in_its_budget() {
     let summary = run(&recipe, &short).unwrap();
     assert_eq!(
         (summary.steps, summary.ended),
-        (0, visrl::train::Ended::Budget)
+        (0, visrl::train::StopCause::Budget)
     );
 }

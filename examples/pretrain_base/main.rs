@@ -24,7 +24,7 @@ use visrl::core::{Domain, SeedStream};
 use visrl::data::FashionMnist;
 use visrl::fine_tune::supervised;
 use visrl::train::{
-    AdamWSettings, Decay, LearnGroup, Learner, LearnerConfig, Schedule, SupervisedLoss,
+    AdamWSettings, Decay, LearnGroup, Learner, LearnerConfig, LearningRateSchedule, SupervisedLoss,
 };
 use visrl::vlm::chat::QWEN2_VL_CHAT_TEMPLATE;
 use visrl::vlm::tokenizer::{Tokenizer, train_bpe};
@@ -122,11 +122,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         features,
         config,
     );
-    let schedule = Schedule {
+    let schedule = LearningRateSchedule {
         warmup_steps: 50,
         decay: Decay::Cosine,
         floor: 0.05,
-        ..Schedule::linear(cli.learning_rate, cli.steps)
+        ..LearningRateSchedule::linear(cli.learning_rate, cli.steps)
     };
     let eos = learner.model().info().eos_token_ids[0];
     let encoder = &base.encoder;

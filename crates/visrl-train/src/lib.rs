@@ -7,57 +7,30 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
-mod config;
-mod draw;
 mod error;
 mod evaluation;
-mod gradients;
-mod head;
 mod learner;
-mod learner_state;
-mod line_file;
-mod memory;
-mod metrics;
+mod log;
 mod optimizer;
-mod optimizer_state;
-mod padded;
-mod parameter_group;
-mod progress;
-mod recompute;
-mod records;
-mod reference;
-mod report;
-mod rows;
-mod schedule;
-mod sft;
-mod sft_trainer;
-mod tensor_board;
-mod train_loop;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, CheckpointStore, EvaluationPoint, TrainState};
-pub use config::LearnerConfig;
-pub use draw::{Deal, ExampleDealer};
+pub use checkpoint::{Checkpoint, CheckpointStore, LearnerState, TrainState};
 pub use error::Error;
 pub use evaluation::{
-    Agreement, Answer, BaseNew, ClassAccuracy, ConfusionMatrix, CrossMatrix, CvBenchAccuracy,
-    Evaluation, Evaluator, Spread, TaskAccuracy, harmonic_mean,
+    Agreement, Answer, ClassAccuracy, ConfusionMatrix, CvBenchAccuracy, Evaluation,
+    EvaluationPoint, Evaluator, TaskAccuracy,
 };
-pub use gradients::Gradients;
-pub use learner::Learner;
-pub use learner_state::LearnerState;
-pub use line_file::LineFile;
-pub use memory::{MemoryPlan, Workload, peak_memory, resident_memory};
-pub use metrics::{JsonLines, MetricSink, Seconds, StepMetrics};
-pub use optimizer::{AdamW, AdamWSettings};
-pub use parameter_group::{NamePattern, ParameterGroup};
-pub use progress::Progress;
-pub use reference::ReferencePolicy;
-pub use report::{LearnReport, LearnTimes, Scores};
-pub use rows::{LearnGroup, TokenGroup};
-pub use schedule::{Decay, Schedule};
-pub use sft::SupervisedLoss;
-pub use sft_trainer::{SftTrainer, supervised};
-pub use tensor_board::{Scalar, TensorBoard};
-pub use train_loop::{Ended, LoopConfig, NextExamples, Observer, Start, TrainLoop, TrainStep};
-pub use trainer::{GrpoConfig, GrpoTrainer};
+pub use learner::{
+    LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, MemoryPlan, ReferencePolicy,
+    Scores, SupervisedLoss, TokenGroup, Workload, peak_memory, resident_memory,
+};
+pub use log::{
+    JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics, TensorBoard,
+};
+pub use optimizer::{
+    AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,
+};
+pub use trainer::{
+    Deal, ExampleDealer, GrpoConfig, GrpoTrainer, LoopConfig, NextExamples, Observer, SftTrainer,
+    Start, StopCause, TrainLoop, TrainStep, supervised,
+};

@@ -8,12 +8,11 @@ use visrl_core::files::FileError;
 use visrl_data::{Classes, CvBench, Dataset, base_new, few_shot};
 use visrl_reward::rules::CvBench as CvBenchRule;
 use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
-use visrl_train::{
-    Answer, BaseNew, CrossMatrix, CvBenchAccuracy, Error, Evaluation, Evaluator, Spread,
-};
+use visrl_train::{Answer, CvBenchAccuracy, Error, Evaluation, Evaluator};
 use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
 
 use crate::summary::write_json;
+pub use crate::tables::{BaseNew, CrossMatrix, Spread, harmonic_mean};
 use crate::{FineTune, Recipe, Summary};
 
 /// The same base once more: nothing is copied but handles.

@@ -10,9 +10,9 @@ use visrl_grpo::{Advantage, GrpoLoss};
 use visrl_reward::rules::LenientEvaluation;
 use visrl_rollout::SamplingParams;
 use visrl_train::{
-    Ended, Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, Learner, LearnerConfig,
-    LoopConfig, MemoryPlan, MetricSink, Progress, Schedule, SftTrainer, Start, SupervisedLoss,
-    TensorBoard, TrainLoop, TrainState, TrainStep, resident_memory,
+    Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, Learner, LearnerConfig,
+    LearningRateSchedule, LoopConfig, MemoryPlan, MetricSink, Progress, SftTrainer, Start,
+    StopCause, SupervisedLoss, TensorBoard, TrainLoop, TrainState, TrainStep, resident_memory,
 };
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
@@ -223,7 +223,7 @@ impl FineTune {
                 sampling: self.sampling.clone(),
                 resample_rounds: self.resample_rounds,
                 advantage: self.advantage,
-                schedule: Schedule::linear(self.learning_rate, steps),
+                schedule: LearningRateSchedule::linear(self.learning_rate, steps),
             },
         };
         let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
@@ -249,7 +249,7 @@ impl FineTune {
             encoder: Arc::clone(&run.base.encoder),
             template: recipe.template.clone(),
             prompts_per_step: self.prompts_per_step,
-            schedule: Schedule::linear(self.learning_rate, steps),
+            schedule: LearningRateSchedule::linear(self.learning_rate, steps),
         };
         let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
         run.finish(trainer.learner.into_model().valid(), outcome)
@@ -385,7 +385,7 @@ impl FineTune {
 /// How training ended.
 pub(crate) struct Outcome {
     pub(crate) state: TrainState,
-    pub(crate) ended: Ended,
+    pub(crate) ended: StopCause,
     pub(crate) plan: MemoryPlan,
     pub(crate) held: Option<u64>,
 }

@@ -83,6 +83,7 @@ mod samples;
 mod settings_diff;
 mod shapes;
 mod summary;
+mod tables;
 
 pub use config::{DataConfig, DataSource, ModelConfig, RunConfig};
 pub use device::{DeviceError, parse_device};

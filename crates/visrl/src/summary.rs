@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::files::{FileError, write_file};
-use visrl_train::{Ended, Evaluation, EvaluationPoint, MemoryPlan};
+use visrl_train::{Evaluation, EvaluationPoint, MemoryPlan, StopCause};
 
 /// Accuracy of a policy on test examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct Summary {
     /// Training steps made.
     pub steps: usize,
     /// Why it ended.
-    pub ended: Ended,
+    pub ended: StopCause,
     /// The evaluations on the way.
     #[serde(default)]
     pub evaluations: Vec<EvaluationPoint>,

@@ -8,8 +8,10 @@
 //! step-40/manifest.sha256 the manifest's own SHA-256
 //! ```
 
-mod state;
-mod store;
+mod checkpoint_store;
+mod learner_state;
+mod train_state;
 
-pub use state::{EvaluationPoint, TrainState};
-pub use store::{Checkpoint, CheckpointStore};
+pub use checkpoint_store::{Checkpoint, CheckpointStore};
+pub use learner_state::LearnerState;
+pub use train_state::TrainState;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Answer;
+use super::result::Answer;
 
 /// How often each class was called what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use visrl_data::{CvBenchFacts, CvBenchTask};
 
-use super::Answer;
+use super::result::Answer;
 
 /// Right answers to CV-Bench's questions, by task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -8,9 +8,10 @@ use visrl_reward::rules::ThinkAnswerAgreement;
 use visrl_rollout::{GroupRequest, RolloutEngine, SamplingParams};
 use visrl_vlm::{PromptEncoder, VisionLanguageModel};
 
+use super::confusion::ConfusionMatrix;
 use super::guided::candidates;
-use super::{Agreement, Answer, ConfusionMatrix, Evaluation};
-use crate::Error;
+use super::result::{Agreement, Answer, Evaluation};
+use crate::error::Error;
 
 /// Asks every example once and counts the right answers.
 #[derive(Clone)]

@@ -6,8 +6,9 @@ use visrl_core::{Example, Prompt};
 use visrl_rollout::{GroupRequest, RolloutEngine, SamplingParams, TokenChoices};
 use visrl_vlm::{ModelInput, Tokenizer};
 
-use super::{Answer, Evaluator};
-use crate::Error;
+use super::evaluator::Evaluator;
+use super::result::Answer;
+use crate::error::Error;
 
 /// An answer's tag up to the sign that the tokenizer may join with the name after it.
 const TAG: &str = "<answer";

@@ -1,14 +1,14 @@
-//! Measuring a policy, and the tables that measurements make.
+//! Measuring a policy, and what a measurement finds.
 
 mod confusion;
 mod cv_bench;
+mod evaluation_point;
 mod evaluator;
 mod guided;
 mod result;
-mod tables;
 
 pub use confusion::{ClassAccuracy, ConfusionMatrix};
 pub use cv_bench::{CvBenchAccuracy, TaskAccuracy};
+pub use evaluation_point::EvaluationPoint;
 pub use evaluator::Evaluator;
 pub use result::{Agreement, Answer, Evaluation};
-pub use tables::{BaseNew, CrossMatrix, Spread, harmonic_mean};

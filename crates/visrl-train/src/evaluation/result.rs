@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{ClassAccuracy, ConfusionMatrix};
+use super::confusion::{ClassAccuracy, ConfusionMatrix};
 
 /// What an evaluation found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

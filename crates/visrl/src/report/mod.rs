@@ -11,10 +11,10 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use visrl_core::files::{FileError, write_file};
-use visrl_train::{CrossMatrix, Error};
+use visrl_train::Error;
 
 use crate::Summary;
-use crate::experiment::ComparisonRow;
+use crate::experiment::{ComparisonRow, CrossMatrix};
 use page::Page;
 
 /// Makes the report of a folder: that of a run (`summary.json`), of a comparison (`compare.json`)

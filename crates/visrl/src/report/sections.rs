@@ -4,12 +4,12 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use visrl_train::{ConfusionMatrix, CrossMatrix, Error, Evaluation, Spread, StepMetrics};
+use visrl_train::{ConfusionMatrix, Error, Evaluation, StepMetrics};
 
 use super::charts::{Cell, Series, curves, legend, map};
 use super::page::{AnswerView, Chart, Page, SampleView, Table};
 use super::{read, read_lines};
-use crate::experiment::{Comparison, ComparisonRow};
+use crate::experiment::{Comparison, ComparisonRow, CrossMatrix, Spread};
 use crate::{BeforeAfter, Sample, Summary};
 
 /// Steps that a point of a curve is the mean of.

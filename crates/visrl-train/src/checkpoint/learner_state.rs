@@ -12,8 +12,9 @@ use visrl_vlm::{
     VisionLanguageModel, WeightSource, visit_parameters, write_tensors,
 };
 
-use crate::optimizer_state::Moments;
-use crate::{Error, Learner};
+use crate::error::Error;
+use crate::learner::Learner;
+use crate::optimizer::Moments;
 
 /// The counters of a [`Learner`]; its tensors stand in files beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

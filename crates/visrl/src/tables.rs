@@ -1,3 +1,5 @@
+//! The numbers of the paper's tables: base and new classes, spreads over seeds, transfer.
+
 use serde::{Deserialize, Serialize};
 
 /// The harmonic mean of two numbers; 0 when both are 0.
@@ -44,7 +46,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these values.
+    /// Mean and sample standard deviation of `values`.
     pub fn of(values: &[f64]) -> Self {
         let count = values.len();
         let mean = values.iter().sum::<f64>() / count.max(1) as f64;

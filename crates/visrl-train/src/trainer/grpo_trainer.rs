@@ -9,9 +9,11 @@ use visrl_reward::{RewardSet, Scored};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
-use crate::{
-    Error, LearnGroup, Learner, NextExamples, Schedule, Seconds, StepMetrics, TokenGroup, TrainStep,
-};
+use super::train_loop::{NextExamples, TrainStep};
+use crate::error::Error;
+use crate::learner::{LearnGroup, Learner, TokenGroup};
+use crate::log::{Seconds, StepMetrics};
+use crate::optimizer::LearningRateSchedule;
 
 /// How a [`GrpoTrainer`] runs. The defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +34,7 @@ pub struct GrpoConfig {
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The learning rate over the run.
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
 }
 
 impl Default for GrpoConfig {
@@ -44,7 +46,7 @@ impl Default for GrpoConfig {
             sampling: SamplingParams::default(),
             resample_rounds: 0,
             advantage: Advantage::default(),
-            schedule: Schedule::linear(1e-6, 1000),
+            schedule: LearningRateSchedule::linear(1e-6, 1000),
         }
     }
 }

@@ -3,8 +3,7 @@
 use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::Tensor;
 
-use crate::AdamW;
-use crate::optimizer::State;
+use super::adamw::{AdamW, State};
 
 /// The state of one parameter; all tensors are f32 and flattened.
 pub(crate) struct Moments {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use visrl_kernels::{AdamWStep, adamw};
 use visrl_vlm::ParameterPath;
 
-use crate::gradients::widened;
-use crate::{Gradients, ParameterGroup};
+use super::gradients::{Gradients, widened};
+use super::parameter_group::ParameterGroup;
 
 /// AdamW's settings (arXiv 1711.05101); the defaults are the paper's, which are PyTorch's with no
 /// weight decay.
@@ -185,7 +185,7 @@ mod tests {
     use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
-    use crate::NamePattern;
+    use crate::optimizer::parameter_group::NamePattern;
 
     #[derive(Module, Debug)]
     struct Pair {

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Gradients as Graph, Tensor};
 use visrl_kernels::sum_of_squares;
 use visrl_vlm::ParameterPath;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Gradients by the names of parameters, flattened in the layout of the parameter; those of
 /// parameters in a narrower format than f32 are summed and kept in f32.

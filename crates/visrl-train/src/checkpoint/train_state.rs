@@ -4,19 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LearnerState};
-
-/// An evaluation on the way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationPoint {
-    /// Training steps made before it.
-    pub step: usize,
-    /// Share of right answers, 0 to 1: what the best policy is chosen by.
-    pub accuracy: f64,
-    /// Mean tokens of a completion, end token included.
-    pub completion_length: f64,
-}
+use super::learner_state::LearnerState;
+use crate::error::Error;
+use crate::evaluation::EvaluationPoint;
 
 /// A run between two steps. With the tensors of its checkpoint it says all that the rest of the
 /// run depends on; random numbers need no state, as they are functions of seed and place.

@@ -6,9 +6,11 @@ use std::time::Instant;
 use visrl_data::PromptTemplate;
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
-use crate::{
-    Error, LearnGroup, Learner, NextExamples, Schedule, Seconds, StepMetrics, TokenGroup, TrainStep,
-};
+use super::train_loop::{NextExamples, TrainStep};
+use crate::error::Error;
+use crate::learner::{LearnGroup, Learner, TokenGroup};
+use crate::log::{Seconds, StepMetrics};
+use crate::optimizer::LearningRateSchedule;
 
 /// Supervised fine-tuning: each example's label, ended by the end token, is the one completion
 /// that is learnt from. The learner's loss is a [`SupervisedLoss`](crate::SupervisedLoss).
@@ -23,7 +25,7 @@ pub struct SftTrainer<M> {
     /// Prompts per step.
     pub prompts_per_step: usize,
     /// The learning rate over the run.
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
 }
 
 impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {

@@ -9,7 +9,7 @@ use visrl_vlm::{
     prefill,
 };
 
-use crate::Error;
+use crate::error::Error;
 
 /// Completions of one prompt, as token ids: what a learner computes log-probabilities of.
 #[derive(Clone, Debug)]

@@ -7,8 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use crate::records::{Found, first_record, push_record};
-use crate::{Error, EvaluationPoint, MetricSink, StepMetrics};
+use super::metric_sink::MetricSink;
+use super::step_metrics::StepMetrics;
+use super::tf_record::{Found, first_record, push_record};
+use crate::error::Error;
+use crate::evaluation::EvaluationPoint;
 
 /// What the first record of an event file says.
 const VERSION: &str = "brain.Event:2";

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use visrl_core::Example;
 use visrl_vlm::VisionLanguageModel;
 
-use crate::{
-    Checkpoint, CheckpointStore, Deal, Error, EvaluationPoint, Learner, MetricSink, StepMetrics,
-    TrainState,
-};
+use super::example_dealer::Deal;
+use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
+use crate::error::Error;
+use crate::evaluation::EvaluationPoint;
+use crate::learner::Learner;
+use crate::log::{MetricSink, StepMetrics};
 
 /// Gives the next examples of a run, as many as are asked for.
 pub type NextExamples<'a> = dyn FnMut(usize) -> Result<Vec<Example>, Error> + 'a;
@@ -89,7 +91,7 @@ pub struct LoopConfig {
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
+pub enum StopCause {
     /// All steps were made.
     Steps,
     /// The evaluations did not get better any more.
@@ -100,16 +102,16 @@ pub enum Ended {
 
 impl LoopConfig {
     /// Why a run in this state goes no further, if it does not.
-    pub fn ended(&self, state: &TrainState) -> Option<Ended> {
+    pub fn ended(&self, state: &TrainState) -> Option<StopCause> {
         let spent = self
             .budget_seconds
             .is_some_and(|most| state.seconds >= most);
         if state.step >= self.steps {
-            Some(Ended::Steps)
+            Some(StopCause::Steps)
         } else if self.patience > 0 && state.evaluations_since_best() >= self.patience {
-            Some(Ended::Patience)
+            Some(StopCause::Patience)
         } else {
-            spent.then_some(Ended::Budget)
+            spent.then_some(StopCause::Budget)
         }
     }
 
@@ -161,7 +163,7 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         mut self,
         method: &mut dyn TrainStep<M>,
         start: Start,
-    ) -> Result<(TrainState, Ended), Error> {
+    ) -> Result<(TrainState, StopCause), Error> {
         let mut state = match start {
             Start::New(note) => TrainState {
                 note,
@@ -242,7 +244,7 @@ mod tests {
         let mut state = TrainState::default();
         assert_eq!(config.ended(&state), None);
         state.seconds = 5.0;
-        assert_eq!(config.ended(&state), Some(Ended::Budget));
+        assert_eq!(config.ended(&state), Some(StopCause::Budget));
         for (step, accuracy) in [(2, 0.5), (4, 0.4), (6, 0.5)] {
             state.evaluations.push(EvaluationPoint {
                 step,
@@ -250,9 +252,9 @@ mod tests {
                 completion_length: 2.0,
             });
         }
-        assert_eq!(config.ended(&state), Some(Ended::Patience));
+        assert_eq!(config.ended(&state), Some(StopCause::Patience));
         state.step = 10;
-        assert_eq!(config.ended(&state), Some(Ended::Steps));
+        assert_eq!(config.ended(&state), Some(StopCause::Steps));
     }
 
     #[test]

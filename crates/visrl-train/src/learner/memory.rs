@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use visrl_vlm::{Part, VisionLanguageModel, visit_parameters};
 
-use crate::Learner;
+use super::learner::Learner;
 
 /// The largest batch of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use visrl_core::files::{SEAL, seal, verify, write_dir};
 use visrl_vlm::VisionLanguageModel;
 
-use super::state::TrainState;
-use crate::{Error, Learner};
+use super::train_state::TrainState;
+use crate::error::Error;
+use crate::learner::Learner;
 
 /// Beginning of the names of folders on their way in (as [`write_dir`] calls them) and
 /// on their way out; a killed process leaves them behind.

@@ -8,8 +8,8 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use visrl_kernels::{self as kernels, RowGradients};
 use visrl_vlm::VisionLanguageModel;
 
-use crate::gradients::widened;
-use crate::{Error, Gradients};
+use crate::error::Error;
+use crate::optimizer::{Gradients, widened};
 
 /// Log-probabilities kept for the backward pass are bounded by this many values per call.
 const KEPT_VALUES: usize = 1 << 26;

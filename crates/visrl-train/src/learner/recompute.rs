@@ -12,8 +12,9 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use visrl_vlm::{FeatureStore, Output, PromptLayout, VisionLanguageModel};
 
-use crate::rows::{Rows, States, prompts, units};
-use crate::{Error, Gradients, TokenGroup};
+use super::rows::{Rows, States, TokenGroup, prompts, units};
+use crate::error::Error;
+use crate::optimizer::Gradients;
 
 /// A forward pass that can be differentiated once.
 pub(crate) struct Recomputed {
@@ -38,7 +39,7 @@ struct Layout {
 }
 
 impl Recomputed {
-    /// Runs completions through the decoder as [`completion_states`](crate::rows::completion_states)
+    /// Runs completions through the decoder as [`completion_states`](super::rows::completion_states)
     /// does, keeping states before every `every` layers.
     pub(crate) fn forward<M: VisionLanguageModel>(
         model: &M,

@@ -6,14 +6,15 @@ use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
 use visrl_kernels::on_rayon_worker;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
-use crate::head::{Coefficients, head_backward, head_forward};
-use crate::padded::{Padded, counts};
-use crate::recompute::Recomputed;
-use crate::reference::{check, refreshed};
-use crate::rows::{Place, States, completion_states};
-use crate::{
-    AdamW, Error, Gradients, LearnGroup, LearnReport, LearnTimes, LearnerConfig, Scores, TokenGroup,
-};
+use super::config::LearnerConfig;
+use super::head::{Coefficients, head_backward, head_forward};
+use super::padded::{Padded, counts};
+use super::recompute::Recomputed;
+use super::reference::{check, refreshed};
+use super::report::{LearnReport, LearnTimes, Scores};
+use super::rows::{LearnGroup, Place, States, TokenGroup, completion_states};
+use crate::error::Error;
+use crate::optimizer::{AdamW, Gradients};
 
 /// States of completions, and what computes them again where they are not tracked.
 type Tracked = (States, Option<Recomputed>);

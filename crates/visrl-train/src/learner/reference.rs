@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use visrl_vlm::{ParameterPath, VisionLanguageModel, without_lora};
 
-use crate::Error;
+use crate::error::Error;
 
 /// What the KL term of a loss compares the policy with. A loss without one (beta 0) has no
 /// reference, whatever is chosen here.

@@ -4,7 +4,10 @@ use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{Error, EvaluationPoint, MetricSink, StepMetrics};
+use super::metric_sink::MetricSink;
+use super::step_metrics::StepMetrics;
+use crate::error::Error;
+use crate::evaluation::EvaluationPoint;
 
 /// A progress bar on standard error with the numbers that matter. Where that is not a terminal the
 /// bar is not drawn, and only what is [said](Self::say) appears.
@@ -90,7 +93,7 @@ fn message(metrics: &StepMetrics, evaluated: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Seconds;
+    use crate::log::step_metrics::Seconds;
 
     #[test]
     fn the_line_shows_what_there_is() {

@@ -2,8 +2,7 @@
 
 use visrl_grpo::{Normalization, PolicyLoss, TokenBatch};
 
-use crate::LearnGroup;
-use crate::rows::Place;
+use super::rows::{LearnGroup, Place};
 
 /// The counts of a whole batch, for its pieces; `entropies` are `[group][completion][token]`.
 pub(crate) fn counts(

@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 use visrl_grpo::ReferenceRefresh;
 use visrl_vlm::Trainable;
 
-use crate::{AdamWSettings, ParameterGroup, ReferencePolicy};
+use super::reference::ReferencePolicy;
+use crate::optimizer::{AdamWSettings, ParameterGroup};
 
 /// How a [`Learner`](crate::Learner) updates the policy. The defaults are the paper's where it says
 /// one.

@@ -1,7 +1,7 @@
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, Dataset, Record};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Deals the examples of training steps: epochs over the records, each in a new order, each
 /// drawing new lists of choices.

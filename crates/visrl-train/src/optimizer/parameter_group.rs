@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Parameters with a learning rate or weight decay of their own. By default all parameters, treated
 /// as all others.

@@ -16,7 +16,7 @@ pub enum Decay {
 /// A learning rate schedule: a linear warm-up, then a decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// The peak learning rate.
     pub learning_rate: f64,
     /// Steps of warm-up from 0 to the peak.
@@ -32,7 +32,7 @@ pub struct Schedule {
     pub floor: f64,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The paper's decay, linear to 0, without warm-up.
     pub fn linear(learning_rate: f64, total_steps: usize) -> Self {
         Self {
@@ -67,24 +67,24 @@ mod tests {
 
     #[test]
     fn linear_starts_at_the_peak_and_ends_at_zero() {
-        let schedule = Schedule::linear(2.0, 4);
+        let schedule = LearningRateSchedule::linear(2.0, 4);
         let rates: Vec<f64> = (0..6).map(|step| schedule.at(step)).collect();
         assert_eq!(rates, [2.0, 1.5, 1.0, 0.5, 0.0, 0.0]);
     }
 
     #[test]
     fn warm_up_comes_before_the_decay() {
-        let schedule = Schedule {
+        let schedule = LearningRateSchedule {
             warmup_steps: 2,
             decay: Decay::Cosine,
             floor: 0.1,
-            ..Schedule::linear(1.0, 4)
+            ..LearningRateSchedule::linear(1.0, 4)
         };
         let rates: Vec<f64> = (0..5).map(|step| schedule.at(step)).collect();
         assert_eq!(rates[..3], [0.0, 0.5, 1.0]);
         assert!((rates[3] - 0.55).abs() < 1e-12 && (rates[4] - 0.1).abs() < 1e-12);
         assert_eq!(
-            Schedule {
+            LearningRateSchedule {
                 decay: Decay::Constant,
                 ..schedule
             }
