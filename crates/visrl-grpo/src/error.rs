@@ -27,6 +27,9 @@ pub enum Error {
         /// Values in a row of this field.
         len: usize,
     },
+    /// Rows that do not end one after another.
+    #[error("`ends` falls: every row must end where it begins or later")]
+    Ends,
     /// The configuration needs a field that the batch does not carry.
     #[error("`{field}` is missing, but {needed_by} needs it: {advice}")]
     Missing {

@@ -61,6 +61,7 @@ mod kernel;
 mod kl;
 mod lanes;
 mod loss;
+mod loss_batch;
 mod metrics;
 mod normalization;
 mod off_policy;
@@ -87,6 +88,7 @@ pub use loss::{
     Aggregation, Cispo, Clip, Clipped, DrGrpo, Loss, OnPolicy, RowView, Sapo, Surrogate, Term,
     TokenView, Vespo,
 };
+pub use loss_batch::LossBatch;
 pub use metrics::LossMetrics;
 pub use normalization::Normalization;
 pub use policy_loss::{LossOutput, LossSummary, PolicyLoss};
