@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Writes a file so that it is either whole or not there: into a temporary neighbour, synced, then
 /// renamed.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::Split;
+use crate::split::Split;
 
 /// What can be wrong with a data set, a split or a template.
 ///
@@ -152,16 +152,6 @@ pub enum Error {
         /// What is wrong and what is expected.
         message: String,
     },
-    /// An image could not be decoded.
-    #[error("image {index} (`{name}`): {message}")]
-    BrokenImage {
-        /// Its place among the images to load, from 0.
-        index: usize,
-        /// Its path, or the name that its data set gave it.
-        name: String,
-        /// What is wrong with it.
-        message: String,
-    },
     /// An IDX file starts with the wrong number.
     #[error("{}: field `magic`: found {found:#010x}, expected {expected:#010x}", path.display())]
     IdxMagic {
@@ -241,6 +231,24 @@ pub enum Error {
         /// The split asked for.
         split: Split,
     },
+    /// What a data set of one's own says; made by [`Error::dataset`].
+    #[error("data set `{dataset}`: {source}")]
+    Dataset {
+        /// The data set.
+        dataset: String,
+        /// What went wrong there.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file needs a part of visrl that was left out when it was built.
+    #[error("{}: this program was built without the feature `{feature}`; {advice}", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The feature of `visrl-data` that reads it.
+        feature: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A template cannot be used.
     #[error("template field `{field}`: {message}")]
     Template {
@@ -269,6 +277,27 @@ fn parquet_place(row_group: Option<usize>, column: &str) -> String {
 }
 
 impl Error {
+    /// The error of a data set of one's own: its name, and what went wrong, as an error or a text.
+    pub fn dataset(
+        dataset: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Dataset {
+            dataset: dataset.into(),
+            source: source.into(),
+        }
+    }
+
+    /// What a parquet file says to a program that cannot read it.
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn without_parquet(path: &std::path::Path) -> Self {
+        Self::Feature {
+            path: path.to_path_buf(),
+            feature: "parquet",
+            advice: "build it with `--features parquet`",
+        }
+    }
+
     /// An I/O error at a path; one that says "not found" keeps its own variant.
     pub(crate) fn io(path: impl Into<PathBuf>, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
