@@ -1,4 +1,7 @@
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use visrl_core::files::FileError;
 
 use crate::split::Split;
 
@@ -8,14 +11,9 @@ use crate::split::Split;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or folder could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A file or folder could not be read or written, or a JSON file does not parse.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file or folder that the data set needs is not there.
     #[error("{}: not found: {hint}", path.display())]
     Missing {
@@ -23,14 +21,6 @@ pub enum Error {
         path: PathBuf,
         /// What it is for and what to do.
         hint: String,
-    },
-    /// A JSON file does not parse, or a field of it has the wrong type.
-    #[error("{}: {source}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
     },
     /// A row of a text or JSON file cannot be used.
     #[error("{}: {row}: field `{field}`: {message}", path.display())]
@@ -290,7 +280,7 @@ impl Error {
 
     /// What a parquet file says to a program that cannot read it.
     #[cfg(not(feature = "parquet"))]
-    pub(crate) fn without_parquet(path: &std::path::Path) -> Self {
+    pub(crate) fn without_parquet(path: &Path) -> Self {
         Self::Feature {
             path: path.to_path_buf(),
             feature: "parquet",
@@ -298,13 +288,22 @@ impl Error {
         }
     }
 
-    /// An I/O error at a path; one that says "not found" keeps its own variant.
-    pub(crate) fn io(path: impl Into<PathBuf>, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
+    /// What a file says, where one that is not there gets a hint of its own.
+    pub(crate) fn file(hint: &str) -> impl FnOnce(FileError) -> Self {
         let hint = hint.to_owned();
-        move |source| match source.kind() {
-            std::io::ErrorKind::NotFound => Self::Missing { path, hint },
-            _ => Self::Io { path, source },
+        move |error| match error {
+            FileError::Io { path, source } if source.kind() == ErrorKind::NotFound => {
+                Self::Missing { path, hint }
+            }
+            error => Self::File(error),
         }
+    }
+
+    /// An I/O error at a path, by [`Error::file`].
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        hint: &'a str,
+    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::file(hint)(FileError::io(path, source))
     }
 }

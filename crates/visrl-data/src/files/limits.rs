@@ -5,6 +5,9 @@ use crate::error::Error;
 /// The longest line read, in bytes.
 pub(crate) const MAX_LINE: u64 = 1 << 20;
 
+/// The largest list that is read whole, in bytes.
+pub(crate) const MAX_LIST: u64 = 1 << 30;
+
 /// The longest path of an image, in bytes: more than file systems take.
 pub(crate) const MAX_PATH: usize = 4096;
 

@@ -48,7 +48,7 @@ impl ImageFolderConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is no such folder or no image in it; [`Error::Io`];
+    /// [`Error::Missing`] when there is no such folder or no image in it; [`Error::File`];
     /// [`Error::Row`] for a name that is not UTF-8; [`Error::DuplicateClass`] when the clean-up
     /// gives two folders one name.
     pub fn open(&self, root: impl AsRef<Path>) -> Result<MemoryDataset, Error> {

@@ -58,7 +58,7 @@ impl JsonLinesConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] or [`Error::Io`]; [`Error::Row`] with the line that does not parse;
+    /// [`Error::Missing`] or [`Error::File`]; [`Error::Row`] with the line that does not parse;
     /// [`Error::TooLarge`] for a line beyond 1 MiB, a path beyond 4 KiB, a label beyond 1 KiB or a
     /// question beyond 64 KiB; [`Error::UnknownLabel`] for a label that is not among the given
     /// classes, [`Error::DuplicateClass`] for a class given twice; [`Error::ImagePath`].

@@ -53,6 +53,7 @@ impl<'a> LabelIndex<'a> {
     }
 
     /// For rows that give numbers: the names may repeat, and no row is looked up by name.
+    #[cfg(feature = "parquet")]
     pub(crate) fn numbered(path: &'a Path, classes: &[String]) -> Self {
         Self {
             path,

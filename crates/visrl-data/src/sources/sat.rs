@@ -3,9 +3,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
+use visrl_core::files::{FileError, read_json};
 
 use crate::error::Error;
-use crate::files::limits::{MAX_LABEL, MAX_PATH, MAX_QUESTION, check_length};
+use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, MAX_QUESTION, check_length};
 use crate::files::lines::for_each_line;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
@@ -13,9 +14,6 @@ use crate::prompt::letters::{inline_options, letter, lettered_options, place_of,
 use crate::record::Record;
 use crate::sources::labels::LabelIndex;
 use crate::split::Split;
-
-/// The largest file of one JSON array, in bytes: it is read whole.
-const MAX_FILE: u64 = 1 << 30;
 
 /// What to do with a question about several images. An example has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,7 +89,7 @@ impl SatConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::Io`], [`Error::Json`] for an array that does not parse;
+    /// [`Error::Missing`], [`Error::File`], also for an array that does not parse;
     /// [`Error::Row`] for a row without exactly one question, answer and image, or, where letters
     /// are wanted, without options; [`Error::UnknownLabel`] for an answer that is none of the
     /// options; [`Error::ImagePath`]; [`Error::TooLarge`].
@@ -251,26 +249,18 @@ fn read_rows(
             use_row(&name, row)
         });
     }
-    let size = std::fs::metadata(path)
-        .map_err(Error::io(path, hint))?
-        .len();
-    if size > MAX_FILE {
-        return Err(Error::TooLarge {
-            path: path.to_path_buf(),
+    let rows: Vec<Row> = read_json(path, MAX_LIST).map_err(|error| match error {
+        FileError::TooLarge { path, bytes, limit } => Error::TooLarge {
+            path,
             row: "file".into(),
             field: "bytes".into(),
-            size,
+            size: bytes,
             unit: "bytes",
-            limit: MAX_FILE,
+            limit,
             advice: "write one row on each line instead of one array",
-        });
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path, hint))?;
-    let rows: Vec<Row> = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-        path: path.to_path_buf(),
-        source,
+        },
+        error => Error::file(hint)(error),
     })?;
-    drop(bytes);
     let mut rows = rows.into_iter().enumerate();
     rows.try_for_each(|(place, row)| use_row(&format!("row {place}"), row))
 }

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 use visrl_core::ImageSource;
+use visrl_core::files::read_json;
 
 use crate::error::Error;
-use crate::files::limits::{MAX_LABEL, MAX_PATH, check_length};
+use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, check_length};
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
@@ -28,7 +28,7 @@ struct Rows {
 ///
 /// # Errors
 ///
-/// * [`Error::Missing`], [`Error::Io`], [`Error::Json`]: the file cannot be read;
+/// * [`Error::Missing`], [`Error::File`]: the file cannot be read, or has more than 1 GiB;
 /// * [`Error::ImagePath`]: a row's path is absolute or has `..` in it;
 /// * [`Error::TooLarge`]: a path has more than 4 KiB or a class name more than 1 KiB;
 /// * [`Error::LabelRange`]: a label is negative or not below `max_classes`;
@@ -41,11 +41,8 @@ pub fn read_split_file(
     question: &str,
     max_classes: usize,
 ) -> Result<MemoryDataset, Error> {
-    let bytes = fs::read(path).map_err(Error::io(path, "the split file of the data set"))?;
-    let rows: Rows = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let hint = "the split file of the data set";
+    let rows: Rows = read_json(path, MAX_LIST).map_err(Error::file(hint))?;
     let mut names = BTreeMap::new();
     let mut splits = Vec::with_capacity(3);
     for (split, rows) in Split::ALL
@@ -121,6 +118,10 @@ fn name_label(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use visrl_core::files::FileError;
+
     use super::*;
     use crate::dataset::Dataset;
 
@@ -189,8 +190,9 @@ mod tests {
                 .to_string()
                 .contains("label 1: field `label`: has no row")
         );
-        assert!(matches!(with(r#"["b", "2", "c"]"#), Error::Json { .. }));
-        assert!(matches!(read(r#"{"train": []}"#), Err(Error::Json { .. })));
+        let json = |error| matches!(error, Error::File(FileError::Json { .. }));
+        assert!(json(with(r#"["b", "2", "c"]"#)));
+        assert!(json(read(r#"{"train": []}"#).unwrap_err()));
         let missing = read_split_file(Path::new("no/such.json"), Path::new(""), "d", "?", 3);
         assert!(matches!(missing, Err(Error::Missing { .. })));
     }

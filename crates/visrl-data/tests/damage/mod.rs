@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use visrl_core::SeedStream;
+use visrl_core::files::FileError;
 use visrl_data::Error;
 
 /// Writes a new file: to cut an old one off would wait for the disk.
@@ -23,7 +24,7 @@ pub(crate) fn check_error(error: &Error, file: &Path) {
                 | Error::Row { .. }
                 | Error::ImagePath { .. }
                 | Error::UnknownLabel { .. }
-                | Error::Json { .. }
+                | Error::File(FileError::Json { .. })
         ),
         "{error:?}"
     );

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use visrl_core::ImageSource;
+use visrl_core::files::read_text;
 
 use crate::error::Error;
+use crate::files::limits::MAX_LIST;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
@@ -17,12 +18,9 @@ use crate::split::Split;
 pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDataset, Error> {
     let read = |name: &str| {
         let path = folder.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok((path, text)),
-            Err(source) => Err(Error::io(path, "a list of FGVC-Aircraft's variants")(
-                source,
-            )),
-        }
+        let hint = "a list of FGVC-Aircraft's variants";
+        let text = read_text(&path, MAX_LIST).map_err(Error::file(hint))?;
+        Ok::<_, Error>((path, text))
     };
     let (list, variants) = read("variants.txt")?;
     let names: Vec<&str> = variants
@@ -71,6 +69,8 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::dataset::Dataset;
 

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use visrl_core::ImageSource;
+use visrl_core::files::read_text;
 
 use crate::error::Error;
+use crate::files::limits::MAX_LIST;
 use crate::files::paths::list;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
@@ -17,10 +18,8 @@ use crate::split::Split;
 /// A label is the place of its folder in the sorted list; `val` serves as the test split too.
 pub(crate) fn open_imagenet(folder: &Path, question: &str) -> Result<MemoryDataset, Error> {
     let path = folder.join("classnames.txt");
-    let text = fs::read_to_string(&path).map_err(Error::io(
-        &path,
-        "CoOp's list of ImageNet's class names, rows `<wnid> <name>`",
-    ))?;
+    let hint = "CoOp's list of ImageNet's class names, rows `<wnid> <name>`";
+    let text = read_text(&path, MAX_LIST).map_err(Error::file(hint))?;
     let rows = text.lines().filter_map(|line| line.trim().split_once(' '));
     let rows: Vec<(&str, &str)> = rows.collect();
     let advice = "remove one of the two rows of this folder";
@@ -80,6 +79,8 @@ fn records(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::dataset::Dataset;
 

@@ -39,7 +39,7 @@ impl CvBenchConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::Io`]; [`Error::Row`] with the field of a row that cannot be
+    /// [`Error::Missing`], [`Error::File`]; [`Error::Row`] with the field of a row that cannot be
     /// used; [`Error::UnknownLabel`] for an answer that is no letter of the row's choices;
     /// [`Error::ImagePath`], [`Error::TooLarge`], and [`Error::Parquet`] for a parquet file that
     /// is damaged or has other columns, [`Error::Feature`] for one without the feature `parquet`.

@@ -39,12 +39,8 @@ impl FashionSubset {
     /// # Errors
     ///
     /// Those of [`IdxConfig::read`]; [`Error::ClassTooSmall`] when a class has not enough images;
-    /// [`Error::Io`] when the target cannot be written.
+    /// [`Error::File`] when the target cannot be written.
     pub fn write(&self, from: &Path, to: &Path) -> Result<(usize, usize), Error> {
-        std::fs::create_dir_all(to).map_err(|source| Error::Io {
-            path: to.to_path_buf(),
-            source,
-        })?;
         let train = write_split(from, to, Split::Train, &self.train)?;
         let test = write_split(from, to, Split::Test, &self.test)?;
         Ok((train, test))

@@ -3,6 +3,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+use visrl_core::files::FileError;
 
 use crate::error::Error;
 use crate::sources::idx::format::{IMAGES_MAGIC, LABELS_MAGIC};
@@ -12,7 +13,7 @@ use crate::sources::idx::images::{IdxImages, IdxLimits};
 ///
 /// # Errors
 ///
-/// [`Error::Missing`] or [`Error::Io`]; [`Error::IdxMagic`], [`Error::IdxSize`],
+/// [`Error::Missing`] or [`Error::File`]; [`Error::IdxMagic`], [`Error::IdxSize`],
 /// [`Error::IdxTruncated`] and [`Error::IdxTrailing`] with the field that is wrong.
 pub fn read_idx_images(path: &Path, limits: &IdxLimits) -> Result<IdxImages, Error> {
     parse_images(open(path)?, path, limits)
@@ -93,10 +94,7 @@ impl<'a, R: io::BufRead> IdxReader<'a, R> {
     fn new(mut source: R, path: &'a Path) -> Result<Self, Error> {
         let start = source
             .fill_buf()
-            .map_err(|source| Error::Io {
-                path: path.to_path_buf(),
-                source,
-            })?
+            .map_err(|source| FileError::io(path, source))?
             .first()
             .copied();
         let source = match start {
@@ -116,10 +114,7 @@ impl<'a, R: io::BufRead> IdxReader<'a, R> {
             Err(source) => {
                 let message = format!("field `{field}`: {source}");
                 let source = io::Error::new(source.kind(), message);
-                return Err(Error::Io {
-                    path: self.path.to_path_buf(),
-                    source,
-                });
+                return Err(FileError::io(self.path, source).into());
             }
         }
         if (bytes.len() as u64) < limit {
@@ -188,10 +183,7 @@ impl<'a, R: io::BufRead> IdxReader<'a, R> {
                     found: 0,
                 })
             }
-            Err(source) => Err(Error::Io {
-                path: path(),
-                source,
-            }),
+            Err(source) => Err(FileError::io(self.path, source).into()),
         }
     }
 }

@@ -2,8 +2,8 @@ use std::io::Write;
 use std::path::Path;
 
 use flate2::{Compression, GzBuilder};
+use visrl_core::files::write_file_with;
 
-use crate::atomic::{write_atomic, write_bytes};
 use crate::error::Error;
 use crate::sources::idx::format::{IMAGES_MAGIC, LABELS_MAGIC};
 use crate::sources::idx::images::IdxImages;
@@ -15,7 +15,7 @@ use crate::sources::idx::images::IdxImages;
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when there are too many images for the format's 32-bit count, [`Error::Io`].
+/// [`Error::Config`] when there are too many images for the format's 32-bit count, [`Error::File`].
 pub fn write_idx_images(path: &Path, images: &IdxImages) -> Result<(), Error> {
     let sizes = [count(images.len())?, images.height(), images.width()];
     let header: Vec<u8> = [IMAGES_MAGIC]
@@ -48,14 +48,16 @@ fn count(items: usize) -> Result<u32, Error> {
 }
 
 fn write(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
-    if path.extension().is_none_or(|extension| extension != "gz") {
-        return write_bytes(path, parts);
-    }
-    write_atomic(path, |file| {
+    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    write_file_with(path, |file| {
+        if !packed {
+            return parts.iter().try_for_each(|part| file.write_all(part));
+        }
         let mut encoder = GzBuilder::new().mtime(0).write(file, Compression::best());
         parts.iter().try_for_each(|part| encoder.write_all(part))?;
         encoder.finish().map(|_| ())
-    })
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

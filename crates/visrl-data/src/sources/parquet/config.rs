@@ -1,7 +1,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sources::parquet::limits::ParquetLimits;
-use crate::sources::questions::OBJECT_QUESTION;
 use crate::split::Split;
 
 /// A data set in parquet files, as the Hugging Face hub has them: one row per image, with the

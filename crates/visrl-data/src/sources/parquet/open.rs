@@ -16,7 +16,7 @@ impl ParquetConfig {
     /// # Errors
     ///
     /// [`Error::Feature`] without the feature `parquet` of this crate;
-    /// [`Error::Missing`] or [`Error::Io`]; [`Error::Parquet`] with file, row group and column for
+    /// [`Error::Missing`] or [`Error::File`]; [`Error::Parquet`] with file, row group and column for
     /// a damaged file, a missing column, one of another type, a text that is not UTF-8 and a
     /// compression or encoding that is not read; [`Error::TooLarge`] beyond one of the limits;
     /// [`Error::Row`] for a row without image or solution; [`Error::ImagePath`];

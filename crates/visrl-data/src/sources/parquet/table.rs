@@ -70,7 +70,7 @@ impl ParquetTable {
         let rows = (0..table.groups()).try_fold(0u64, |sum, group| {
             let rows = u64::try_from(table.reader.metadata().row_group(group).num_rows());
             let rows = rows.map_err(|_| table.fail(Some(group), "", "has fewer than 0 rows"))?;
-            Ok(sum.saturating_add(rows))
+            Ok::<_, Error>(sum.saturating_add(rows))
         })?;
         if rows > limits.rows {
             let advice = "raise `limits.rows`, if so many are meant";
