@@ -153,7 +153,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         if step == cli.from.min(cli.steps) {
             first = memory.show(step);
         }
-        let mut next = |count| dealer.deal(step * cli.prompts, count);
+        let mut next = |count| Ok(dealer.deal(step * cli.prompts, count)?);
         memory.record(&trainer.train_step(step, &mut next)?);
     }
     let last = memory.show(cli.steps);

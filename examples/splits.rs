@@ -89,7 +89,7 @@ fn main() -> std::process::ExitCode {
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let whole = open(cli)?;
     let drawn = match cli.shots {
-        0 => MemoryDataset::copy_of(whole.as_ref()),
+        0 => MemoryDataset::copy_of(whole.as_ref())?,
         shots => FewShot::new(shots, cli.seed).draw(whole.as_ref())?,
     };
     let classes = match cli.subsample {

@@ -36,13 +36,15 @@ mod example;
 mod fifo_cache;
 pub mod files;
 mod group;
+mod image_source;
 mod prompt;
 mod seed;
 mod token_rows;
 
-pub use example::{Example, ImageSource};
+pub use example::Example;
 pub use fifo_cache::FifoCache;
 pub use group::{Completion, Group, StopReason};
+pub use image_source::ImageSource;
 pub use prompt::{Content, Message, Prompt, Role};
 pub use seed::{Domain, SeedStream, ShuffleRng};
 pub use token_rows::TokenRows;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::ImageSource;
+use crate::image_source::ImageSource;
 
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use crate::Split;
+use visrl_core::files::FileError;
+
+use crate::split::Split;
 
 /// What can be wrong with a data set, a split or a template.
 ///
@@ -8,14 +11,9 @@ use crate::Split;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or folder could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A file or folder could not be read or written, or a JSON file does not parse.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file or folder that the data set needs is not there.
     #[error("{}: not found: {hint}", path.display())]
     Missing {
@@ -23,14 +21,6 @@ pub enum Error {
         path: PathBuf,
         /// What it is for and what to do.
         hint: String,
-    },
-    /// A JSON file does not parse, or a field of it has the wrong type.
-    #[error("{}: {source}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
     },
     /// A row of a text or JSON file cannot be used.
     #[error("{}: {row}: field `{field}`: {message}", path.display())]
@@ -152,16 +142,6 @@ pub enum Error {
         /// What is wrong and what is expected.
         message: String,
     },
-    /// An image could not be decoded.
-    #[error("image {index} (`{name}`): {message}")]
-    BrokenImage {
-        /// Its place among the images to load, from 0.
-        index: usize,
-        /// Its path, or the name that its data set gave it.
-        name: String,
-        /// What is wrong with it.
-        message: String,
-    },
     /// An IDX file starts with the wrong number.
     #[error("{}: field `magic`: found {found:#010x}, expected {expected:#010x}", path.display())]
     IdxMagic {
@@ -241,6 +221,24 @@ pub enum Error {
         /// The split asked for.
         split: Split,
     },
+    /// What a data set of one's own says; made by [`Error::dataset`].
+    #[error("data set `{dataset}`: {source}")]
+    Dataset {
+        /// The data set.
+        dataset: String,
+        /// What went wrong there.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file needs a part of visrl that was left out when it was built.
+    #[error("{}: this program was built without the feature `{feature}`; {advice}", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The feature of `visrl-data` that reads it.
+        feature: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A template cannot be used.
     #[error("template field `{field}`: {message}")]
     Template {
@@ -269,13 +267,43 @@ fn parquet_place(row_group: Option<usize>, column: &str) -> String {
 }
 
 impl Error {
-    /// An I/O error at a path; one that says "not found" keeps its own variant.
-    pub(crate) fn io(path: impl Into<PathBuf>, hint: &str) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        let hint = hint.to_owned();
-        move |source| match source.kind() {
-            std::io::ErrorKind::NotFound => Self::Missing { path, hint },
-            _ => Self::Io { path, source },
+    /// The error of a data set of one's own: its name, and what went wrong, as an error or a text.
+    pub fn dataset(
+        dataset: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Dataset {
+            dataset: dataset.into(),
+            source: source.into(),
         }
+    }
+
+    /// What a parquet file says to a program that cannot read it.
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn without_parquet(path: &Path) -> Self {
+        Self::Feature {
+            path: path.to_path_buf(),
+            feature: "parquet",
+            advice: "build it with `--features parquet`",
+        }
+    }
+
+    /// What a file says, where one that is not there gets a hint of its own.
+    pub(crate) fn file(hint: &str) -> impl FnOnce(FileError) -> Self {
+        let hint = hint.to_owned();
+        move |error| match error {
+            FileError::Io { path, source } if source.kind() == ErrorKind::NotFound => {
+                Self::Missing { path, hint }
+            }
+            error => Self::File(error),
+        }
+    }
+
+    /// An I/O error at a path, by [`Error::file`].
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        hint: &'a str,
+    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::file(hint)(FileError::io(path, source))
     }
 }

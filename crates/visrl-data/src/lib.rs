@@ -50,7 +50,15 @@
 //! that is resumed asks what it would have asked. A record may have a question and choices of its
 //! own instead.
 //!
-//! # Sources
+//! # Where things are
+//!
+//! | room | what is there |
+//! |---|---|
+//! | the crate's root | [`Dataset`], its [`Record`]s in a [`Split`], [`MemoryDataset`], the [`ExampleDealer`] of a training run, [`Error`] |
+//! | `sources` | a file or a folder for each kind of data set, listed below |
+//! | `splits` | [`FewShot`], [`base_new`], [`read_split_file`], [`PythonRandom`] |
+//! | `prompt` | [`ChoiceList`] and [`ChoiceRule`], [`Method`] and [`Wording`], [`PromptTemplate`] |
+//! | `files` | lines, lengths and paths of lists that come from elsewhere |
 //!
 //! | from | by |
 //! |---|---|
@@ -63,9 +71,11 @@
 //! | SAT in the JSON that the paper trains on | [`SatConfig`] |
 //! | anything else | [`MemoryDataset`], or an implementation of [`Dataset`] |
 //!
+//! Parquet files (those of CV-Bench, too) are read with the feature `parquet`, which is off by
+//! default; without it they give [`Error::Feature`].
+//!
 //! A million rows of JSON lines open in about a second and 300 MB (the example `json_lines_scale`
-//! measures it). A [`LoaderConfig`] decodes images ahead of their use, on several threads, in order
-//! and within a bounded memory; a broken image is named, and stops it or is skipped and counted.
+//! measures it).
 //!
 //! # What is reproduced exactly
 //!
@@ -80,63 +90,33 @@
 //! what to do. Some 40 000 damaged and arbitrary files are tried in the tests.
 #![forbid(unsafe_code)]
 
-mod aircraft;
-mod atomic;
-mod base_new;
-mod choices;
-mod coop;
-mod cv_bench;
-mod cv_bench_row;
 mod dataset;
 mod error;
-mod fashion;
-mod few_shot;
-mod idx;
-mod idx_dataset;
-mod idx_write;
-mod image_folder;
-mod imagenet;
-mod json_lines;
-mod labels;
-mod letters;
-mod lines;
-mod loader;
-mod loader_pool;
+mod example_dealer;
+mod files;
+mod image_files;
 mod memory;
-mod method;
-mod names;
-mod parquet_dataset;
-mod parquet_guard;
-mod parquet_labels;
-mod parquet_page;
-mod parquet_table;
-mod parquet_thrift;
-mod paths;
-mod python_random;
-mod sat;
-mod split_file;
-mod template;
+mod prompt;
+mod record;
+mod sources;
+mod split;
+mod splits;
 
-pub use base_new::{Classes, base_new};
-pub use choices::{ChoiceList, ChoiceRule};
-pub use coop::{CoopConfig, CoopSet};
-pub use cv_bench::{CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask};
-pub use dataset::{Dataset, Record, Split, check_image_files};
+pub use dataset::Dataset;
 pub use error::Error;
-pub use fashion::{FASHION_CLASSES, FashionMnist, FashionSubset, fashion_subset};
-pub use few_shot::{FewShot, MAX_VAL_SHOTS, few_shot};
-pub use idx::{IdxImages, IdxLimits, read_idx_images, read_idx_labels};
-pub use idx_dataset::IdxConfig;
-pub use idx_write::{write_idx_images, write_idx_labels};
-pub use image_folder::ImageFolderConfig;
-pub use json_lines::JsonLinesConfig;
-pub use loader::{Loaded, Loader, LoaderConfig, OnBroken};
+pub use example_dealer::{ExampleDealer, ExampleSource};
+pub use image_files::check_image_files;
 pub use memory::MemoryDataset;
-pub use method::{Method, Wording};
-pub use names::NameCleanup;
-pub use parquet_dataset::ParquetConfig;
-pub use parquet_table::ParquetLimits;
-pub use python_random::PythonRandom;
-pub use sat::{SatAnswers, SatConfig, SeveralImages};
-pub use split_file::read_split_file;
-pub use template::PromptTemplate;
+pub use prompt::{ChoiceList, ChoiceRule, Method, PromptTemplate, Wording};
+pub use record::Record;
+pub use sources::{
+    CoopConfig, CoopSet, CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask, FASHION_CLASSES,
+    FashionMnist, FashionSubset, IdxConfig, IdxImages, IdxLimits, ImageFolderConfig,
+    JsonLinesConfig, NameCleanup, ParquetConfig, ParquetLimits, SatAnswers, SatConfig,
+    SeveralImages, fashion_subset, read_idx_images, read_idx_labels, write_idx_images,
+    write_idx_labels,
+};
+pub use split::Split;
+pub use splits::{
+    Classes, FewShot, MAX_VAL_SHOTS, PythonRandom, base_new, few_shot, read_split_file,
+};

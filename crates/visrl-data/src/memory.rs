@@ -1,4 +1,7 @@
-use crate::{Dataset, Error, Record, Split};
+use crate::dataset::Dataset;
+use crate::error::Error;
+use crate::record::Record;
+use crate::split::Split;
 
 /// A data set held as three lists of records: what all adapters of this crate produce, and the
 /// quickest way to one's own.
@@ -67,13 +70,19 @@ impl MemoryDataset {
     }
 
     /// Copies name, classes, question and all records of any data set.
-    pub fn copy_of(dataset: &dyn Dataset) -> Self {
-        Self {
-            name: dataset.name().to_owned(),
-            classes: dataset.classes().to_vec(),
-            question: dataset.question().to_owned(),
-            splits: Split::ALL.map(|split| dataset.records(split).ok().map(<[Record]>::to_vec)),
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::records`], though a split may be missing; [`Error::LabelRange`].
+    pub fn copy_of(dataset: &dyn Dataset) -> Result<Self, Error> {
+        let classes = dataset.classes().iter().map(String::as_str);
+        let mut copy = Self::new(dataset.name(), classes, dataset.question());
+        for split in Split::ALL {
+            if let Some(records) = dataset.records_if_any(split)? {
+                copy = copy.with_split(split, records.to_vec())?;
+            }
         }
+        Ok(copy)
     }
 }
 
@@ -114,7 +123,7 @@ mod tests {
         assert!(dataset.records(Split::Val).unwrap().is_empty());
         let error = dataset.records(Split::Test).unwrap_err();
         assert_eq!(error.to_string(), "data set `d` has no test split");
-        assert_eq!(MemoryDataset::copy_of(&dataset), dataset);
+        assert_eq!(MemoryDataset::copy_of(&dataset).unwrap(), dataset);
     }
 
     #[test]

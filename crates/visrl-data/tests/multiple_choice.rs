@@ -1,9 +1,11 @@
 //! CV-Bench and SAT: questions with options of their own.
 
+#[cfg(feature = "parquet")]
 mod parquet_file;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "parquet")]
 use parquet_file::{Column, Form};
 use visrl_core::ImageSource;
 use visrl_data::{
@@ -89,6 +91,7 @@ fn cv_bench_is_read_from_json_lines() {
     assert_eq!(config.open(folder.path()).unwrap().facts().len(), 2);
 }
 
+#[cfg(feature = "parquet")]
 #[test]
 fn cv_bench_is_read_from_parquet() {
     let schema = "message m {

@@ -31,6 +31,7 @@ pub use optimizer::{
     AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,
 };
 pub use trainer::{
-    Deal, ExampleDealer, GrpoConfig, GrpoTrainer, LoopConfig, NextExamples, Observer, SftTrainer,
-    Start, StopCause, TrainLoop, TrainStep, supervised,
+    GrpoConfig, GrpoTrainer, LoopConfig, NextExamples, Observer, SftTrainer, Start, StopCause,
+    TrainLoop, TrainStep, supervised,
 };
+pub use visrl_data::{ExampleDealer, ExampleSource};

@@ -307,14 +307,14 @@ impl DataSource {
     pub fn open(&self) -> Result<MemoryDataset, Error> {
         let copy = |dataset: &dyn Dataset| MemoryDataset::copy_of(dataset);
         Ok(match self {
-            Self::FashionMnist { path } => copy(&FashionMnist::open(path)?),
+            Self::FashionMnist { path } => copy(&FashionMnist::open(path)?)?,
             Self::DrawnShapes { options } => options.draw()?,
             Self::Coop { path, set } => set.open(path)?,
             Self::ImageFolder { path, options } => options.open(path)?,
             Self::JsonLines { path, options } => options.open(path)?,
             Self::Parquet { path, options } => options.open(path)?,
             Self::Idx { path, options } => options.open(path)?,
-            Self::CvBench { path, options } => copy(&options.open(path)?),
+            Self::CvBench { path, options } => copy(&options.open(path)?)?,
             Self::Sat { path, options } => options.open(path)?,
         })
     }

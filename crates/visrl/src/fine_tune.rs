@@ -260,7 +260,7 @@ impl FineTune {
         &self,
         mut run: Run<'a, M>,
         trainer: &mut dyn TrainStep<M>,
-        dealer: &ExampleDealer<'_, dyn Dataset + '_>,
+        dealer: &ExampleDealer<'_>,
         steps: usize,
     ) -> Result<(Run<'a, M>, Outcome), Error> {
         let first = dealer.deal(0, self.prompts_per_step)?;
@@ -329,12 +329,10 @@ impl FineTune {
         }
     }
 
-    fn dealer<'a>(
-        &self,
-        train: &'a dyn Dataset,
-    ) -> Result<ExampleDealer<'a, dyn Dataset + 'a>, Error> {
+    fn dealer<'a>(&self, train: &'a dyn Dataset) -> Result<ExampleDealer<'a>, Error> {
         let choices = ChoiceList::new(self.choices, self.seed);
-        ExampleDealer::new(train, train.records(Split::Train)?, choices, self.seed)
+        let records = train.records(Split::Train)?;
+        Ok(ExampleDealer::new(train, records, choices, self.seed)?)
     }
 
     /// The test examples: the first `test_per_class` of each class, each with its own list, the

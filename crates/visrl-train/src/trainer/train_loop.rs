@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::Example;
+use visrl_data::ExampleSource;
 use visrl_vlm::VisionLanguageModel;
 
-use super::example_dealer::Deal;
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
@@ -125,7 +125,7 @@ pub struct TrainLoop<'a, M> {
     /// How long, and what on the way.
     pub config: LoopConfig,
     /// Where examples come from.
-    pub data: &'a dyn Deal,
+    pub data: &'a dyn ExampleSource,
     /// Who is told.
     pub sinks: &'a mut [&'a mut dyn MetricSink],
     /// Who measures.

@@ -1,0 +1,182 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use visrl_core::ImageSource;
+
+use crate::error::Error;
+use crate::memory::MemoryDataset;
+use crate::record::Record;
+use crate::sources::idx::format::file_names;
+use crate::sources::idx::images::{IdxImages, IdxLimits};
+use crate::sources::idx::read::{read_idx_images, read_idx_labels};
+use crate::split::Split;
+
+/// A data set in four IDX files with MNIST's names: `train-images-idx3-ubyte`,
+/// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each plain or
+/// with `.gz` at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdxConfig {
+    /// What to call the data set.
+    pub name: String,
+    /// The class names in label order.
+    pub classes: Vec<String>,
+    /// The question asked about every image.
+    pub question: String,
+    /// What a file may hold at most.
+    #[serde(default)]
+    pub limits: IdxLimits,
+}
+
+impl IdxConfig {
+    /// Reads the four files of a folder: `train` becomes the training split and `t10k` the test
+    /// split; there is no validation split. A record's id is `train/17` for the 18th row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_idx_images`]; [`Error::Missing`] when a file is not there,
+    /// [`Error::CountMismatch`], [`Error::LabelRange`].
+    pub fn open(&self, folder: &Path) -> Result<MemoryDataset, Error> {
+        let mut dataset = MemoryDataset::new(&self.name, &self.classes, &self.question);
+        for split in [Split::Train, Split::Test] {
+            let (images, labels) = self.read(folder, split)?;
+            let (width, height) = (images.width(), images.height());
+            let rows = images.iter().zip(labels).enumerate();
+            let records = rows.map(|(row, (pixels, label))| {
+                let id = format!("{split}/{row}");
+                let name = Arc::from(format!("{}/{id}", self.name));
+                let image = ImageSource::Gray {
+                    name,
+                    width,
+                    height,
+                    pixels: Arc::from(pixels),
+                };
+                Record::new(id, image, usize::from(label))
+            });
+            dataset = dataset.with_split(split, records.collect())?;
+        }
+        Ok(dataset)
+    }
+
+    /// Images and labels of the training or the test split, checked against each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`IdxConfig::open`]; [`Error::NoSplit`] for [`Split::Val`].
+    pub fn read(&self, folder: &Path, split: Split) -> Result<(IdxImages, Vec<u8>), Error> {
+        let Some([images_name, labels_name]) = file_names(split) else {
+            return Err(Error::NoSplit {
+                dataset: self.name.clone(),
+                split,
+            });
+        };
+        let (images_path, labels_path) = (find(folder, images_name)?, find(folder, labels_name)?);
+        let images = read_idx_images(&images_path, &self.limits)?;
+        let labels = read_idx_labels(&labels_path, &self.limits)?;
+        if images.len() != labels.len() {
+            return Err(Error::CountMismatch {
+                images: images_path,
+                image_count: images.len(),
+                labels: labels_path,
+                label_count: labels.len(),
+            });
+        }
+        let classes = self.classes.len();
+        if let Some(row) = labels
+            .iter()
+            .position(|&label| usize::from(label) >= classes)
+        {
+            return Err(Error::LabelRange {
+                path: labels_path,
+                row: format!("labels[{row}]"),
+                label: i64::from(labels[row]),
+                classes,
+            });
+        }
+        Ok((images, labels))
+    }
+}
+
+fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+    let plain = folder.join(name);
+    let compressed = folder.join(format!("{name}.gz"));
+    for path in [&plain, &compressed] {
+        if path.is_file() {
+            return Ok(path.clone());
+        }
+    }
+    let hint = format!("put the IDX file `{name}` or `{name}.gz` there");
+    Err(Error::Missing { path: plain, hint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Dataset;
+    use crate::sources::idx::write::{write_idx_images, write_idx_labels};
+
+    fn config() -> IdxConfig {
+        IdxConfig {
+            name: "two".into(),
+            classes: vec!["a".into(), "b".into()],
+            question: "Which?".into(),
+            limits: IdxLimits::default(),
+        }
+    }
+
+    fn write(folder: &Path, split: Split, labels: &[u8], images: usize) {
+        let [images_name, labels_name] = file_names(split).unwrap();
+        let pixels = IdxImages::new(2, 1, (0..images * 2).map(|i| i as u8).collect()).unwrap();
+        write_idx_images(&folder.join(images_name), &pixels).unwrap();
+        write_idx_labels(&folder.join(format!("{labels_name}.gz")), labels).unwrap();
+    }
+
+    #[test]
+    fn four_files_make_two_splits() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), Split::Train, &[1, 0, 1], 3);
+        write(folder.path(), Split::Test, &[0], 1);
+        let dataset = config().open(folder.path()).unwrap();
+        let train = dataset.records(Split::Train).unwrap();
+        assert_eq!((train[2].id.as_str(), train[2].label), ("train/2", 1));
+        let ImageSource::Gray {
+            name,
+            width: 2,
+            height: 1,
+            pixels,
+        } = &train[2].image
+        else {
+            panic!("{:?}", train[2]);
+        };
+        assert_eq!((&name[..], &pixels[..]), ("two/train/2", &[4, 5][..]));
+        assert_eq!(dataset.records(Split::Test).unwrap().len(), 1);
+        assert!(dataset.records(Split::Val).is_err());
+        assert!(config().read(folder.path(), Split::Val).is_err());
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = config().open(folder.path()).unwrap_err();
+        assert!(
+            matches!(error, Error::Missing { .. }) && error.to_string().contains("train-images")
+        );
+        write(folder.path(), Split::Train, &[1, 0], 3);
+        let error = config().open(folder.path()).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::CountMismatch {
+                image_count: 3,
+                label_count: 2,
+                ..
+            }
+        ));
+        write(folder.path(), Split::Train, &[1, 2, 0], 3);
+        let error = config().open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("labels[1]: label 2 is out of range, there are 2 classes"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! Where data sets come from: a file or a folder per source, and what they share (the labels of
+//! rows, questions, the clean-up of class names).
+
+mod coop;
+mod cv_bench;
+mod fashion_mnist;
+mod idx;
+mod image_folder;
+mod json_lines;
+mod labels;
+mod name_cleanup;
+mod parquet;
+mod questions;
+mod sat;
+
+pub use self::parquet::{ParquetConfig, ParquetLimits};
+pub use coop::{CoopConfig, CoopSet};
+pub use cv_bench::{CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask};
+pub use fashion_mnist::{FASHION_CLASSES, FashionMnist, FashionSubset, fashion_subset};
+pub use idx::{
+    IdxConfig, IdxImages, IdxLimits, read_idx_images, read_idx_labels, write_idx_images,
+    write_idx_labels,
+};
+pub use image_folder::ImageFolderConfig;
+pub use json_lines::JsonLinesConfig;
+pub use name_cleanup::NameCleanup;
+pub use sat::{SatAnswers, SatConfig, SeveralImages};

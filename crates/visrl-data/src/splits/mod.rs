@@ -1,0 +1,11 @@
+//! Parts of a data set: few-shot draws, base and new classes, published split files.
+
+mod base_new;
+mod few_shot;
+mod python_random;
+pub(crate) mod split_file;
+
+pub use base_new::{Classes, base_new};
+pub use few_shot::{FewShot, MAX_VAL_SHOTS, few_shot};
+pub use python_random::PythonRandom;
+pub use split_file::read_split_file;
