@@ -30,8 +30,8 @@ impl StopReason {
 pub struct Completion {
     /// Token ids, the end token included when there is one.
     pub tokens: Vec<u32>,
-    /// Log-probability of each token under the full softmax of the policy that sampled it, in
-    /// nats; as many as there are tokens.
+    /// Log-probability of each token under the full softmax at temperature 1 of the policy that
+    /// sampled it, before penalty, bans and filters, in nats; as many as there are tokens.
     pub logprobs: Vec<f32>,
     /// The decoded text without special tokens.
     pub text: String,

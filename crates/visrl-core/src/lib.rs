@@ -33,11 +33,13 @@
 #![forbid(unsafe_code)]
 
 mod example;
+mod fifo_cache;
 mod group;
 mod prompt;
 mod seed;
 
 pub use example::{Example, ImageSource};
+pub use fifo_cache::FifoCache;
 pub use group::{Completion, Group, StopReason};
 pub use prompt::{Content, Message, Prompt, Role};
 pub use seed::{Domain, SeedStream, ShuffleRng};
