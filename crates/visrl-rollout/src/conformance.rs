@@ -3,14 +3,52 @@
 //! Call [`check`] in a test with requests that the engine can meet; it returns all that it found
 //! wrong.
 //!
-//! ```no_run
-//! # fn example(engine: &mut dyn visrl_rollout::RolloutEngine, requests: Vec<visrl_rollout::GroupRequest>, model: &visrl_vlm::ModelInfo) {
+//! ```
+//! use std::sync::Arc;
+//! use burn::tensor::Device;
+//! use visrl_core::{Completion, Domain, Group, ImageSource, Prompt, SeedStream, StopReason};
 //! use visrl_rollout::conformance::{Expected, check};
+//! use visrl_rollout::{Error, GroupRequest, RolloutEngine};
+//! use visrl_vlm::{Pretrained, QwenVl, Tokenizer, VisionLanguageModel};
 //!
-//! let expected = Expected::of(model);
-//! let faults = check(engine, &requests, &expected);
+//! /// An engine that answers "cat" to everything.
+//! struct Cat(Arc<Tokenizer>);
+//!
+//! impl RolloutEngine for Cat {
+//!     fn generate_each(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
+//!         let answer = |request: &GroupRequest| {
+//!             request.validate()?;
+//!             let mut tokens = self.0.encode("cat")?;
+//!             tokens.push(self.0.eos_id());
+//!             let completion = Completion {
+//!                 logprobs: vec![0.0; tokens.len()],
+//!                 tokens,
+//!                 text: "cat".into(),
+//!                 stop: StopReason::Eos,
+//!             };
+//!             Ok(Group {
+//!                 prompt: Arc::clone(&request.prompt),
+//!                 completions: vec![completion; request.num_generations],
+//!             })
+//!         };
+//!         requests.iter().map(answer).collect()
+//!     }
+//! }
+//!
+//! let base = Pretrained::<QwenVl>::load("../../assets/base", &Device::flex())?;
+//! let pixels = vec![128; 28 * 28].into();
+//! let image = ImageSource::Gray { name: "gray".into(), width: 28, height: 28, pixels };
+//! let prompt = Arc::new(Prompt::user("gray", image, "What is this?"));
+//! let inputs = base.encoder.encode_all(&base.model, &[Arc::clone(&prompt)])?;
+//! let stream = SeedStream::new(1, Domain::Sampling);
+//! let mut request = GroupRequest::new(prompt, Arc::clone(&inputs[0]), stream);
+//! request.num_generations = 4;
+//!
+//! let mut engine = Cat(Arc::clone(base.encoder.tokenizer()));
+//! let expected = Expected { batch_invariant: true, ..Expected::of(base.model.info()) };
+//! let faults = check(&mut engine, &[request], &expected);
 //! assert!(faults.is_empty(), "{faults:#?}");
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::sync::Arc;
@@ -18,7 +56,9 @@ use std::sync::Arc;
 use visrl_core::{Completion, Group, StopReason};
 use visrl_vlm::ModelInfo;
 
-use crate::{Cancel, Error, GroupRequest, RolloutEngine};
+use crate::engine::RolloutEngine;
+use crate::error::Error;
+use crate::request::{Cancel, GroupRequest};
 
 /// What is known of the model behind an engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +67,10 @@ pub struct Expected {
     pub eos_token_ids: Vec<u32>,
     /// Ids that never appear.
     pub banned_ids: Vec<u32>,
-    /// Whether a group is the same, token by token, in any company. Set it for engines that promise
-    /// so to the last bit; rounding breaks it in others now and then.
-    pub exact: bool,
+    /// Whether results are batch-invariant: a group is the same, token by token, whatever the groups
+    /// beside it. Set it for engines that promise so to the last bit; rounding breaks it in others
+    /// now and then.
+    pub batch_invariant: bool,
 }
 
 impl Expected {
@@ -38,7 +79,7 @@ impl Expected {
         Self {
             eos_token_ids: info.eos_token_ids.clone(),
             banned_ids: info.banned_ids.clone(),
-            exact: false,
+            batch_invariant: false,
         }
     }
 }
@@ -180,7 +221,7 @@ fn repeated(
     for (index, group) in again.iter().enumerate() {
         compare("when the same requests come again", index, group);
     }
-    if !expected.exact {
+    if !expected.batch_invariant {
         return;
     }
     let reversed: Vec<GroupRequest> = requests.iter().rev().cloned().collect();

@@ -1,3 +1,5 @@
+//! What can go wrong.
+
 /// What can go wrong while sampling.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,28 +1,71 @@
 //! Sampling completions in groups.
 //!
 //! A [`GroupRequest`] asks for G completions of one prompt. A [`RolloutEngine`] answers with
-//! [`Group`](visrl_core::Group)s. [`NativeEngine`] runs the model in this process: it encodes image
-//! and prompt once per group and lets the G samples share the prompt's keys and values.
+//! [`Group`](visrl_core::Group)s, whose completions carry the log-probabilities that their tokens
+//! were sampled with. [`NativeEngine`] runs the model in this process: it encodes image and prompt
+//! once per group and lets the G samples share the prompt's keys and values.
 //!
 //! A draw depends on (stream, step, prompt, sample, position) and on nothing else, so that a group
 //! is the same in any batch and in any order.
+//!
+//! # Who calls whom
+//! ```text
+//!  Vec<GroupRequest>  ->  RolloutEngine::generate  ->  Vec<Group>
+//!
+//!  NativeEngine: until all are finished
+//!    1. schedule  Scheduler     waiting -> running      as long as there is room
+//!                 prefill       prompt -> keys, values  PrefixCache, FeatureStore, the model
+//!    2. decode    forward       last tokens -> logits   the model, all rows of all groups
+//!                 Sampler       logits -> SampledToken  penalty, bans, temperature, top-k, top-p,
+//!                                                       min-p, typical-p, draw
+//!                 RunningGroup  takes the token         StopRules: end token, stop string, limit
+//!    3. collect   Scheduler     running -> finished     what ended, failed or was cancelled
+//! ```
+//!
+//! [`Scheduler`], [`RunningGroup`] and [`StopRules`] know neither the model nor its cache, so
+//! another engine can use them with a cache and a decode step of its own. [`conformance`] checks
+//! what every engine has to keep.
+//!
+//! # Where do I look for ...
+//! | | |
+//! |---|---|
+//! | the loop of the engine | `native/engine.rs` |
+//! | continuous batching, limits | `scheduler.rs` |
+//! | a group that runs, its rows | `running_group.rs` |
+//! | end tokens, stop strings | `stop.rs` |
+//! | one decode step | `native/decode.rs` |
+//! | encoding prompts, keeping them encoded | `native/prefill.rs`, `native/prefix_cache.rs` |
+//! | temperature, top-k, top-p, min-p, ... | `sampler/filters/`, a file each |
+//! | the random number of a token | `sampler/draw.rs` |
+//! | answers from a closed list, their probabilities | `choices/` |
 #![forbid(unsafe_code)]
 
-mod calibration;
 mod choices;
 pub mod conformance;
 mod engine;
 mod error;
 mod native;
+mod request;
+mod running_group;
 mod sampler;
-mod score;
-mod scripted;
+mod scheduler;
+mod scripted_engine;
+mod stop;
 
-pub use calibration::fit_temperature;
-pub use choices::TokenChoices;
-pub use engine::{Cancel, GroupRequest, PolicySync, RolloutEngine};
+pub use choices::{ChoiceScores, TokenChoices, fit_temperature, score_choices};
+pub use engine::{PolicySync, RolloutEngine};
 pub use error::Error;
 pub use native::{EngineConfig, NativeEngine};
-pub use sampler::{Context, Distribution, Sampled, Sampler, SamplingParams};
-pub use score::{ChoiceScores, score_choices};
-pub use scripted::ScriptedEngine;
+pub use request::{Cancel, GroupRequest};
+pub use running_group::RunningGroup;
+pub use sampler::{
+    Distribution, DrawCounter, SampledToken, Sampler, SamplingContext, SamplingParams,
+};
+pub use scheduler::{Admitted, Scheduler, SchedulerLimits};
+pub use scripted_engine::ScriptedEngine;
+pub use stop::StopRules;
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

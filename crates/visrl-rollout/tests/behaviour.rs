@@ -145,7 +145,7 @@ fn the_engine_conforms() {
                 false,
             ),
         ] {
-            expected.exact = exact;
+            expected.batch_invariant = exact;
             let faults = check(&mut engine(&base, config.clone()), &requests, &expected);
             assert!(faults.is_empty(), "{config:?}: {faults:#?}");
         }
@@ -157,7 +157,7 @@ fn the_scripted_engine_conforms_and_broken_ones_do_not() {
     let base = load(&models()[0]);
     let requests = requests(&base, &[2, 1, 3], 30);
     let expected = Expected {
-        exact: true,
+        batch_invariant: true,
         ..Expected::of(base.model.info())
     };
     let answer = |request: &GroupRequest, sample: usize| format!("{} {sample}", request.prompt.id);
@@ -452,7 +452,7 @@ fn closed_lists_are_kept_to_and_scored() {
                 .unwrap();
             let sampled: f32 = completion.logprobs.iter().sum();
             // Scores count every end token, a sample ends with one of them.
-            let score = scores.logprobs[index];
+            let score = scores.logps[index];
             let text: f32 = completion.logprobs[..completion.logprobs.len() - 1]
                 .iter()
                 .sum();

@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use visrl_rollout::{Context, Sampled, Sampler, SamplingParams};
+use visrl_rollout::{SampledToken, Sampler, SamplingContext, SamplingParams};
 
 /// Logits with ties and excluded tokens; some rows are longer than the sampler's blocks.
 fn logits() -> impl Strategy<Value = Vec<f32>> {
@@ -49,11 +49,11 @@ fn thousandths() -> impl Strategy<Value = Vec<f32>> {
 }
 
 /// The logits after penalty, bans and temperature, computed one by one.
-fn processed(logits: &[f32], params: &SamplingParams, context: Context<'_>) -> Vec<f64> {
+fn processed(logits: &[f32], params: &SamplingParams, context: SamplingContext<'_>) -> Vec<f64> {
     let one = |(id, &logit): (usize, &f32)| {
         let is_in = |ids: &[u32]| ids.contains(&(id as u32));
         let mut score = f64::from(logit);
-        if is_in(context.banned) {
+        if is_in(context.banned_ids) {
             return f64::NEG_INFINITY;
         }
         if is_in(context.prompt) || is_in(context.completion) {
@@ -86,7 +86,7 @@ proptest! {
         mut us in vec(0.0f64..1.0, 1..20),
     ) {
         params.validate().unwrap();
-        let context = Context { banned: &banned, prompt: &prompt, completion: &completion, allowed: None };
+        let context = SamplingContext { banned_ids: &banned, prompt: &prompt, completion: &completion, allowed_ids: None };
         let scores = processed(&logits, &params, context);
         let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut sampler = Sampler::default();
@@ -96,17 +96,17 @@ proptest! {
             return Ok(());
         };
         let (ids, shares) = (kept.ids().to_vec(), kept.probabilities().to_vec());
-        let logprobs: Vec<f32> = kept.logprobs().collect();
+        let logps: Vec<f32> = kept.logps().collect();
 
         prop_assert!(ids.is_sorted_by(|a, b| a < b));
         prop_assert_eq!(ids.len(), shares.len());
         prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
         let total: f64 = shares.iter().map(|&share| f64::from(share)).sum();
         prop_assert!((total - 1.0).abs() < 1e-5, "probabilities sum to {}", total);
-        for ((&id, &share), &logprob) in ids.iter().zip(&shares).zip(&logprobs) {
+        for ((&id, &share), &logp) in ids.iter().zip(&shares).zip(&logps) {
             prop_assert!(!banned.contains(&id));
             prop_assert!(logits[id as usize] > f32::NEG_INFINITY);
-            prop_assert!((f64::from(share) - f64::from(logprob).exp()).abs() < 2e-6);
+            prop_assert!((f64::from(share) - f64::from(logp).exp()).abs() < 2e-6);
         }
         prop_assert!(kept.entropy() >= -1e-6 && kept.entropy() <= (ids.len() as f64).ln() + 1e-5);
 
@@ -120,17 +120,17 @@ proptest! {
         }
 
         us.sort_by(f64::total_cmp);
-        let draws: Vec<Sampled> =
+        let draws: Vec<SampledToken> =
             us.iter().map(|&u| sampler.sample(&logits, &params, context, u).unwrap()).collect();
         prop_assert!(draws.is_sorted_by_key(|drawn| drawn.token), "{:?}", draws);
         for drawn in draws {
             let at = ids.binary_search(&drawn.token);
             prop_assert!(at.is_ok(), "{} was filtered out", drawn.token);
             prop_assert!(shares[at.unwrap()] > 0.0);
-            prop_assert_eq!(drawn.truncated_logprob, logprobs[at.unwrap()]);
+            prop_assert_eq!(drawn.truncated_logp, logps[at.unwrap()]);
             let logit = |id: u32| f64::from(logits[id as usize]);
             let sum: f64 = (0..logits.len() as u32).map(|id| (logit(id) - logit(drawn.token)).exp()).sum();
-            prop_assert!((f64::from(drawn.logprob) + sum.ln()).abs() < 1e-5);
+            prop_assert!((f64::from(drawn.logp) + sum.ln()).abs() < 1e-5);
         }
     }
 
@@ -216,7 +216,7 @@ proptest! {
             typical_p: numbers[4],
             max_new_tokens: 0, stop_strings: Vec::new()
         };
-        let context = Context { banned: &ids, prompt: &ids, completion: &ids, allowed: None };
+        let context = SamplingContext { banned_ids: &ids, prompt: &ids, completion: &ids, allowed_ids: None };
         let sound = SamplingParams { top_k: top_k % 300, ..Default::default() };
         let broken = values.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
         for params in [params, sound, SamplingParams::greedy(1)] {
@@ -224,7 +224,7 @@ proptest! {
             prop_assert!(!broken || drawn.is_none());
             if let Some(drawn) = drawn {
                 prop_assert!((drawn.token as usize) < values.len());
-                prop_assert!(!drawn.logprob.is_nan() && !drawn.truncated_logprob.is_nan());
+                prop_assert!(!drawn.logp.is_nan() && !drawn.truncated_logp.is_nan());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use visrl_rollout::{Context, Sampler, SamplingParams};
+use visrl_rollout::{Sampler, SamplingContext, SamplingParams};
 
 /// Probabilities, absolute.
 const TOLERANCE: f64 = 1e-6;
@@ -107,9 +107,9 @@ fn every_case_equals_transformers() {
                 .filter(|id| **id >= 0.0)
                 .map(|id| *id as u32)
                 .collect();
-            let context = Context {
+            let context = SamplingContext {
                 prompt: &prompt,
-                ..Context::default()
+                ..SamplingContext::default()
             };
             let kept = sampler.distribution(&logits, &params, context).unwrap();
             let mut found = vec![0.0; logits.len()];
@@ -205,7 +205,7 @@ fn every_case_equals_transformers() {
 }
 
 /// Draws every token by a number `u` in the middle of its share, and returns what was drawn.
-fn draw_all(logits: &[f32], params: &SamplingParams) -> Vec<visrl_rollout::Sampled> {
+fn draw_all(logits: &[f32], params: &SamplingParams) -> Vec<visrl_rollout::SampledToken> {
     let mut sampler = Sampler::default();
     let kept = sampler.distribution(logits, params, &[]).unwrap();
     let (ids, shares) = (kept.ids().to_vec(), kept.probabilities().to_vec());
@@ -257,9 +257,9 @@ fn log_softmax_and_entropy_equal_the_reference() {
             for drawn in draw_all(&logits, &params) {
                 let expected = expected[row][drawn.token as usize];
                 let tolerance = LOG_TOLERANCE * (1.0 + expected.abs());
-                let mut found = vec![("truncated", drawn.truncated_logprob)];
+                let mut found = vec![("truncated", drawn.truncated_logp)];
                 if temperature.is_none() {
-                    found.push(("full", drawn.logprob));
+                    found.push(("full", drawn.logp));
                 }
                 for (which, found) in found {
                     assert!(

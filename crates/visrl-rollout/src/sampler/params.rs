@@ -1,10 +1,12 @@
+//! The settings of a request.
+
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::error::Error;
 
 /// How tokens are drawn from logits.
 ///
-/// The steps come in Hugging Face's order: repetition penalty, banned ids, temperature, top-k,
+/// The filters come in Hugging Face's order: repetition penalty, banned ids, temperature, top-k,
 /// top-p, min-p, typical-p. Each works on what the one before it left.
 ///
 /// The defaults are the paper's (temperature 1, top-k 50, which was Hugging Face's silent default

@@ -1,6 +1,6 @@
 //! Finding where a sorted vocabulary would be cut, without sorting it.
 
-use super::math;
+use super::vector;
 
 /// Values that are looked at together: a whole block below a threshold is passed over.
 const BLOCK: usize = 64;
@@ -16,7 +16,7 @@ pub(super) fn kth_largest(values: &[f32], k: usize, buffer: &mut Vec<f32>) -> f3
     }
     buffer.clear();
     for block in values.chunks(BLOCK) {
-        if math::max(block) <= least {
+        if vector::max(block) <= least {
             continue;
         }
         for &value in block {
@@ -49,7 +49,7 @@ pub(super) fn gather(values: &[f32], least: f32, ids: &mut Vec<u32>, out: &mut V
     out.clear();
     let least = least.max(f32::MIN);
     for (start, block) in (0u32..).step_by(BLOCK).zip(values.chunks(BLOCK)) {
-        if math::max(block) < least {
+        if vector::max(block) < least {
             continue;
         }
         if block.iter().filter(|value| **value >= least).count() == block.len() {
@@ -103,10 +103,10 @@ pub(super) fn first_crossing(
 ) -> Option<u64> {
     const FEW: usize = 1024;
     const HALVINGS: usize = 6;
-    let mut sum = math::sum_up_to(above, values, weights);
+    let mut sum = vector::sum_up_to(above, values, weights);
     for _ in 0..if values.len() > FEW { HALVINGS } else { 0 } {
         let middle = above + (most - above) / 2.0;
-        let with_middle = math::sum_up_to(middle, values, weights);
+        let with_middle = vector::sum_up_to(middle, values, weights);
         if crossed(with_middle as f32) {
             most = middle;
         } else {

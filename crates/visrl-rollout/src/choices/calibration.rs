@@ -1,6 +1,6 @@
 //! Temperature scaling.
 
-use crate::ChoiceScores;
+use super::score::ChoiceScores;
 
 /// The temperature at which [`ChoiceScores::probabilities`] of these examples have the least negative
 /// log-likelihood of their right choices (Guo et al., "On calibration of modern neural networks",
@@ -12,7 +12,7 @@ pub fn fit_temperature(scores: &[ChoiceScores], right: &[usize]) -> f64 {
     let examples: Vec<_> = scores
         .iter()
         .zip(right)
-        .filter(|(scores, right)| **right < scores.logprobs.len())
+        .filter(|(scores, right)| **right < scores.logps.len())
         .collect();
     if examples.is_empty() {
         return 1.0;
@@ -20,10 +20,10 @@ pub fn fit_temperature(scores: &[ChoiceScores], right: &[usize]) -> f64 {
     let loss = |log: f64| -> f64 {
         let of = |(scores, right): &(&ChoiceScores, &usize)| {
             let temperature = log.exp();
-            let scaled = scores.logprobs.iter().map(|&x| f64::from(x) / temperature);
+            let scaled = scores.logps.iter().map(|&x| f64::from(x) / temperature);
             let largest = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scaled.map(|x| (x - largest).exp()).sum();
-            largest + sum.ln() - f64::from(scores.logprobs[**right]) / temperature
+            largest + sum.ln() - f64::from(scores.logps[**right]) / temperature
         };
         examples.iter().map(of).sum()
     };
@@ -48,7 +48,7 @@ mod tests {
         // The model gives its favourite odds of e^4, which is right in three of four cases: odds
         // of 3 need a temperature of 4 / ln 3.
         let scores = ChoiceScores {
-            logprobs: vec![0.0, -4.0],
+            logps: vec![0.0, -4.0],
             lengths: vec![2, 2],
         };
         let temperature = fit_temperature(&vec![scores.clone(); 4], &[0, 0, 1, 0]);

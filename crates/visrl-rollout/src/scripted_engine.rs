@@ -1,9 +1,13 @@
+//! An engine without a model.
+
 use std::sync::Arc;
 
 use visrl_core::{Completion, Group, StopReason};
 use visrl_vlm::Tokenizer;
 
-use crate::{Error, GroupRequest, RolloutEngine};
+use crate::engine::RolloutEngine;
+use crate::error::Error;
+use crate::request::GroupRequest;
 
 /// An engine without a model, for tests of what comes after sampling: it answers with texts from a
 /// function.
@@ -48,7 +52,7 @@ impl<F: FnMut(&GroupRequest, usize) -> String> ScriptedEngine<F> {
 impl<F: FnMut(&GroupRequest, usize) -> String> RolloutEngine for ScriptedEngine<F> {
     fn generate_each(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
         let group = |request: &GroupRequest| {
-            request.sampling.validate()?;
+            request.validate()?;
             let samples = 0..request.num_generations;
             let completions = samples.map(|sample| self.complete(request, sample));
             Ok(Group {

@@ -5,7 +5,8 @@ use visrl_vlm::{
     DecoderInput, FeatureStore, ModelInput, Output, SharedPrompt, VisionLanguageModel, prefill,
 };
 
-use crate::{Error, TokenChoices};
+use super::token_choices::TokenChoices;
+use crate::error::Error;
 
 /// Rows of logits that are held at a time.
 const CHUNK: usize = 256;
@@ -15,19 +16,19 @@ const CHUNK: usize = 256;
 pub struct ChoiceScores {
     /// The log-probability of each choice as a whole completion, end token included, in nats under
     /// the full softmax at temperature 1.
-    pub logprobs: Vec<f32>,
+    pub logps: Vec<f32>,
     /// The number of tokens of each choice, end token included.
     pub lengths: Vec<usize>,
 }
 
 impl ChoiceScores {
     /// The probability of each choice, given that the answer is one of them:
-    /// `softmax(logprobs / temperature)`.
+    /// `softmax(logps / temperature)`.
     ///
     /// At temperature 1 they are the model's own; [`fit_temperature`](crate::fit_temperature) finds
     /// the one at which they are calibrated on examples with known answers.
     pub fn probabilities(&self, temperature: f64) -> Vec<f64> {
-        let scaled = self.logprobs.iter().map(|&x| f64::from(x) / temperature);
+        let scaled = self.logps.iter().map(|&x| f64::from(x) / temperature);
         let largest = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scaled.map(|x| (x - largest).exp()).collect();
         let sum: f64 = weights.iter().sum();
@@ -37,8 +38,8 @@ impl ChoiceScores {
     /// The most likely choice; of equally likely ones, the first.
     pub fn best(&self) -> Option<usize> {
         let mut best: Option<usize> = None;
-        for (index, x) in self.logprobs.iter().enumerate() {
-            if best.is_none_or(|best| *x > self.logprobs[best]) {
+        for (index, x) in self.logps.iter().enumerate() {
+            if best.is_none_or(|best| *x > self.logps[best]) {
                 best = Some(index);
             }
         }
@@ -91,7 +92,7 @@ pub fn score_choices<M: VisionLanguageModel>(
     let hidden = hidden.ok_or_else(|| Error::Device("no hidden states".into()))?;
     let head: Tensor<2> = model.head();
     let eos = &model.info().eos_token_ids;
-    let mut logprobs = vec![0.0f64; rows.len()];
+    let mut logps = vec![0.0f64; rows.len()];
     for chunk in places.chunks(CHUNK) {
         let index: Vec<i64> = chunk.iter().map(|&(place, ..)| place as i64).collect();
         let count = index.len();
@@ -107,10 +108,10 @@ pub fn score_choices<M: VisionLanguageModel>(
                 Some(token) => std::slice::from_ref(token),
                 None => eos.as_slice(),
             };
-            logprobs[choice] += logprob_of(logits, targets);
+            logps[choice] += logp_of(logits, targets);
         }
     }
-    if let Some(choice) = logprobs.iter().position(|x| x.is_nan()) {
+    if let Some(choice) = logps.iter().position(|x| x.is_nan()) {
         return Err(Error::NotFinite {
             id: format!("choice {choice}"),
             position: 0,
@@ -121,13 +122,13 @@ pub fn score_choices<M: VisionLanguageModel>(
         });
     }
     Ok(ChoiceScores {
-        logprobs: logprobs.into_iter().map(|x| x as f32).collect(),
+        logps: logps.into_iter().map(|x| x as f32).collect(),
         lengths: rows.iter().map(|tokens| tokens.len() + 1).collect(),
     })
 }
 
 /// The log-probability of drawing one of these tokens.
-fn logprob_of(logits: &[f32], targets: &[u32]) -> f64 {
+fn logp_of(logits: &[f32], targets: &[u32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp = |x: f32| f64::from(x - largest).exp();
     let all: f64 = logits.iter().map(|&x| exp(x)).sum();

@@ -1,4 +1,5 @@
-//! Sums of exponentials over a vocabulary, written so that the compiler makes vector code of them.
+//! The largest value, sums and exponentials of a vocabulary, written so that the compiler makes
+//! vector code of them.
 
 const LANES: usize = 16;
 
@@ -18,7 +19,7 @@ pub(super) fn max(values: &[f32]) -> f32 {
 }
 
 /// The sum of `map` of all values, in f64.
-fn sum_of(values: &[f32], map: impl Fn(f32) -> f32) -> f64 {
+pub(super) fn sum_of(values: &[f32], map: impl Fn(f32) -> f32) -> f64 {
     let (blocks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0.0f64; LANES];
     for block in blocks {
@@ -55,63 +56,13 @@ pub(super) fn sum_up_to(most: f32, values: &[f32], weights: &[f32]) -> f64 {
         .sum()
 }
 
-/// The parts of a log-softmax: `log p(x) = (x - max) - log_sum`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LogNorm {
-    max: f32,
-    log_sum: f32,
-}
-
-impl LogNorm {
-    /// Of logits; nothing when one is NaN or plus infinity, or all are minus infinity.
-    pub(super) fn of(values: &[f32]) -> Option<Self> {
-        let max = max(values);
-        let sum = sum_of(values, |value| exp(value - max));
-        (max.is_finite() && !sum.is_nan()).then(|| Self {
-            max,
-            log_sum: sum.ln() as f32,
-        })
-    }
-
-    /// Of logits, with their probabilities.
-    pub(super) fn with_probabilities(values: &[f32], out: &mut Vec<f32>) -> Option<Self> {
-        let max = max(values);
-        out.clear();
-        out.extend(values.iter().map(|value| exp(value - max)));
-        let sum = sum(out);
-        if !max.is_finite() || sum.is_nan() {
-            return None;
-        }
-        let divisor = sum as f32;
-        out.iter_mut().for_each(|weight| *weight /= divisor);
-        Some(Self {
-            max,
-            log_sum: sum.ln() as f32,
-        })
-    }
-
-    /// The log-probability of a logit.
-    pub(super) fn logprob(self, logit: f32) -> f32 {
-        (logit - self.max) - self.log_sum
-    }
-}
-
-/// The entropy of a distribution over logits in nats: `-sum p log p`.
-pub(super) fn entropy(norm: LogNorm, logits: &[f32], probabilities: &[f32]) -> f64 {
-    // What has no probability adds nothing, however far off its logit is.
-    let terms = logits.iter().zip(probabilities).filter(|(_, p)| **p > 0.0);
-    -terms
-        .map(|(&logit, &p)| f64::from(p) * f64::from(norm.logprob(logit)))
-        .sum::<f64>()
-}
-
 /// e to the power of `x <= 0` within 2 units in the last place; 0 below -87.7, where f32 ends.
 ///
 /// With `n` the integer nearest to `x / ln 2`, `e^x = 2^n e^r` and `|r| <= ln(2) / 2`, where a
 /// Taylor polynomial of degree 7 is exact to 6e-9. Adding 1.5 * 2^23, whose last place is 1, rounds
 /// to `n` and leaves it in the last bits. There is no branch, so that it can be vector code.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     // ln 2 in two parts, the first short enough that its product with n is exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
@@ -174,22 +125,5 @@ mod tests {
                 values.iter().map(|&x| f64::from(x)).sum::<f64>()
             );
         }
-    }
-
-    #[test]
-    fn log_norm_wants_numbers() {
-        assert!(LogNorm::of(&[]).is_none());
-        for bad in [f32::NAN, f32::INFINITY] {
-            for at in [0, 20, 33] {
-                let mut values = [0.5; 34];
-                values[at] = bad;
-                assert!(LogNorm::of(&values).is_none());
-                assert!(LogNorm::with_probabilities(&values, &mut Vec::new()).is_none());
-            }
-        }
-        assert!(LogNorm::of(&[f32::NEG_INFINITY; 3]).is_none());
-        let norm = LogNorm::of(&[f32::NEG_INFINITY, 2.0]).unwrap();
-        assert_eq!(norm.logprob(2.0), 0.0);
-        assert_eq!(norm.logprob(f32::NEG_INFINITY), f32::NEG_INFINITY);
     }
 }

@@ -1,10 +1,10 @@
-//! Answers from a closed list.
+//! A closed list of answers as tokens.
 
 use std::collections::BTreeSet;
 
 use visrl_vlm::Tokenizer;
 
-use crate::Error;
+use crate::error::Error;
 
 /// The completions that a request may get: the texts of a list, as the tokenizer writes them, each
 /// followed by an end token.
