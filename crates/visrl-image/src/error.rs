@@ -19,3 +19,13 @@ pub enum Error {
     #[error("{0}")]
     Input(String),
 }
+
+impl Error {
+    /// What is wrong with the image of this name.
+    pub(crate) fn image(name: &str, message: impl Into<String>) -> Self {
+        Self::Image {
+            name: name.to_owned(),
+            message: message.into(),
+        }
+    }
+}

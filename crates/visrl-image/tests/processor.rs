@@ -18,12 +18,7 @@ use visrl_image::{
     AlphaMode, ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig, Raster,
     Resample, smart_resize,
 };
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
+use visrl_testing::fixtures;
 
 fn json<T: for<'de> Deserialize<'de>>(path: &str) -> T {
     serde_json::from_slice(&fs::read(fixtures().join(path)).unwrap()).unwrap()

@@ -1,6 +1,6 @@
 //! The size to which Qwen2-VL's processor resizes an image.
 
-use crate::Error;
+use crate::error::Error;
 
 /// The largest ratio of the sides that is accepted.
 const MAX_RATIO: f64 = 200.0;
@@ -15,11 +15,11 @@ const MAX_RATIO: f64 = 200.0;
 /// [`Error::Input`] when a side or an argument is 0 or one side is more than 200 times the other.
 ///
 /// ```
-/// use visrl_vlm::processor::smart_resize;
+/// use visrl_image::smart_resize;
 ///
 /// assert_eq!(smart_resize(384, 384, 28, 3136, 401_408)?, (392, 392));
 /// assert!(smart_resize(1, 201, 28, 3136, 401_408).is_err());
-/// # Ok::<(), visrl_vlm::Error>(())
+/// # Ok::<(), visrl_image::Error>(())
 /// ```
 pub fn smart_resize(
     height: usize,
@@ -51,8 +51,9 @@ fn check(height: usize, width: usize, factor: usize, max_pixels: usize) -> Resul
     }
     let ratio = height.max(width) as f64 / height.min(width) as f64;
     if ratio > MAX_RATIO {
+        // Written as Python writes a float: 201 is 201.0.
         return Err(Error::Input(format!(
-            "absolute aspect ratio must be smaller than 200, got {ratio}"
+            "absolute aspect ratio must be smaller than 200, got {ratio:?}"
         )));
     }
     Ok(())
@@ -91,6 +92,17 @@ mod tests {
     fn halves_round_to_even() {
         assert_eq!(smart_resize(42, 70, 28, 1, 1 << 20).ok(), Some((56, 56)));
         assert_eq!(smart_resize(98, 126, 28, 1, 1 << 20).ok(), Some((112, 112)));
+    }
+
+    #[test]
+    fn a_ratio_is_told_as_python_tells_a_float() {
+        for (height, width, ratio) in [(1, 201, "201.0"), (301, 1, "301.0"), (2, 403, "201.5")] {
+            let message = smart_resize(height, width, 28, 1, 9)
+                .unwrap_err()
+                .to_string();
+            let expected = format!("absolute aspect ratio must be smaller than 200, got {ratio}");
+            assert_eq!(message, expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::blocks::{Block, natural};
 use super::header::{Component, Frame};
 use super::transform;
-use crate::wide::wide;
+use crate::multiversion::multiversion;
 
 /// How a plane gets the width or height of the image.
 #[derive(Clone, Copy, PartialEq)]
@@ -148,7 +148,7 @@ fn double<T: Copy + Into<u16>>(row: &[T], bias: [u16; 2], shift: u32, out: &mut 
     pairs[last] = pair(row[last - 1], row[last], row[last]);
 }
 
-wide! {
+multiversion! {
     /// Doubles a row.
     fn triangle_of_one(row: &[u8], out: &mut [u8]) {
         double(row, [1, 2], 2, out);

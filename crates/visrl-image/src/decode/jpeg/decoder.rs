@@ -6,21 +6,9 @@
 //! decoded image equals Pillow's in every byte. Damage in the compressed data is an error; nothing
 //! is filled in.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-mod bits;
-mod blocks;
-mod colour;
-mod header;
-mod huffman;
-mod picture;
-mod scan;
-mod transform;
-mod upsample;
-
-use header::{Frame, Tables};
-use picture::Picture;
-use scan::Scan;
+use super::header::{self, Frame, Tables};
+use super::picture::Picture;
+use super::scan::Scan;
 
 /// A decoded image: width, height, and interleaved grey (1) or RGB (3) samples.
 pub(super) struct Decoded {
@@ -159,6 +147,7 @@ mod tests {
     use image::ExtendedColorType;
     use image::codecs::jpeg::JpegEncoder;
 
+    use super::super::colour;
     use super::*;
 
     fn encode(width: u32, height: u32, color: ExtendedColorType, data: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-use crate::wide::wide;
+use crate::multiversion::multiversion;
 
 /// Converts a row from YCbCr to RGB.
 pub(super) fn convert_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
@@ -31,7 +31,7 @@ pub(super) fn convert_plainly(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]
     }
 }
 
-wide! {
+multiversion! {
     /// Interleaves three rows.
     pub(super) fn join_row(r: &[u8], g: &[u8], b: &[u8], out: &mut [[u8; 3]]) {
         for (((out, &r), &g), &b) in out.iter_mut().zip(r).zip(g).zip(b) {

@@ -1,4 +1,5 @@
-//! PNG and JPEG files of several kinds.
+//! Damaged PNG and JPEG files of several kinds: each gives a typed error or an image, without a panic
+//! and without more memory than the limits allow; see [`visrl_testing::fuzz`].
 
 use std::path::Path;
 
@@ -6,9 +7,12 @@ use visrl_core::ImageSource;
 use visrl_image::{
     ImagePipeline, Limits, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig, Raster,
 };
+use visrl_testing::fuzz::memory::Counting;
+use visrl_testing::fuzz::mutate::{self, Rng};
+use visrl_testing::fuzz::{MIB, group};
 
-use crate::mutate::{self, Rng};
-use crate::{MIB, group};
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// A side of the images is at most 65,535 and a JPEG file may ask for whole blocks of 32 x 32
 /// pixels, so that even a thin image costs some MiB; beyond that memory follows the pixels.

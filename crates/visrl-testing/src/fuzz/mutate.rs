@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 use visrl_core::{Domain, SeedStream, ShuffleRng};
 
-pub(crate) struct Rng(ShuffleRng);
+/// The draws of a case.
+pub struct Rng(ShuffleRng);
 
 impl Rng {
-    pub(crate) fn new(seed: u64, case: u64) -> Self {
+    /// The draws of case `case` of a seed.
+    pub fn new(seed: u64, case: u64) -> Self {
         Self(
             SeedStream::new(seed, Domain::Other(0xf0))
                 .derive(case)
@@ -15,26 +17,31 @@ impl Rng {
     }
 
     /// A number below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0.below(n.max(1))
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    /// One of `items`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
-    pub(crate) fn byte(&mut self) -> u8 {
+    /// A byte.
+    pub fn byte(&mut self) -> u8 {
         self.below(256) as u8
     }
 
     /// Whether something of probability `1 / n` happens.
-    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
 
 /// Cuts, flips, overwrites, removes, doubles or moves bytes.
-pub(crate) fn bytes(rng: &mut Rng, data: &mut Vec<u8>) {
+pub fn bytes(rng: &mut Rng, data: &mut Vec<u8>) {
     for _ in 0..1 + rng.below(3) {
         let len = data.len();
         if len == 0 {
@@ -112,7 +119,7 @@ fn place<'a>(root: &'a mut Value, path: &str) -> &'a mut Value {
 }
 
 /// Removes, retypes, scales, swaps or copies values of a document.
-pub(crate) fn json(rng: &mut Rng, root: &mut Value) {
+pub fn json(rng: &mut Rng, root: &mut Value) {
     for _ in 0..1 + rng.below(2) {
         let mut all = Vec::new();
         paths(root, "", &mut all);
@@ -178,7 +185,7 @@ pub(crate) fn json(rng: &mut Rng, root: &mut Value) {
 }
 
 /// A damaged text of a document: its values, its bytes or both.
-pub(crate) fn json_text(rng: &mut Rng, root: &Value) -> Vec<u8> {
+pub fn json_text(rng: &mut Rng, root: &Value) -> Vec<u8> {
     let mut root = root.clone();
     let kind = rng.below(4);
     if kind != 0 {

@@ -3,7 +3,7 @@
 /// Defines functions whose bodies are compiled for AVX2, too; that version runs where the processor
 /// has it. The bodies are plain loops that the compiler turns into vector code, so both versions
 /// give the same results.
-macro_rules! wide {
+macro_rules! multiversion {
     ($(
         $(#[$attribute:meta])*
         $visibility:vis fn $name:ident $(<const $n:ident: usize>)? (
@@ -32,4 +32,4 @@ macro_rules! wide {
     )*};
 }
 
-pub(super) use wide;
+pub(super) use multiversion;

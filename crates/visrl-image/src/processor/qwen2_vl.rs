@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::Value;
 use visrl_core::ImageSource;
 
-use super::config::{ImagePipeline, Qwen2VlProcessorConfig};
+use super::config::Qwen2VlProcessorConfig;
+use super::contract::Processor;
 use super::patches::{self, PatchLayout, Tables};
-use super::raster::{AlphaMode, Mode, Raster};
-use super::resample::Resample;
-use super::smart_resize::{loader_resize, smart_resize};
-use super::{ProcessedImage, Processor};
-use crate::Error;
+use super::processed_image::ProcessedImage;
+use crate::error::Error;
+use crate::pipeline::{ImagePipeline, smart_resize};
+use crate::raster::{AlphaMode, Mode, Raster};
 
 /// Decodes, resizes, normalizes and cuts images into patches as transformers' `Qwen2VLImageProcessor`
 /// does with Pillow, after the steps of its [`ImagePipeline`].
@@ -40,7 +40,7 @@ impl Qwen2VlProcessor {
     /// The processor of a checkpoint folder; see [`Qwen2VlProcessorConfig::from_dir`].
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Json`] or [`Error::Field`] with the file.
+    /// [`Error::File`] with the file and the field.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         Self::new(Qwen2VlProcessorConfig::from_dir(dir)?)
     }
@@ -71,34 +71,19 @@ impl Qwen2VlProcessor {
 
     /// The resized image in mode L or RGB.
     fn resized(&self, image: &ImageSource) -> Result<Raster, Error> {
-        let config = &self.config;
-        let fail = |error: Error| Error::Image {
-            name: image.name(),
-            message: error.to_string(),
-        };
-        let resize = |raster: Raster, (height, width): (usize, usize), filter: Resample| {
-            let (wide, high) = (width as u64, height as u64);
-            config.limits.check_pixels(&image.name(), wide, high)?;
-            Ok::<_, Error>(raster.resize(width, height, filter))
-        };
+        let (config, name) = (&self.config, image.name());
         let raster = Raster::open(image, &config.limits)?;
-        let raster = match config.pipeline {
-            ImagePipeline::Plain => raster.into_opaque(config.alpha),
-            ImagePipeline::Paper { size } => {
-                resize(raster, (size, size), Resample::Lanczos)?.into_opaque(config.alpha)
-            }
-            ImagePipeline::PaperEvaluation { size } => {
-                let raster = raster.into_pasted();
-                let loaded = loader_resize(raster.height(), raster.width()).map_err(fail)?;
-                let raster = resize(raster, loaded, Resample::Bicubic)?;
-                resize(raster, (size, size), Resample::Lanczos)?
-            }
-        };
+        let raster = config
+            .pipeline
+            .run(&name, raster, config.alpha, &config.limits)?;
         let (height, width) = (raster.height(), raster.width());
         let factor = config.patch_size * config.merge_size;
         if config.do_resize {
-            let fitted = smart_resize(height, width, factor, config.min_pixels, config.max_pixels);
-            resize(raster, fitted.map_err(fail)?, config.resample)
+            let fitted = smart_resize(height, width, factor, config.min_pixels, config.max_pixels)
+                .map_err(|error| Error::image(&name, error.to_string()))?;
+            config
+                .limits
+                .resize(&name, &raster, fitted, config.resample)
         } else if height.is_multiple_of(factor) && width.is_multiple_of(factor) {
             Ok(raster)
         } else {
@@ -106,10 +91,7 @@ impl Qwen2VlProcessor {
                 "{width}x{height} is not a multiple of {factor}, and `do_resize` is off; turn it \
                  on or resize the image"
             );
-            Err(Error::Image {
-                name: image.name(),
-                message,
-            })
+            Err(Error::image(&name, message))
         }
     }
 }
@@ -147,7 +129,7 @@ impl Processor for Qwen2VlProcessor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
+    use crate::decode::Limits;
 
     fn gray(width: u32, height: u32) -> ImageSource {
         let pixels: Vec<u8> = (0..width * height).map(|i| (i % 256) as u8).collect();

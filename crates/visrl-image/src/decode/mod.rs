@@ -1,0 +1,9 @@
+//! From files to pixels: PNG and JPEG, within limits, equal to what Pillow decodes.
+
+mod jpeg;
+mod limits;
+mod open;
+mod pixels;
+mod png;
+
+pub use limits::Limits;
