@@ -66,7 +66,7 @@ fn sampler(c: &mut Criterion) {
 }
 
 fn embedded() -> Pretrained<QwenVl> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/base");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/base");
     Pretrained::load(dir, &Device::flex()).unwrap()
 }
 

@@ -1,0 +1,1 @@
+//! Benches of visrl: `cargo bench --bench loss`, `rollout`, `kernels`, `reward`, `data`, `images`.
