@@ -154,6 +154,8 @@ mod tests {
             assert_eq!(sorted, names);
         }
         assert!(epochs.iter().any(|epoch| *epoch != epochs[0]));
+        // What runs of this seed were dealt is what they are dealt when they are repeated.
+        assert_eq!(epochs[0].concat() + &epochs[1].concat(), "caedbdaebc");
         // The same numbers again, across the border of two epochs.
         assert_eq!(dealer.deal(3, 4).unwrap(), run[3..7]);
     }
