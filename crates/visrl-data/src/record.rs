@@ -9,7 +9,7 @@ pub struct Record {
     pub id: String,
     /// The image; a path is not opened before the image is decoded.
     pub image: ImageSource,
-    /// Index into [`Dataset::classes`].
+    /// Index into [`Dataset::classes`](crate::Dataset::classes).
     pub label: usize,
     /// The record's own question; `None` takes that of the data set.
     pub question: Option<Arc<str>>,

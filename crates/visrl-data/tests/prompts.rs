@@ -5,18 +5,14 @@
 #![allow(clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde_json::Value;
 use visrl_core::{Content, Example, ImageSource, Role};
 use visrl_data::{Method, PromptTemplate, Wording};
+use visrl_testing::fixtures;
 
 fn cases() -> Vec<Value> {
-    let folder = std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(folder);
-    let path = folder.join("golden/prompts.json");
+    let path = fixtures().join("golden/prompts.json");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).unwrap()
 }

@@ -38,7 +38,8 @@ impl FashionSubset {
     ///
     /// # Errors
     ///
-    /// Those of [`IdxConfig::read`]; [`Error::ClassTooSmall`] when a class has not enough images;
+    /// Those of [`IdxConfig::read`](crate::IdxConfig::read); [`Error::ClassTooSmall`] when a class
+    /// has not enough images;
     /// [`Error::File`] when the target cannot be written.
     pub fn write(&self, from: &Path, to: &Path) -> Result<(usize, usize), Error> {
         let train = write_split(from, to, Split::Train, &self.train)?;

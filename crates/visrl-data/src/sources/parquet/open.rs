@@ -11,7 +11,8 @@ impl ParquetConfig {
     /// folder; a record's id is its split and number, such as `train[3]`.
     ///
     /// The encoded images are held in memory, so that a row group is decompressed once; their sum
-    /// is limited by [`ParquetLimits::total_bytes`]. Pixels are decoded late, as always.
+    /// is limited by [`ParquetLimits::total_bytes`](crate::ParquetLimits::total_bytes). Pixels are
+    /// decoded late, as always.
     ///
     /// # Errors
     ///
