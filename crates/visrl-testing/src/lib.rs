@@ -1,5 +1,5 @@
-//! What the tests of visrl's crates share: the folder of the golden numbers and a harness for damaged
-//! files.
+//! What the tests of visrl's crates share: the folder of the golden numbers and a harness for
+//! damaged files.
 
 pub mod fuzz;
 

@@ -1,5 +1,5 @@
-//! Damaged PNG and JPEG files of several kinds: each gives a typed error or an image, without a panic
-//! and without more memory than the limits allow; see [`visrl_testing::fuzz`].
+//! Damaged PNG and JPEG files of several kinds: each gives a typed error or an image, without a
+//! panic and without more memory than the limits allow; see [`visrl_testing::fuzz`].
 
 use std::path::Path;
 

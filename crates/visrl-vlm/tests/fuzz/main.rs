@@ -1,5 +1,6 @@
-//! Damaged files of every kind that a checkpoint has: each case gives a typed error or a right result,
-//! without a panic and without more memory than its group may take; see [`visrl_testing::fuzz`].
+//! Damaged files of every kind that a checkpoint has: each case gives a typed error or a right
+//! result, without a panic and without more memory than its group may take; see
+//! [`visrl_testing::fuzz`].
 
 mod configs;
 mod templates;

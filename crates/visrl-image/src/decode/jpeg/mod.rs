@@ -1,5 +1,5 @@
-//! JPEG files: baseline and progressive ones by a decoder with libjpeg's arithmetic, rare kinds by the
-//! `image` crate.
+//! JPEG files: baseline and progressive ones by a decoder with libjpeg's arithmetic, rare kinds by
+//! the `image` crate.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
