@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use common::{GroupShape, device, group, models, rng};
 use visrl_grpo::{GrpoLoss, ReferenceRefresh, Schedule, Terms};
-use visrl_train::{LearnGroup, Learner, LearnerConfig, ReferencePolicy, Scores, TokenGroup};
+use visrl_train::{LearnGroup, Learner, LearnerConfig, LogProbs, ReferencePolicy, TokenGroup};
 use visrl_vlm::{
     FeatureStore, LoraConfig, QwenVl, Trainable, VisionLanguageModel, attach_lora,
     visit_parameters, without_lora,
@@ -61,8 +61,8 @@ fn learner(model: QwenVl, terms: Terms, config: LearnerConfig) -> Learner<QwenVl
     )
 }
 
-fn flat(scores: Scores) -> Vec<f32> {
-    scores.logps.into_iter().flatten().flatten().collect()
+fn flat(scores: LogProbs) -> Vec<f32> {
+    scores.logps.into_values()
 }
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {
@@ -86,7 +86,7 @@ fn under_adapters_the_reference_is_the_base_or_the_start() {
     let never = ReferenceRefresh::default();
     let score = |model: QwenVl| {
         let alone = learner(model, Terms::default(), LearnerConfig::default());
-        flat(alone.score(&tokens).unwrap())
+        flat(alone.log_probs(&tokens).unwrap())
     };
     let (of_base, of_start) = (score(base()), score(model.clone()));
     assert!(furthest(&of_base, &of_start) > 1e-2);
@@ -99,9 +99,9 @@ fn under_adapters_the_reference_is_the_base_or_the_start() {
         for _ in 0..2 {
             learner.update(&groups, 1e-2).unwrap();
         }
-        let scored = learner.score_reference(&tokens).unwrap().unwrap();
+        let scored = learner.reference_log_probs(&tokens).unwrap().unwrap();
         assert_eq!(&flat(scored), expected, "{reference:?}");
-        let policy = flat(learner.score(&tokens).unwrap());
+        let policy = flat(learner.log_probs(&tokens).unwrap());
         assert!(furthest(&policy, expected) > 1e-2);
     }
 }
@@ -134,7 +134,12 @@ fn without_a_kl_term_there_is_no_reference() {
         ..Terms::default()
     };
     let mut learner = learner(model, off, LearnerConfig::default());
-    assert!(learner.score_reference(&tokens(&groups)).unwrap().is_none());
+    assert!(
+        learner
+            .reference_log_probs(&tokens(&groups))
+            .unwrap()
+            .is_none()
+    );
     let report = learner.update(&groups, 1e-4).unwrap();
     assert_eq!(report.metrics.kl(), None);
 }
@@ -150,15 +155,15 @@ fn the_reference_follows_on_time() {
     };
     let config = with(ReferencePolicy::Base, refresh);
     let mut learner = learner(model, Terms::default(), config);
-    let mut expected = flat(learner.score(&tokens).unwrap());
+    let mut expected = flat(learner.log_probs(&tokens).unwrap());
     for update in 1..=5 {
         learner.update(&groups, 1e-3).unwrap();
-        let policy = flat(learner.score(&tokens).unwrap());
+        let policy = flat(learner.log_probs(&tokens).unwrap());
         assert!(furthest(&policy, &expected) > 1e-4);
         if update % 2 == 0 {
             expected = policy;
         }
-        let scored = learner.score_reference(&tokens).unwrap().unwrap();
+        let scored = learner.reference_log_probs(&tokens).unwrap().unwrap();
         assert_eq!(flat(scored), expected, "update {update}");
     }
 }
@@ -174,10 +179,10 @@ fn a_mixed_reference_lies_between_and_adapters_mix_only_with_adapters() {
     let tokens = tokens(&groups);
     let config = with(ReferencePolicy::Snapshot, half);
     let mut mixed = learner(model.clone(), Terms::default(), config);
-    let start = flat(mixed.score(&tokens).unwrap());
+    let start = flat(mixed.log_probs(&tokens).unwrap());
     mixed.update(&groups, 1e-3).unwrap();
-    let policy = flat(mixed.score(&tokens).unwrap());
-    let reference = flat(mixed.score_reference(&tokens).unwrap().unwrap());
+    let policy = flat(mixed.log_probs(&tokens).unwrap());
+    let reference = flat(mixed.reference_log_probs(&tokens).unwrap().unwrap());
     let middle: Vec<f32> = start
         .iter()
         .zip(&policy)
@@ -188,7 +193,7 @@ fn a_mixed_reference_lies_between_and_adapters_mix_only_with_adapters() {
     let mut refused = learner(model, Terms::default(), with(ReferencePolicy::Base, half));
     let error = refused.update(&groups, 1e-3).unwrap_err().to_string();
     assert!(error.contains("reference_refresh.mix"), "{error}");
-    assert_eq!(flat(refused.score(&tokens).unwrap()), start);
+    assert_eq!(flat(refused.log_probs(&tokens).unwrap()), start);
 }
 
 #[test]
