@@ -37,8 +37,10 @@ pub mod files;
 mod group;
 mod prompt;
 mod seed;
+mod token_rows;
 
 pub use example::{Example, ImageSource};
 pub use group::{Completion, Group, StopReason};
 pub use prompt::{Content, Message, Prompt, Role};
 pub use seed::{Domain, SeedStream, ShuffleRng};
+pub use token_rows::TokenRows;

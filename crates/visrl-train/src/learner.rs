@@ -2,12 +2,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
+use visrl_grpo::{LossBatch, LossMetrics, Normalization, PolicyLoss};
 use visrl_kernels::on_rayon_worker;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
 use crate::head::{Coefficients, head_backward, head_forward};
-use crate::padded::{Padded, counts};
+use crate::padded::{Rows, counts};
 use crate::recompute::Recomputed;
 use crate::reference::{check, refreshed};
 use crate::rows::{Place, States, completion_states};
@@ -415,21 +415,16 @@ impl<M: VisionLanguageModel> Learner<M> {
                 .iter()
                 .map(|&(g, i, len)| (start + g, i, len))
                 .collect();
-            let padded = Padded::new(&places, groups);
-            let logps = padded.fill(&pass.logps);
-            let entropies = padded.fill(&pass.entropies);
-            let gather = |all: &Vec<Vec<Vec<f32>>>| {
-                let flat: Vec<f32> = places
-                    .iter()
-                    .flat_map(|&(g, i, _)| all[g][i].iter().copied())
-                    .collect();
-                padded.fill(&flat)
+            let rows = Rows::new(&places, groups);
+            let gather = |all: &Vec<Vec<Vec<f32>>>| -> Vec<f32> {
+                let rows = places.iter().flat_map(|&(g, i, _)| &all[g][i]);
+                rows.copied().collect()
             };
             let reference = reference.map(gather);
             let old = old.map(gather);
-            let mut batch = TokenBatch::new(padded.len, &logps, &padded.mask, &padded.advantages)
-                .with_entropies(&entropies)
-                .with_truncated(&padded.truncated);
+            let mut batch = LossBatch::new(&rows.ends, &pass.logps, &rows.advantages)
+                .with_entropies(&pass.entropies)
+                .with_truncated(&rows.truncated);
             batch.ref_logps = reference.as_deref();
             batch.old_logps = old.as_deref();
             batch.normalization = counts;
@@ -444,8 +439,7 @@ impl<M: VisionLanguageModel> Learner<M> {
                 all[group][index] = pass.logps[at..at + len].to_vec();
                 at += len;
             }
-            let of_logp = padded.flatten(&output.grad);
-            let of_entropy = output.entropy_grad.map(|grad| padded.flatten(&grad));
+            let (of_logp, of_entropy) = (output.grad, output.entropy_grad);
             let coefficients = Coefficients {
                 logp: &of_logp,
                 entropy: of_entropy.as_deref(),

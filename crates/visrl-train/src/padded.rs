@@ -1,6 +1,6 @@
-//! Rows of different lengths in the padded form that losses read.
+//! Completions as the rows that losses read.
 
-use visrl_grpo::{Normalization, PolicyLoss, TokenBatch};
+use visrl_grpo::{LossBatch, Normalization, PolicyLoss};
 
 use crate::LearnGroup;
 use crate::rows::Place;
@@ -19,73 +19,40 @@ pub(crate) fn counts(
             completions.map(move |(i, ids)| (g, i, ids.len()))
         })
         .collect();
-    let padded = Padded::new(&places, groups);
+    let rows = Rows::new(&places, groups);
     // Counts do not depend on log-probabilities.
-    let logps = vec![0.0; padded.mask.len()];
-    let entropies = entropies.map(|all| {
-        let flat: Vec<f32> = all.into_iter().flatten().flatten().collect();
-        padded.fill(&flat)
-    });
-    let mut batch = TokenBatch::new(padded.len, &logps, &padded.mask, &padded.advantages)
-        .with_truncated(&padded.truncated)
-        .with_ref_logps(&logps);
+    let logps = vec![0.0; rows.ends.last().copied().unwrap_or(0)];
+    let entropies: Option<Vec<f32>> =
+        entropies.map(|all| all.into_iter().flatten().flatten().collect());
+    let mut batch =
+        LossBatch::new(&rows.ends, &logps, &rows.advantages).with_truncated(&rows.truncated);
     batch.entropies = entropies.as_deref();
     loss.normalization(&batch)
 }
 
-/// Completions as rows `[rows, len]`.
-pub(crate) struct Padded {
-    lengths: Vec<usize>,
-    /// Tokens of the longest row.
-    pub(crate) len: usize,
-    /// Which tokens are no padding.
-    pub(crate) mask: Vec<bool>,
+/// What a loss reads of each completion.
+pub(crate) struct Rows {
+    /// Where each row of tokens ends.
+    pub(crate) ends: Vec<usize>,
     /// Of each row.
     pub(crate) advantages: Vec<f32>,
     /// Whether each row was cut at the length limit.
     pub(crate) truncated: Vec<bool>,
 }
 
-impl Padded {
+impl Rows {
     pub(crate) fn new(places: &[Place], groups: &[LearnGroup]) -> Self {
-        let lengths: Vec<usize> = places.iter().map(|&(_, _, len)| len).collect();
-        let len = lengths.iter().copied().max().unwrap_or(0);
-        let mask = lengths
-            .iter()
-            .flat_map(|&own| (0..len).map(move |token| token < own))
-            .collect();
-        let advantages = places
-            .iter()
-            .map(|&(g, i, _)| groups[g].advantages[i])
-            .collect();
-        let truncated = places
-            .iter()
-            .map(|&(g, i, _)| groups[g].truncated[i])
-            .collect();
+        let lengths = places.iter().map(|&(_, _, len)| len);
+        let ends = lengths.scan(0, |end, len| {
+            *end += len;
+            Some(*end)
+        });
+        let advantages = places.iter().map(|&(g, i, _)| groups[g].advantages[i]);
+        let truncated = places.iter().map(|&(g, i, _)| groups[g].truncated[i]);
         Self {
-            lengths,
-            len,
-            mask,
-            advantages,
-            truncated,
+            ends: ends.collect(),
+            advantages: advantages.collect(),
+            truncated: truncated.collect(),
         }
-    }
-
-    /// Values of all tokens, one row after another, to `[rows, len]`; padding is 0.
-    pub(crate) fn fill(&self, flat: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; self.mask.len()];
-        let mut at = 0;
-        for (row, &own) in out.chunks_mut(self.len.max(1)).zip(&self.lengths) {
-            row[..own].copy_from_slice(&flat[at..at + own]);
-            at += own;
-        }
-        out
-    }
-
-    /// The way back: `[rows, len]` to the values of all tokens.
-    pub(crate) fn flatten(&self, padded: &[f32]) -> Vec<f32> {
-        let rows = padded.chunks(self.len.max(1)).zip(&self.lengths);
-        rows.flat_map(|(row, &own)| row[..own].iter().copied())
-            .collect()
     }
 }

@@ -1,0 +1,252 @@
+//! What a policy loss sees: log-probabilities of counted tokens, and nothing of a model.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::normalization::Normalization;
+use crate::real::Real;
+
+/// A batch of completions, as a policy loss sees it: one row per completion, one value per counted
+/// token, up to and including the end token. There is no padding and no mask; a token that does
+/// not count is not in the batch.
+///
+/// Token fields are `[tokens]`, one row after another; row `r` is `ends[r - 1]..ends[r]`, from 0
+/// for the first. Row fields are `[rows]`. Lengths are checked when a loss is evaluated, see
+/// [`LossBatch::validate`].
+#[derive(Debug, Clone, Copy)]
+pub struct LossBatch<'a, F> {
+    /// Where rows end, `[rows]`, counted from the start of the batch that this one was cut from.
+    ends: &'a [usize],
+    /// Tokens before the first row in the batch that this one was cut from.
+    start: usize,
+    /// Log-probabilities of the chosen tokens under the policy being trained, `[tokens]`.
+    pub logps: &'a [F],
+    /// The same under the policy that sampled them, as the *learner* computes them, `[tokens]`.
+    /// `None`: on-policy, that is the current policy, detached (ratio 1 with a gradient).
+    pub old_logps: Option<&'a [F]>,
+    /// The same under the reference policy, `[tokens]`. Needed when beta is not 0.
+    pub ref_logps: Option<&'a [F]>,
+    /// The advantage of each row, `[rows]`.
+    pub advantages: &'a [F],
+    /// Entropy of the policy's distribution at each position in nats, `[tokens]`. Needed for the
+    /// entropy bonus and the entropy quantile; otherwise only averaged for the metrics.
+    pub entropies: Option<&'a [F]>,
+    /// Log-probabilities as the *sampler* (another engine, another precision) reported them,
+    /// `[tokens]`; NaN where it reported none. Used by the importance correction and by the
+    /// off-policy mask.
+    pub sampler_logps: Option<&'a [F]>,
+    /// Precomputed importance ratios learner / sampler, `[tokens]`; they take precedence over
+    /// those that the loss would compute from `sampler_logps`.
+    pub importance_ratios: Option<&'a [F]>,
+    /// Which rows were cut at the length limit, `[rows]`.
+    pub truncated: Option<&'a [bool]>,
+    /// The counts to divide by; `None`: those of this batch.
+    pub normalization: Option<Normalization>,
+}
+
+impl<'a, F: Real> LossBatch<'a, F> {
+    /// A batch of the required fields: where each row ends `[rows]`, log-probabilities `[tokens]`
+    /// and advantages `[rows]`. The others are added by the `with_` methods.
+    pub fn new(ends: &'a [usize], logps: &'a [F], advantages: &'a [F]) -> Self {
+        Self {
+            ends,
+            start: 0,
+            logps,
+            old_logps: None,
+            ref_logps: None,
+            advantages,
+            entropies: None,
+            sampler_logps: None,
+            importance_ratios: None,
+            truncated: None,
+            normalization: None,
+        }
+    }
+
+    /// Sets the sampling policy's log-probabilities, `[tokens]`.
+    #[must_use]
+    pub fn with_old_logps(mut self, old_logps: &'a [F]) -> Self {
+        self.old_logps = Some(old_logps);
+        self
+    }
+
+    /// Sets the reference policy's log-probabilities, `[tokens]`.
+    #[must_use]
+    pub fn with_ref_logps(mut self, ref_logps: &'a [F]) -> Self {
+        self.ref_logps = Some(ref_logps);
+        self
+    }
+
+    /// Sets the entropies, `[tokens]`.
+    #[must_use]
+    pub fn with_entropies(mut self, entropies: &'a [F]) -> Self {
+        self.entropies = Some(entropies);
+        self
+    }
+
+    /// Sets the sampler's log-probabilities, `[tokens]`.
+    #[must_use]
+    pub fn with_sampler_logps(mut self, sampler_logps: &'a [F]) -> Self {
+        self.sampler_logps = Some(sampler_logps);
+        self
+    }
+
+    /// Sets precomputed importance ratios, `[tokens]`.
+    #[must_use]
+    pub fn with_importance_ratios(mut self, ratios: &'a [F]) -> Self {
+        self.importance_ratios = Some(ratios);
+        self
+    }
+
+    /// Sets which rows were cut at the length limit, `[rows]`.
+    #[must_use]
+    pub fn with_truncated(mut self, truncated: &'a [bool]) -> Self {
+        self.truncated = Some(truncated);
+        self
+    }
+
+    /// Sets the counts to divide by.
+    #[must_use]
+    pub fn with_normalization(mut self, normalization: Normalization) -> Self {
+        self.normalization = Some(normalization);
+        self
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ends.last().map_or(0, |end| end - self.start)
+    }
+
+    /// The place of a row's tokens in the token fields.
+    pub fn row(&self, row: usize) -> Range<usize> {
+        let start = row
+            .checked_sub(1)
+            .map_or(self.start, |before| self.ends[before]);
+        start - self.start..self.ends[row] - self.start
+    }
+
+    /// Checks that rows end in order and that every field has one value per token or row.
+    ///
+    /// # Errors
+    /// [`Error::Ends`] when a row ends before it begins; [`Error::Length`] naming the first field
+    /// that does not fit.
+    pub fn validate(&self) -> Result<()> {
+        if !self.ends.is_sorted() {
+            return Err(Error::Ends);
+        }
+        let (rows, tokens) = (self.rows(), self.tokens());
+        Error::check_length("logps", self.logps.len(), tokens, "token")?;
+        Error::check_length("advantages", self.advantages.len(), rows, "row")?;
+        for (field, values) in [
+            ("old_logps", self.old_logps),
+            ("ref_logps", self.ref_logps),
+            ("entropies", self.entropies),
+            ("sampler_logps", self.sampler_logps),
+            ("importance_ratios", self.importance_ratios),
+        ] {
+            if let Some(values) = values {
+                Error::check_length(field, values.len(), tokens, "token")?;
+            }
+        }
+        match self.truncated {
+            Some(truncated) => Error::check_length("truncated", truncated.len(), rows, "row"),
+            None => Ok(()),
+        }
+    }
+
+    /// The batch of some of its rows, with the same normalization.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] when the range reaches beyond the batch; what
+    /// [`validate`](Self::validate) says of a batch that does not fit.
+    pub fn slice(&self, rows: Range<usize>) -> Result<Self> {
+        self.validate()?;
+        if rows.start > rows.end || rows.end > self.rows() {
+            return Err(Error::Rows {
+                start: rows.start,
+                end: rows.end,
+                rows: self.rows(),
+            });
+        }
+        let before = |row: usize| row.checked_sub(1).map_or(self.start, |r| self.ends[r]);
+        let start = before(rows.start);
+        let tokens = start - self.start..before(rows.end) - self.start;
+        let cut = |field: Option<&'a [F]>| field.map(|f| &f[tokens.clone()]);
+        Ok(Self {
+            ends: &self.ends[rows.clone()],
+            start,
+            logps: &self.logps[tokens.clone()],
+            old_logps: cut(self.old_logps),
+            ref_logps: cut(self.ref_logps),
+            advantages: &self.advantages[rows.clone()],
+            entropies: cut(self.entropies),
+            sampler_logps: cut(self.sampler_logps),
+            importance_ratios: cut(self.importance_ratios),
+            truncated: self.truncated.map(|t| &t[rows]),
+            normalization: self.normalization,
+        })
+    }
+
+    /// Whether a row takes no part because it was cut at the length limit.
+    #[inline]
+    pub(crate) fn is_dropped(&self, row: usize, mask_truncated: bool) -> bool {
+        mask_truncated && self.truncated.is_some_and(|t| t[row])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let batch = LossBatch::new(&[1, 4], &[0.0f32; 4], &[1.0, 2.0]);
+        assert!(batch.validate().is_ok());
+        let field = |batch: LossBatch<'_, f32>| match batch.validate() {
+            Err(Error::Length { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(batch.with_entropies(&[0.0; 3])), "entropies");
+        assert_eq!(field(batch.with_truncated(&[true])), "truncated");
+        assert_eq!(
+            field(LossBatch::new(&[1, 4], &[0.0; 4], &[1.0])),
+            "advantages"
+        );
+        assert_eq!(
+            field(LossBatch::new(&[1, 3], &[0.0; 4], &[1.0, 2.0])),
+            "logps"
+        );
+        let falling = LossBatch::new(&[4, 1], &[0.0f32; 1], &[1.0, 2.0]);
+        assert_eq!(falling.validate(), Err(Error::Ends));
+    }
+
+    #[test]
+    fn slices_take_all_fields_along() {
+        let logps = [1.0, 2.0, 3.0, 4.0f64];
+        let batch = LossBatch::new(&[1, 1, 3, 4], &logps, &[5.0, 6.0, 7.0, 8.0])
+            .with_old_logps(&logps)
+            .with_truncated(&[false, false, true, false]);
+        let last = batch.slice(1..4).unwrap().slice(1..3).unwrap();
+        assert_eq!((last.rows(), last.tokens()), (2, 3));
+        assert_eq!((last.row(0), last.row(1)), (0..2, 2..3));
+        assert_eq!(last.old_logps.unwrap(), [2.0, 3.0, 4.0]);
+        assert_eq!(
+            (last.advantages, last.truncated.unwrap()[0]),
+            (&[7.0, 8.0][..], true)
+        );
+        assert!(last.validate().is_ok());
+        assert!(matches!(batch.slice(1..5), Err(Error::Rows { end: 5, .. })));
+    }
+
+    #[test]
+    fn an_empty_batch_is_valid() {
+        let batch = LossBatch::<f32>::new(&[], &[], &[]);
+        assert!(batch.validate().is_ok());
+        assert_eq!(batch.slice(0..0).unwrap().rows(), 0);
+    }
+}
