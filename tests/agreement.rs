@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use visrl::core::{Domain, Group, ImageSource, Prompt, SeedStream};
-use visrl::grpo::{GrpoLoss, Terms};
+use visrl::grpo::{GrpoLoss, SharedOptions};
 use visrl::rollout::{
     EngineConfig, GroupRequest, NativeEngine, PolicySync, RolloutEngine, SamplingParams,
 };
@@ -159,9 +159,9 @@ fn agree(model: &Path) {
     println!("{}: completions of {lengths:?} tokens", model.display());
     for trainable in [Trainable::default(), Trainable::language_model()] {
         let loss = GrpoLoss {
-            terms: Terms {
+            terms: SharedOptions {
                 beta: 0.04,
-                ..Terms::default()
+                ..SharedOptions::default()
             },
             ..Default::default()
         };

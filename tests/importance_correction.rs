@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use visrl::RunConfig;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
-use visrl::grpo::{CorrectionMode, GrpoLoss, ImportanceCorrection, LossMetrics, Terms};
+use visrl::grpo::{CorrectionMode, GrpoLoss, ImportanceCorrection, LossMetrics, SharedOptions};
 use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
 use visrl::train::{LearnGroup, Learner, LearnerConfig, StepMetrics};
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl};
@@ -75,13 +75,13 @@ fn sampled(base: &Pretrained<QwenVl>) -> Vec<LearnGroup> {
 /// What a loss with one ratio per token sees in an update that changes nothing.
 fn metrics(base: &Pretrained<QwenVl>, groups: &[LearnGroup]) -> LossMetrics {
     let loss = GrpoLoss {
-        terms: Terms {
+        terms: SharedOptions {
             beta: 0.0,
             importance_correction: Some(ImportanceCorrection {
                 mode: CorrectionMode::TokenTruncate,
                 ..ImportanceCorrection::default()
             }),
-            ..Terms::default()
+            ..SharedOptions::default()
         },
         ..GrpoLoss::default()
     };

@@ -33,7 +33,7 @@ pub use evaluation::{
 };
 pub use learner::{
     LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, LogProbs, MemoryPlan,
-    ReferencePolicy, SupervisedLoss, TokenGroup, Workload, peak_memory, resident_memory,
+    ReferencePolicy, TokenGroup, Workload, peak_memory, resident_memory,
 };
 pub use log::{
     DiagnosisLog, JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics,
@@ -47,3 +47,4 @@ pub use trainer::{
     TrainLoop, TrainStep, supervised,
 };
 pub use visrl_data::{ExampleDealer, ExampleSource};
+pub use visrl_grpo::SupervisedLoss;

@@ -16,7 +16,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use visrl_core::TokenRows;
 use visrl_core::{Domain, SeedStream};
-use visrl_grpo::{GrpoLoss, PolicyLoss, Terms};
+use visrl_grpo::{GrpoLoss, PolicyLoss, SharedOptions};
 use visrl_train::{AdamWSettings, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{
     Adapter, FeatureStore, LoraConfig, ModelInput, ProcessedImage, QwenVl, TargetModules,
@@ -223,9 +223,9 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig, worst: &m
         max_grad_norm,
         ..config.clone()
     };
-    let terms = Terms {
+    let terms = SharedOptions {
         beta: case.number("/beta"),
-        ..Terms::default()
+        ..SharedOptions::default()
     };
     let loss: Box<dyn PolicyLoss<f32>> = Box::new(GrpoLoss {
         terms,

@@ -13,42 +13,42 @@ use common::{GroupShape, device, distance, group, models, rng};
 use proptest::prelude::*;
 use visrl_core::TokenRows;
 use visrl_grpo::{
-    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, Loss, Normalization, OnPolicy, Sapo, Terms,
-    Vespo,
+    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, LossFamily, Normalization, OnPolicy, Sapo,
+    SharedOptions, Vespo,
 };
 use visrl_train::{Gradients, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{FeatureStore, ParamDtype, QwenVl, QwenVlConfig, SafetensorsDir, Trainable};
 
-fn families() -> Vec<Loss> {
+fn families() -> Vec<LossFamily> {
     let clip = Clipped::default();
     vec![
-        Loss::PaperClsRl(OnPolicy {}),
-        Loss::Grpo(clip),
-        Loss::Bnpo(clip),
-        Loss::DrGrpo(DrGrpo {
+        LossFamily::PaperClsRl(OnPolicy {}),
+        LossFamily::Grpo(clip),
+        LossFamily::Bnpo(clip),
+        LossFamily::DrGrpo(DrGrpo {
             clip,
             max_completion_length: 8,
         }),
-        Loss::Dapo(clip),
-        Loss::Cispo(Cispo::default()),
-        Loss::Sapo(Sapo::default()),
-        Loss::Luspo(clip),
-        Loss::Vespo(Vespo::default()),
+        LossFamily::Dapo(clip),
+        LossFamily::Cispo(Cispo::default()),
+        LossFamily::Sapo(Sapo::default()),
+        LossFamily::Luspo(clip),
+        LossFamily::Vespo(Vespo::default()),
     ]
 }
 
 /// Every family under the paper's options, at sequence level, and with everything that needs
 /// entropies or counts of the whole batch.
 fn losses() -> Vec<GrpoLoss> {
-    let paper = Terms::default();
+    let paper = SharedOptions::default();
     let options = [
         paper,
-        Terms {
+        SharedOptions {
             importance_sampling_level: ImportanceLevel::Sequence,
             use_bias_correction_kl: true,
             ..paper
         },
-        Terms {
+        SharedOptions {
             beta: 0.5,
             entropy_coef: 0.1,
             top_entropy_quantile: 0.6,
@@ -57,9 +57,10 @@ fn losses() -> Vec<GrpoLoss> {
         },
     ];
     let with = |terms| {
-        families()
-            .into_iter()
-            .map(move |loss| GrpoLoss { loss, terms })
+        families().into_iter().map(move |loss| GrpoLoss {
+            family: loss,
+            terms,
+        })
     };
     options.into_iter().flat_map(with).collect()
 }
@@ -367,7 +368,7 @@ fn several_updates_of_a_batch_do_not_depend_on_the_cut() {
             shared_prefix,
             ..LearnerConfig::default()
         };
-        let loss = GrpoLoss::new(Loss::Dapo(Clipped {
+        let loss = GrpoLoss::new(LossFamily::Dapo(Clipped {
             epsilon: 0.02,
             ..Clipped::default()
         }));

@@ -115,9 +115,6 @@ impl<M: VisionLanguageModel> Learner<M> {
             inputs.entropies = self.log_probs_of(&self.model.valid(), batch)?.1;
         }
         inputs.normalization = None;
-        Ok(Some(super::shim::normalization(
-            &*self.loss,
-            &inputs.batch(),
-        )?))
+        Ok(Some(self.loss.normalization(&inputs.batch())?))
     }
 }

@@ -16,7 +16,6 @@ mod memory;
 mod recompute;
 mod reference;
 mod report;
-mod supervised_loss;
 
 pub use config::LearnerConfig;
 pub use groups::{LearnGroup, TokenGroup};
@@ -25,4 +24,3 @@ pub use log_probs::LogProbs;
 pub use memory::{MemoryPlan, Workload, peak_memory, resident_memory};
 pub use reference::ReferencePolicy;
 pub use report::{LearnReport, LearnTimes};
-pub use supervised_loss::SupervisedLoss;

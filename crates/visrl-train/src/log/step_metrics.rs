@@ -82,7 +82,7 @@ impl StepMetrics {
         self.all_right = groups.all_right_fraction();
         self.all_wrong = groups.all_wrong_fraction();
         self.no_variance = groups.zero_variance_fraction();
-        self.diagnosis = groups.diagnosis();
+        self.diagnosis = groups.diagnosis().map(|found| found.to_string());
     }
 
     /// Takes what an update did. Where the groups could teach, the loss is asked whether its masks
@@ -94,13 +94,13 @@ impl StepMetrics {
         self.grad_norm = report.grad_norm;
         self.effective_groups = report.effective_groups;
         // A file of JSON has no infinity.
-        let named = report.metrics.named().into_iter();
+        let named = report.metrics.named();
         self.loss_metrics = named
             .filter(|(_, value)| value.is_finite())
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         if self.diagnosis.is_none() {
-            self.diagnosis = report.metrics.diagnosis();
+            self.diagnosis = report.metrics.diagnosis().map(|found| found.to_string());
         }
         self.seconds.learn_phases = report.times;
     }

@@ -242,7 +242,7 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
             right: f64::from(greatest) - 1e-6,
         };
         let (scores, weights) = (scores(sampled.clone()), self.weights());
-        metrics.record_groups(&GroupMetrics::new(&self.table(&scores, &weights)?, range)?);
+        metrics.record_groups(&GroupMetrics::new(&self.table(&scores, &weights)?, range));
         let scored = || sampled.clone().flat_map(|sampled| &sampled.scored);
         let completions = scored().count();
         let mean = |sum: f64| sum / completions.max(1) as f64;
