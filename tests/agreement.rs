@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use visrl::core::{Domain, Group, ImageSource, Prompt, SeedStream};
-use visrl::grpo::{GrpoLoss, Terms};
+use visrl::grpo::{GrpoLoss, SharedOptions};
 use visrl::rollout::{
     EngineConfig, GroupRequest, NativeEngine, PolicySync, RolloutEngine, SamplingParams,
 };
@@ -116,6 +116,13 @@ fn learn_groups(requests: &[GroupRequest], groups: &[Group]) -> Vec<LearnGroup> 
             },
             advantages: (0..group.len()).map(|i| i as f32 - 0.5).collect(),
             truncated: vec![false; group.len()],
+            sampler_logps: Some(
+                group
+                    .completions
+                    .iter()
+                    .map(|c| c.logprobs.clone())
+                    .collect(),
+            ),
         })
         .collect()
 }
@@ -152,9 +159,9 @@ fn agree(model: &Path) {
     println!("{}: completions of {lengths:?} tokens", model.display());
     for trainable in [Trainable::default(), Trainable::language_model()] {
         let loss = GrpoLoss {
-            terms: Terms {
+            terms: SharedOptions {
                 beta: 0.04,
-                ..Terms::default()
+                ..SharedOptions::default()
             },
             ..Default::default()
         };
@@ -167,14 +174,14 @@ fn agree(model: &Path) {
         let learn = learn_groups(&requests, &groups);
         let tokens: Vec<_> = learn.iter().map(|group| group.tokens.clone()).collect();
         for round in 0..2 {
-            let scores = learner.score(&tokens).unwrap().logps;
+            let scores = learner.log_probs(&tokens).unwrap().logps;
             let mut worst = 0.0f32;
-            for (group, scores) in groups.iter().zip(&scores) {
-                for (completion, scores) in group.completions.iter().zip(scores) {
-                    assert_eq!(completion.logprobs.len(), scores.len());
-                    for (a, b) in completion.logprobs.iter().zip(scores) {
-                        worst = worst.max((a - b).abs());
-                    }
+            let completions = groups.iter().flat_map(|group| &group.completions);
+            assert_eq!(scores.rows(), completions.clone().count());
+            for (completion, scores) in completions.zip(scores.iter()) {
+                assert_eq!(completion.logprobs.len(), scores.len());
+                for (a, b) in completion.logprobs.iter().zip(scores) {
+                    worst = worst.max((a - b).abs());
                 }
             }
             println!("{trainable:?}, round {round}: worst difference {worst:e}");
@@ -185,8 +192,8 @@ fn agree(model: &Path) {
         }
         // An update at another rate does.
         learner.update(&learn, 1e-2).unwrap();
-        let moved = learner.score(&tokens).unwrap().logps;
-        assert!((moved[0][0][0] - groups[0].completions[0].logprobs[0]).abs() > 1e-4);
+        let moved = learner.log_probs(&tokens).unwrap().logps;
+        assert!((moved.values()[0] - groups[0].completions[0].logprobs[0]).abs() > 1e-4);
         engine.set_policy(learner.model()).unwrap();
         assert_ne!(
             engine.generate(&requests).unwrap(),

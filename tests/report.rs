@@ -83,6 +83,8 @@ fn a_run_s_report_shows_its_numbers_curves_and_pictures() {
         "strict_tag_accuracy",
         "T-shirt/top",
         "all wrong",
+        "What the loss saw",
+        "clip/region",
         "step 2:",
     ] {
         assert!(html.contains(text), "{text}");

@@ -228,11 +228,15 @@ fn train(
             tokens: TokenGroup {
                 input: Arc::clone(input),
                 completions: (0..cli.completions)
-                    .map(|_| (0..cli.new).map(|_| rng.below(600) as u32).collect())
+                    .map(|_| {
+                        let tokens = (0..cli.new).map(|_| rng.below(600) as u32);
+                        tokens.collect::<Vec<_>>()
+                    })
                     .collect(),
             },
             advantages: (0..cli.completions).map(|_| rng.normal() as f32).collect(),
             truncated: vec![false; cli.completions],
+            sampler_logps: None,
         })
         .collect();
     let loss = Box::new(GrpoLoss::default());

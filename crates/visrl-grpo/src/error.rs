@@ -5,27 +5,22 @@ use thiserror::Error;
 /// The crate's result type.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can go wrong in the mathematics: shapes that do not fit, fields that a configuration
+/// What can go wrong in the mathematics: lengths that do not fit, fields that a configuration
 /// needs and a batch lacks, and configuration values outside their range.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice has another length than the batch's shape asks for.
-    #[error(
-        "`{field}` has {found} values, but {rows} rows of {len} ask for {expected}: pad every \
-         field to the same [rows, len]"
-    )]
-    Shape {
+    /// A slice has another length than the batch asks for.
+    #[error("`{field}` has {found} values where {expected} are needed: one per {per}")]
+    Length {
         /// The field with the wrong length.
         field: &'static str,
         /// Its length.
         found: usize,
         /// The length it should have.
         expected: usize,
-        /// Rows of the batch.
-        rows: usize,
-        /// Values in a row of this field.
-        len: usize,
+        /// What there is one value for: "token", "row", "completion", "rule".
+        per: &'static str,
     },
     /// Rows that do not end one after another.
     #[error("`ends` falls: every row must end where it begins or later")]
@@ -61,24 +56,6 @@ pub enum Error {
         /// Completions per prompt.
         group_size: usize,
     },
-    /// A tensor has another shape than the log-probabilities.
-    #[cfg(feature = "burn")]
-    #[error("`{field}` is of shape {found:?}, but the log-probabilities are of {expected:?}")]
-    Dimensions {
-        /// The field with the wrong shape.
-        field: &'static str,
-        /// Its shape.
-        found: [usize; 2],
-        /// The shape it should have: `[rows, len]`.
-        expected: [usize; 2],
-    },
-    /// The device failed to return a tensor.
-    #[cfg(feature = "burn")]
-    #[error("reading from the device: {message}")]
-    Device {
-        /// What it said.
-        message: String,
-    },
     /// A range of rows that reaches beyond the batch.
     #[error("rows {start}..{end} are not within the batch's {rows} rows")]
     Rows {
@@ -92,25 +69,22 @@ pub enum Error {
 }
 
 impl Error {
-    /// Checks that a slice has the length its shape asks for.
-    pub(crate) fn check_shape(
+    /// Checks that a slice has one value per token, row, completion or rule.
+    pub(crate) fn check_length(
         field: &'static str,
         found: usize,
-        rows: usize,
-        len: usize,
+        expected: usize,
+        per: &'static str,
     ) -> Result<()> {
-        let expected = rows.saturating_mul(len);
         if found == expected {
-            Ok(())
-        } else {
-            Err(Self::Shape {
-                field,
-                found,
-                expected,
-                rows,
-                len,
-            })
+            return Ok(());
         }
+        Err(Self::Length {
+            field,
+            found,
+            expected,
+            per,
+        })
     }
 
     /// Checks a configuration value.
@@ -121,14 +95,13 @@ impl Error {
         allowed: &'static str,
     ) -> Result<()> {
         if ok {
-            Ok(())
-        } else {
-            Err(Self::Config {
-                field,
-                value,
-                allowed,
-            })
+            return Ok(());
         }
+        Err(Self::Config {
+            field,
+            value,
+            allowed,
+        })
     }
 }
 
@@ -137,13 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_name_the_field_and_say_what_to_do() {
-        let shape = Error::check_shape("mask", 5, 2, 3).unwrap_err().to_string();
-        assert!(
-            shape.contains("`mask`") && shape.contains("pad every field"),
-            "{shape}"
-        );
+    fn messages_name_the_field_and_what_it_should_be() {
+        let length = Error::check_length("logps", 5, 6, "token").unwrap_err();
+        let text = "`logps` has 5 values where 6 are needed: one per token";
+        assert_eq!(length.to_string(), text);
         let config = Error::check_config(false, "beta", -1.0, "zero or more").unwrap_err();
-        assert!(config.to_string().contains("`beta` = -1"));
+        assert_eq!(
+            config.to_string(),
+            "`beta` = -1 is not allowed: it must be zero or more"
+        );
     }
 }

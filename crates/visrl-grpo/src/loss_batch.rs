@@ -133,15 +133,15 @@ impl<'a, F: Real> LossBatch<'a, F> {
     /// Checks that rows end in order and that every field has one value per token or row.
     ///
     /// # Errors
-    /// [`Error::Ends`] when a row ends before it begins; [`Error::Shape`] naming the first field
+    /// [`Error::Ends`] when a row ends before it begins; [`Error::Length`] naming the first field
     /// that does not fit.
     pub fn validate(&self) -> Result<()> {
         if !self.ends.is_sorted() {
             return Err(Error::Ends);
         }
         let (rows, tokens) = (self.rows(), self.tokens());
-        Error::check_shape("logps", self.logps.len(), tokens, 1)?;
-        Error::check_shape("advantages", self.advantages.len(), rows, 1)?;
+        Error::check_length("logps", self.logps.len(), tokens, "token")?;
+        Error::check_length("advantages", self.advantages.len(), rows, "row")?;
         for (field, values) in [
             ("old_logps", self.old_logps),
             ("ref_logps", self.ref_logps),
@@ -150,11 +150,11 @@ impl<'a, F: Real> LossBatch<'a, F> {
             ("importance_ratios", self.importance_ratios),
         ] {
             if let Some(values) = values {
-                Error::check_shape(field, values.len(), tokens, 1)?;
+                Error::check_length(field, values.len(), tokens, "token")?;
             }
         }
         match self.truncated {
-            Some(truncated) => Error::check_shape("truncated", truncated.len(), rows, 1),
+            Some(truncated) => Error::check_length("truncated", truncated.len(), rows, "row"),
             None => Ok(()),
         }
     }
@@ -193,6 +193,7 @@ impl<'a, F: Real> LossBatch<'a, F> {
     }
 
     /// Whether a row takes no part because it was cut at the length limit.
+    #[inline]
     pub(crate) fn is_dropped(&self, row: usize, mask_truncated: bool) -> bool {
         mask_truncated && self.truncated.is_some_and(|t| t[row])
     }
@@ -207,7 +208,7 @@ mod tests {
         let batch = LossBatch::new(&[1, 4], &[0.0f32; 4], &[1.0, 2.0]);
         assert!(batch.validate().is_ok());
         let field = |batch: LossBatch<'_, f32>| match batch.validate() {
-            Err(Error::Shape { field, .. }) => field,
+            Err(Error::Length { field, .. }) => field,
             other => panic!("{other:?}"),
         };
         assert_eq!(field(batch.with_entropies(&[0.0; 3])), "entropies");

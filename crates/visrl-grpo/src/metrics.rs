@@ -1,63 +1,111 @@
 //! What a loss saw while it was computed.
 
-use crate::importance::ImportanceLevel;
-use crate::real::Real;
+use crate::diagnosis::Diagnosis;
+
+/// Number, sum and range of values; of several pieces they [`merge`](Self::merge) into those of
+/// the whole.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Values {
+    count: u64,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl Values {
+    /// Adds one value.
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64) {
+        self.add_times(1, value);
+    }
+
+    /// Adds the same value `count` times.
+    #[inline]
+    pub(crate) fn add_times(&mut self, count: u64, value: f64) {
+        self.count += count;
+        self.sum += count as f64 * value;
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
+    }
+
+    /// Adds the values of another piece.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// The mean; 0 without values.
+    fn mean(&self) -> f64 {
+        mean(self.sum, self.count)
+    }
+
+    /// The smallest; NaN without a number.
+    fn min(&self) -> f64 {
+        if self.min <= self.max {
+            self.min
+        } else {
+            f64::NAN
+        }
+    }
+
+    /// The largest; NaN without a number.
+    fn max(&self) -> f64 {
+        if self.min <= self.max {
+            self.max
+        } else {
+            f64::NAN
+        }
+    }
+}
 
 /// What the tokens of a batch looked like to the loss.
 ///
 /// Metrics are kept as sums and counts, so those of pieces [`merge`](Self::merge) into those of
 /// the whole. Means over nothing are 0; minima and maxima over nothing are NaN.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LossMetrics {
-    /// Rows seen, including those without a counted token.
+    /// Rows seen, including those without a token.
     pub rows: u64,
-    /// Counted tokens.
+    /// Tokens that counted.
     pub tokens: u64,
-    /// Rows without a counted token (empty, or cut at the length limit and left out).
+    /// Rows without a token (empty, or cut at the length limit and left out).
     pub empty_rows: u64,
     /// Rows that the off-policy mask left out of the policy term.
     pub off_policy_rows: u64,
-    /// Tokens that the entropy quantile selected (all counted tokens without one).
+    /// Tokens that the entropy quantile selected (all tokens without one).
     pub selected_tokens: u64,
     /// The loss without the entropy bonus, with the same normalization.
     pub policy_loss: f64,
+    /// Sum of the KL estimates, when the KL term is on.
     pub(crate) kl: Option<f64>,
+    /// Sum of the entropies, when the batch has them.
     pub(crate) entropy: Option<f64>,
-    pub(crate) ratio: f64,
-    pub(crate) ratios: u64,
-    pub(crate) ratio_min: f64,
-    pub(crate) ratio_max: f64,
+    /// Importance ratios, of tokens or of rows.
+    pub(crate) ratio: Values,
+    /// The ratios that correct for another sampler, of tokens.
+    pub(crate) correction: Values,
+    /// What clips are counted in: tokens, or rows at sequence level.
     pub(crate) units: u64,
     pub(crate) low: u64,
     pub(crate) high: u64,
-    pub(crate) row_low_min: f64,
-    pub(crate) row_high_max: f64,
-    pub(crate) sequence_weight: Option<f64>,
-}
-
-impl Default for LossMetrics {
-    fn default() -> Self {
-        Self {
-            rows: 0,
-            tokens: 0,
-            empty_rows: 0,
-            off_policy_rows: 0,
-            selected_tokens: 0,
-            policy_loss: 0.0,
-            kl: None,
-            entropy: None,
-            ratio: 0.0,
-            ratios: 0,
-            ratio_min: f64::NAN,
-            ratio_max: f64::NAN,
-            units: 0,
-            low: 0,
-            high: 0,
-            row_low_min: f64::NAN,
-            row_high_max: f64::NAN,
-            sequence_weight: None,
-        }
-    }
+    /// The clipped fractions of rows.
+    pub(crate) row_low: Values,
+    pub(crate) row_high: Values,
+    /// The weights of rows, for a loss that has them.
+    pub(crate) sequence_weight: Values,
 }
 
 impl LossMetrics {
@@ -72,19 +120,26 @@ impl LossMetrics {
         self.entropy.map(|sum| mean(sum, self.tokens))
     }
 
-    /// Mean importance ratio: over tokens, or over non-empty rows at sequence level.
+    /// Mean importance ratio: over tokens, or over rows with tokens at sequence level.
     pub fn mean_ratio(&self) -> f64 {
-        mean(self.ratio, self.ratios)
+        self.ratio.mean()
     }
 
     /// Smallest importance ratio; NaN without tokens.
     pub fn min_ratio(&self) -> f64 {
-        self.ratio_min
+        self.ratio.min()
     }
 
     /// Largest importance ratio; NaN without tokens.
     pub fn max_ratio(&self) -> f64 {
-        self.ratio_max
+        self.ratio.max()
+    }
+
+    /// Mean over tokens, smallest and largest of the ratios learner / sampler that multiplied the
+    /// policy term, truncated or masked (0) as configured; `None` without a correction.
+    pub fn correction(&self) -> Option<(f64, f64, f64)> {
+        let ratios = &self.correction;
+        (ratios.count > 0).then(|| (ratios.mean(), ratios.min(), ratios.max()))
     }
 
     /// Fraction clipped from below (ratio too small, advantage negative): of tokens, or of rows
@@ -106,18 +161,19 @@ impl LossMetrics {
 
     /// Smallest clipped-from-below fraction of any row; NaN when no row has one.
     pub fn clip_low_min(&self) -> f64 {
-        self.row_low_min
+        self.row_low.min()
     }
 
     /// Largest clipped-from-above fraction of any row; NaN when no row has one.
     pub fn clip_high_max(&self) -> f64 {
-        self.row_high_max
+        self.row_high.max()
     }
 
     /// Mean over rows of the weight that a sequence-weighting loss gave them (VESPO's phi);
     /// `None` for other losses.
     pub fn sequence_weight(&self) -> Option<f64> {
-        self.sequence_weight.map(|sum| mean(sum, self.rows))
+        let weights = &self.sequence_weight;
+        (weights.count > 0).then(|| weights.mean())
     }
 
     /// Adds the metrics of another piece.
@@ -130,105 +186,82 @@ impl LossMetrics {
         self.policy_loss += other.policy_loss;
         self.kl = add(self.kl, other.kl);
         self.entropy = add(self.entropy, other.entropy);
-        self.ratio += other.ratio;
-        self.ratios += other.ratios;
-        self.ratio_min = self.ratio_min.min(other.ratio_min);
-        self.ratio_max = self.ratio_max.max(other.ratio_max);
+        self.ratio.merge(&other.ratio);
+        self.correction.merge(&other.correction);
         self.units += other.units;
         self.low += other.low;
         self.high += other.high;
-        self.row_low_min = self.row_low_min.min(other.row_low_min);
-        self.row_high_max = self.row_high_max.max(other.row_high_max);
-        self.sequence_weight = add(self.sequence_weight, other.sequence_weight);
+        self.row_low.merge(&other.row_low);
+        self.row_high.merge(&other.row_high);
+        self.sequence_weight.merge(&other.sequence_weight);
     }
 
     /// The metrics by name, for a metrics sink; those that do not apply are left out.
-    pub fn named(&self) -> Vec<(&'static str, f64)> {
-        let mut named = vec![
+    ///
+    /// | name | what |
+    /// |---|---|
+    /// | `loss/policy` | [`policy_loss`](Self::policy_loss) |
+    /// | `kl`, `entropy` | means over tokens |
+    /// | `ratio/mean`, `ratio/min`, `ratio/max` | importance ratios |
+    /// | `correction/mean`, `correction/min`, `correction/max` | [`correction`](Self::correction) |
+    /// | `clip/low`, `clip/high`, `clip/region` | clipped fractions |
+    /// | `clip/low_min`, `clip/high_max` | of the row with the smallest, the largest |
+    /// | `rows/empty`, `rows/off_policy` | fractions of rows |
+    /// | `tokens/selected` | fraction of tokens |
+    /// | `phi` | [`sequence_weight`](Self::sequence_weight) |
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + use<> {
+        let of = |sum: u64, count: u64| mean(sum as f64, count);
+        let or_nan = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        let correction = self.correction();
+        let named = [
             ("loss/policy", self.policy_loss),
+            ("kl", or_nan(self.kl())),
+            ("entropy", or_nan(self.entropy())),
             ("ratio/mean", self.mean_ratio()),
-            ("ratio/min", self.ratio_min),
-            ("ratio/max", self.ratio_max),
+            ("ratio/min", self.min_ratio()),
+            ("ratio/max", self.max_ratio()),
+            ("correction/mean", or_nan(correction.map(|c| c.0))),
+            ("correction/min", or_nan(correction.map(|c| c.1))),
+            ("correction/max", or_nan(correction.map(|c| c.2))),
             ("clip/low", self.clip_low()),
             ("clip/high", self.clip_high()),
             ("clip/region", self.clip_region()),
-            ("clip/low_min", self.row_low_min),
-            ("clip/high_max", self.row_high_max),
-            ("rows/empty", mean(self.empty_rows as f64, self.rows)),
-            (
-                "rows/off_policy",
-                mean(self.off_policy_rows as f64, self.rows),
-            ),
-            (
-                "tokens/selected",
-                mean(self.selected_tokens as f64, self.tokens),
-            ),
+            ("clip/low_min", self.clip_low_min()),
+            ("clip/high_max", self.clip_high_max()),
+            ("rows/empty", of(self.empty_rows, self.rows)),
+            ("rows/off_policy", of(self.off_policy_rows, self.rows)),
+            ("tokens/selected", of(self.selected_tokens, self.tokens)),
+            ("phi", or_nan(self.sequence_weight())),
         ];
-        let optional = [
-            ("kl", self.kl()),
-            ("entropy", self.entropy()),
-            ("phi", self.sequence_weight()),
-        ];
-        named.extend(
-            optional
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-        named.retain(|(_, value)| !value.is_nan());
-        named
+        named.into_iter().filter(|(_, value)| !value.is_nan())
     }
 
-    /// In plain language, why masks and bounds left nothing of this batch to learn from and what to
-    /// do about it; `None` when they left something. Of advantages that are all 0
+    /// Why masks and bounds left nothing of this batch to learn from; `None` when they left
+    /// something. Of advantages that are all 0
     /// [`GroupMetrics::diagnosis`](crate::GroupMetrics::diagnosis) speaks.
-    pub fn diagnosis(&self) -> Option<String> {
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
         Some(if self.rows == 0 {
-            "the batch has no completions: nothing was sampled".to_owned()
+            Diagnosis::NothingSampled
         } else if self.tokens == 0 {
-            format!(
-                "none of the {} completions has a counted token: all are empty, or all were cut \
-                 at the length limit and left out (`mask_truncated_completions`), so sample \
-                 longer ones",
-                self.rows
-            )
+            Diagnosis::NoTokens { rows: self.rows }
         } else if self.off_policy_rows + self.empty_rows == self.rows {
-            format!(
-                "the off-policy mask left out all {} completions: they come from a policy that \
-                 is too old, so sample anew, make fewer updates per batch, or raise \
-                 `off_policy_mask_threshold`",
-                self.off_policy_rows
-            )
+            Diagnosis::OffPolicy {
+                rows: self.off_policy_rows,
+            }
         } else if self.units > 0 && self.low + self.high == self.units {
-            "every ratio lies beyond its clip bound, which leaves no policy gradient (CISPO: a \
-             truncated one): the policy has moved too far from the one that sampled, so make \
-             fewer updates per batch, lower the learning rate, or widen the bounds"
-                .to_owned()
+            Diagnosis::Clipped
         } else {
             return None;
         })
     }
 
-    /// Records importance ratios by their number, sum and range.
-    pub(crate) fn add_ratios<F: Real>(&mut self, count: u64, sum: f64, low: F, high: F) {
-        self.ratio += sum;
-        self.ratios += count;
-        self.ratio_min = self.ratio_min.min(low.to_f64());
-        self.ratio_max = self.ratio_max.max(high.to_f64());
-    }
-
-    /// Records how many of a row's `tokens` were clipped. At sequence level the row is one unit.
-    pub(crate) fn add_clips(&mut self, level: ImportanceLevel, tokens: u64, low: u64, high: u64) {
-        let (units, low, high) = match level {
-            ImportanceLevel::Token => (tokens, low, high),
-            ImportanceLevel::Sequence => (1, u64::from(low > 0), u64::from(high > 0)),
-        };
+    /// Records how many of a row's units (tokens, or itself at sequence level) were clipped.
+    pub(crate) fn add_clips(&mut self, units: u64, low: u64, high: u64) {
         self.units += units;
         self.low += low;
         self.high += high;
-        if units > 0 {
-            self.row_low_min = self.row_low_min.min(low as f64 / units as f64);
-            self.row_high_max = self.row_high_max.max(high as f64 / units as f64);
-        }
+        self.row_low.add(low as f64 / units as f64);
+        self.row_high.add(high as f64 / units as f64);
     }
 }
 
@@ -252,8 +285,11 @@ mod tests {
         let m = LossMetrics::default();
         assert_eq!((m.mean_ratio(), m.clip_region()), (0.0, 0.0));
         assert!(m.clip_low_min().is_nan() && m.max_ratio().is_nan());
-        assert_eq!(m.kl(), None);
-        assert!(m.named().iter().all(|(_, v)| v.is_finite()));
+        assert_eq!(
+            (m.kl(), m.sequence_weight(), m.correction()),
+            (None, None, None)
+        );
+        assert!(m.named().all(|(_, value)| value.is_finite()));
     }
 
     #[test]
@@ -266,39 +302,31 @@ mod tests {
                 tokens,
                 ..Default::default()
             };
-            m.add_clips(ImportanceLevel::Token, tokens, clipped, 0);
+            m.add_clips(tokens, clipped, 0);
             m.diagnosis()
         };
         assert_eq!(seen(2, 1, 0, 4, 3), None);
-        for (diagnosis, words) in [
-            (seen(0, 0, 0, 0, 0), "no completions"),
-            (seen(2, 2, 0, 0, 0), "counted token"),
-            (seen(3, 1, 2, 4, 0), "off-policy mask left out all 2"),
-            (seen(2, 0, 0, 4, 4), "clip bound"),
-        ] {
-            assert!(diagnosis.unwrap().contains(words), "{words}");
-        }
+        assert_eq!(seen(0, 0, 0, 0, 0), Some(Diagnosis::NothingSampled));
+        assert_eq!(seen(2, 2, 0, 0, 0), Some(Diagnosis::NoTokens { rows: 2 }));
+        assert_eq!(seen(3, 1, 2, 4, 0), Some(Diagnosis::OffPolicy { rows: 2 }));
+        assert_eq!(seen(2, 0, 0, 4, 4), Some(Diagnosis::Clipped));
     }
 
     #[test]
     fn pieces_merge() {
-        let mut a = LossMetrics {
-            rows: 1,
-            tokens: 4,
-            kl: Some(2.0),
-            ..Default::default()
+        let piece = |kl, ratio, tokens, (low, high)| {
+            let mut m = LossMetrics {
+                rows: 1,
+                tokens,
+                kl: Some(kl),
+                ..Default::default()
+            };
+            m.ratio.add(ratio);
+            m.add_clips(tokens, low, high);
+            m
         };
-        a.add_ratios(1, 0.5, 0.5, 0.5);
-        a.add_clips(ImportanceLevel::Token, 4, 1, 0);
-        let mut b = LossMetrics {
-            rows: 1,
-            tokens: 1,
-            kl: Some(3.0),
-            ..Default::default()
-        };
-        b.add_ratios(1, 1.5, 1.5, 1.5);
-        b.add_clips(ImportanceLevel::Token, 1, 0, 1);
-        a.merge(&b);
+        let mut a = piece(2.0, 0.5, 4, (1, 0));
+        a.merge(&piece(3.0, 1.5, 1, (0, 1)));
         assert_eq!((a.kl(), a.mean_ratio()), (Some(1.0), 1.0));
         assert_eq!(
             (a.clip_low(), a.clip_high(), a.clip_region()),

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 /// whole; then the pieces' losses and gradients simply add up to those of the whole batch:
 ///
 /// ```
-/// use visrl_grpo::{GrpoLoss, PolicyLoss, TokenBatch};
+/// use visrl_grpo::{GrpoLoss, LossBatch, PolicyLoss};
 /// # fn main() -> Result<(), visrl_grpo::Error> {
-/// let logps = [-0.5, -1.0, -2.0, -0.1, -0.7, -0.3f64];
-/// let reference = [-0.6, -0.8, -2.0, -0.3, -0.7, -0.2];
-/// let mask = [true, true, true, true, false, false];
-/// let batch = TokenBatch::new(3, &logps, &mask, &[1.0, -1.0]).with_ref_logps(&reference);
+/// let logps = [-0.5, -1.0, -2.0, -0.1f64];
+/// let reference = [-0.6, -0.8, -2.0, -0.3];
+/// let batch = LossBatch::new(&[3, 4], &logps, &[1.0, -1.0]).with_ref_logps(&reference);
 ///
 /// let loss = GrpoLoss::default();
 /// let whole = loss.evaluate(&batch)?;
@@ -33,11 +32,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
-    /// Rows (completions), including those without a counted token.
+    /// Rows (completions), including those without a token that counts.
     pub sequences: f64,
-    /// Counted tokens (the sum of the mask).
+    /// Tokens that count.
     pub tokens: f64,
-    /// Counted tokens that the entropy quantile selects; equal to `tokens` without a quantile.
+    /// Tokens that the entropy quantile selects; equal to `tokens` without a quantile.
     /// The entropy bonus is a mean over these.
     pub entropy_tokens: f64,
     /// The entropy at or above which a token takes part in the policy term; `None`: all do.

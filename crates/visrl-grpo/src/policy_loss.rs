@@ -1,7 +1,7 @@
 //! The contract between a loss and a learner.
 
-use crate::batch::TokenBatch;
 use crate::error::Result;
+use crate::loss_batch::LossBatch;
 use crate::metrics::LossMetrics;
 use crate::normalization::Normalization;
 use crate::real::Real;
@@ -14,23 +14,24 @@ use crate::real::Real;
 /// The trait is object-safe, so a trainer can hold a `Box<dyn PolicyLoss<f32>>`.
 pub trait PolicyLoss<F: Real>: Send + Sync {
     /// Evaluates the loss, writing `d loss / d logp` into `grad`, and `d loss / d entropy` into
-    /// `entropy_grad` where one is given; both `[rows, len]`. Every element is written.
+    /// `entropy_grad` where one is given; both `[tokens]`. Every element is written.
     ///
     /// # Errors
     /// A field of the wrong length, a field that the loss needs and the batch lacks, or a
     /// configuration value outside its range.
     fn evaluate_into(
         &self,
-        batch: &TokenBatch<'_, F>,
+        batch: &LossBatch<'_, F>,
         grad: &mut [F],
         entropy_grad: Option<&mut [F]>,
     ) -> Result<LossSummary>;
 
-    /// The counts of a batch taken whole, to be given to each of its pieces.
+    /// The counts of a batch taken whole, to be given to each of its pieces. Only lengths are read,
+    /// and `truncated` and `entropies` where an option asks for them.
     ///
     /// # Errors
     /// As [`evaluate_into`](Self::evaluate_into).
-    fn normalization(&self, batch: &TokenBatch<'_, F>) -> Result<Normalization>;
+    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization>;
 
     /// Tells the loss which optimizer step its batches are for, counted from 0, so that
     /// parameters can follow a schedule. A loss without a schedule needs nothing of it.
@@ -50,7 +51,7 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
     ///
     /// # Errors
     /// As [`evaluate_into`](Self::evaluate_into).
-    fn evaluate(&self, batch: &TokenBatch<'_, F>) -> Result<LossOutput<F>> {
+    fn evaluate(&self, batch: &LossBatch<'_, F>) -> Result<LossOutput<F>> {
         let mut grad = vec![F::ZERO; batch.logps.len()];
         let mut entropy_grad = self.has_entropy_grad().then(|| grad.clone());
         let LossSummary { loss, metrics } =
@@ -78,9 +79,9 @@ pub struct LossSummary {
 pub struct LossOutput<F> {
     /// The loss, entropy bonus included.
     pub loss: f64,
-    /// `d loss / d logp`, `[rows, len]`; exactly zero where the mask is false.
+    /// `d loss / d logp`, `[tokens]`.
     pub grad: Vec<F>,
-    /// `d loss / d entropy`, `[rows, len]`, when the loss has an entropy bonus.
+    /// `d loss / d entropy`, `[tokens]`, when the loss has an entropy bonus.
     pub entropy_grad: Option<Vec<F>>,
     /// What the tokens looked like.
     pub metrics: LossMetrics,

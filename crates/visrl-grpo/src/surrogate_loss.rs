@@ -1,16 +1,17 @@
 //! A surrogate, made a complete policy loss.
 
-use crate::batch::TokenBatch;
 use crate::error::Result;
-use crate::kernel;
-use crate::loss::{Aggregation, Surrogate};
+use crate::evaluation::evaluate;
+use crate::loss::aggregation::Aggregation;
+use crate::loss::surrogate::Surrogate;
+use crate::loss_batch::LossBatch;
 use crate::normalization::Normalization;
 use crate::policy_loss::{LossSummary, PolicyLoss};
 use crate::real::Real;
-use crate::terms::Terms;
+use crate::shared_options::SharedOptions;
 
-/// A [`Surrogate`] with an [`Aggregation`] and the shared [`Terms`]: a complete
-/// [`PolicyLoss`]. This is how a loss of your own joins those of the crate; see [`Surrogate`].
+/// A [`Surrogate`] with an [`Aggregation`] and the [`SharedOptions`]: a complete [`PolicyLoss`].
+/// This is how a loss of your own joins those of the crate; see [`Surrogate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SurrogateLoss<S> {
     /// What one token is worth.
@@ -18,29 +19,22 @@ pub struct SurrogateLoss<S> {
     /// How tokens are averaged.
     pub aggregation: Aggregation,
     /// The options that all losses share.
-    pub terms: Terms,
+    pub terms: SharedOptions,
 }
 
 impl<F: Real, S: Surrogate<F>> PolicyLoss<F> for SurrogateLoss<S> {
     fn evaluate_into(
         &self,
-        batch: &TokenBatch<'_, F>,
+        batch: &LossBatch<'_, F>,
         grad: &mut [F],
         entropy_grad: Option<&mut [F]>,
     ) -> Result<LossSummary> {
-        kernel::evaluate(
-            &self.surrogate,
-            self.aggregation,
-            &self.terms,
-            batch,
-            grad,
-            entropy_grad,
-        )
+        let how = self.aggregation;
+        evaluate(&self.surrogate, how, &self.terms, batch, grad, entropy_grad)
     }
 
-    fn normalization(&self, batch: &TokenBatch<'_, F>) -> Result<Normalization> {
-        self.terms.check(batch)?;
-        Ok(self.terms.count(batch))
+    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
+        self.terms.normalization(batch)
     }
 
     fn set_step(&mut self, step: u64) {

@@ -1,29 +1,31 @@
 //! Properties that every loss must have, on random batches: gradients agree with finite
-//! differences, pieces add up to the whole, and padding never matters.
+//! differences, pieces add up to the whole, and each token is asked for once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use visrl_grpo::{
-    Cispo, Clipped, CorrectionMode, DrGrpo, GrpoLoss, ImportanceCorrection, ImportanceLevel, Kl,
-    Loss, LossMetrics, OnPolicy, PolicyLoss, Sapo, Terms, TokenBatch, Vespo,
+    Aggregation, Cispo, Clip, Clipped, CorrectionMode, DrGrpo, GrpoLoss, ImportanceCorrection,
+    ImportanceLevel, KlEstimator, LossBatch, LossFamily, LossMetrics, OnPolicy, PolicyLoss,
+    RowView, Sapo, SharedOptions, Surrogate, SurrogateLoss, Term, TokenView, Vespo,
 };
 
 /// A random batch that owns its fields.
 #[derive(Debug, Clone)]
 struct Batch {
-    len: usize,
+    ends: Vec<usize>,
     logps: Vec<f64>,
     old_logps: Option<Vec<f64>>,
     ref_logps: Vec<f64>,
     sampler_logps: Vec<f64>,
     entropies: Vec<f64>,
-    mask: Vec<bool>,
     truncated: Vec<bool>,
     advantages: Vec<f64>,
 }
 
 impl Batch {
-    fn view(&self) -> TokenBatch<'_, f64> {
-        let mut batch = TokenBatch::new(self.len, &self.logps, &self.mask, &self.advantages)
+    fn view(&self) -> LossBatch<'_, f64> {
+        let mut batch = LossBatch::new(&self.ends, &self.logps, &self.advantages)
             .with_ref_logps(&self.ref_logps)
             .with_entropies(&self.entropies)
             .with_sampler_logps(&self.sampler_logps)
@@ -34,225 +36,191 @@ impl Batch {
 }
 
 fn batches() -> impl Strategy<Value = Batch> {
-    (1usize..6, 1usize..7, any::<bool>()).prop_flat_map(|(rows, len, on_policy)| {
-        let tokens = rows * len;
+    let lengths = prop::collection::vec(0usize..7, 1..6);
+    (lengths, any::<bool>()).prop_flat_map(|(lengths, on_policy)| {
+        let (rows, tokens) = (lengths.len(), lengths.iter().sum::<usize>());
         let near = move || prop::collection::vec(-0.6..0.6f64, tokens);
-        (
+        let sum = |end: &mut usize, length| {
+            *end += length;
+            Some(*end)
+        };
+        let ends: Vec<usize> = lengths.into_iter().scan(0, sum).collect();
+        let fields = (
             prop::collection::vec(-3.0..-0.1f64, tokens),
             (near(), near(), near()),
             prop::collection::vec(0.0..3.0f64, tokens),
-            prop::collection::vec(prop::bool::weighted(0.8), tokens),
             prop::collection::vec(prop::bool::weighted(0.2), rows),
             prop::collection::vec(-2.0..2.0f64, rows),
-        )
-            .prop_map(
-                move |(
+        );
+        fields.prop_map(
+            move |(logps, (old, reference, sampler), entropies, truncated, advantages)| {
+                let moved = |by: &[f64]| logps.iter().zip(by).map(|(l, d)| l + d).collect();
+                Batch {
+                    ends: ends.clone(),
+                    old_logps: (!on_policy).then(|| moved(&old)),
+                    ref_logps: moved(&reference),
+                    sampler_logps: moved(&sampler),
                     logps,
-                    (old, reference, sampler),
                     entropies,
-                    mask,
                     truncated,
                     advantages,
-                )| {
-                    let moved = |by: &[f64]| logps.iter().zip(by).map(|(l, d)| l + d).collect();
-                    Batch {
-                        len,
-                        old_logps: (!on_policy).then(|| moved(&old)),
-                        ref_logps: moved(&reference),
-                        sampler_logps: moved(&sampler),
-                        logps,
-                        entropies,
-                        mask,
-                        truncated,
-                        advantages,
-                    }
-                },
-            )
+                }
+            },
+        )
     })
 }
 
-fn families() -> Vec<Loss> {
+fn families() -> Vec<LossFamily> {
     let clip = Clipped {
         epsilon: 0.15,
         epsilon_high: Some(0.25),
         delta: None,
     };
+    let two_sided = Clipped {
+        delta: Some(1.4),
+        ..clip
+    };
+    let max_completion_length = 9;
     vec![
-        Loss::PaperClsRl(OnPolicy {}),
-        Loss::Grpo(clip),
-        Loss::Grpo(Clipped {
-            delta: Some(1.4),
-            ..clip
-        }),
-        Loss::Bnpo(clip),
-        Loss::DrGrpo(DrGrpo {
+        LossFamily::PaperClsRl(OnPolicy {}),
+        LossFamily::Grpo(clip),
+        LossFamily::Grpo(two_sided),
+        LossFamily::Bnpo(clip),
+        LossFamily::DrGrpo(DrGrpo {
             clip,
-            max_completion_length: 9,
+            max_completion_length,
         }),
-        Loss::Dapo(clip),
-        Loss::Cispo(Cispo { epsilon_high: 1.2 }),
-        Loss::Sapo(Sapo::default()),
-        Loss::Luspo(clip),
-        Loss::Vespo(Vespo::default()),
+        LossFamily::Dapo(clip),
+        LossFamily::Cispo(Cispo { epsilon_high: 1.2 }),
+        LossFamily::Sapo(Sapo::default()),
+        LossFamily::Luspo(clip),
+        LossFamily::Vespo(Vespo::default()),
     ]
+}
+
+fn correction(mode: CorrectionMode) -> Option<ImportanceCorrection> {
+    Some(ImportanceCorrection {
+        mode,
+        ..Default::default()
+    })
 }
 
 /// The families under every option: each option alone, and all of them together.
 fn losses() -> Vec<GrpoLoss> {
-    let base = Terms::default();
-    let correction = |mode| {
-        Some(ImportanceCorrection {
-            mode,
-            ..Default::default()
-        })
-    };
-    let sequence = ImportanceLevel::Sequence;
-    let all = Terms {
-        beta: 0.3,
-        kl: Kl::K3,
-        use_bias_correction_kl: true,
-        importance_sampling_level: sequence,
-        top_entropy_quantile: 0.6,
-        entropy_coef: 0.05,
-        off_policy_mask_threshold: Some(0.1),
-        importance_correction: correction(CorrectionMode::SequenceTruncate),
-        mask_truncated_completions: true,
-        ..base
-    };
-    let options = [
-        Terms { beta: 0.0, ..base },
-        Terms { beta: 0.5, ..base },
-        Terms {
-            beta: 0.5,
-            kl: Kl::K2,
-            ..base
-        },
-        Terms {
-            beta: 0.5,
+    fn all(o: &mut SharedOptions) {
+        *o = SharedOptions {
+            beta: 0.3,
             use_bias_correction_kl: true,
-            ..base
-        },
-        Terms {
-            importance_sampling_level: sequence,
-            ..base
-        },
-        Terms {
-            importance_sampling_level: sequence,
-            use_bias_correction_kl: true,
-            ..base
-        },
-        Terms {
-            top_entropy_quantile: 0.4,
-            ..base
-        },
-        Terms {
-            entropy_coef: 0.1,
-            ..base
-        },
-        Terms {
-            off_policy_mask_threshold: Some(0.05),
-            ..base
-        },
-        Terms {
-            importance_correction: correction(CorrectionMode::TokenMask),
-            ..base
-        },
-        Terms {
+            top_entropy_quantile: 0.6,
+            entropy_coef: 0.05,
+            off_policy_mask_threshold: Some(0.1),
+            importance_correction: correction(CorrectionMode::SequenceTruncate),
             mask_truncated_completions: true,
-            ..base
+            ..*o
+        };
+    }
+    fn sequence(o: &mut SharedOptions) {
+        o.importance_sampling_level = ImportanceLevel::Sequence;
+    }
+    let options: [fn(&mut SharedOptions); 13] = [
+        |o| o.beta = 0.0,
+        |o| o.beta = 0.5,
+        |o| (o.beta, o.kl) = (0.5, KlEstimator::K2),
+        |o| (o.beta, o.use_bias_correction_kl) = (0.5, true),
+        sequence,
+        |o| {
+            sequence(o);
+            o.use_bias_correction_kl = true;
         },
+        |o| o.top_entropy_quantile = 0.4,
+        |o| o.entropy_coef = 0.1,
+        |o| o.off_policy_mask_threshold = Some(0.05),
+        |o| o.importance_correction = correction(CorrectionMode::TokenMask),
+        |o| o.mask_truncated_completions = true,
         all,
-        Terms {
-            importance_sampling_level: ImportanceLevel::Token,
-            ..all
+        |o| {
+            all(o);
+            sequence(o);
         },
     ];
-    families()
-        .into_iter()
-        .flat_map(|loss| options.map(|terms| GrpoLoss { loss, terms }))
-        .collect()
+    let with = |family| {
+        options.map(|option| {
+            let mut loss = GrpoLoss::new(family);
+            option(&mut loss.terms);
+            loss
+        })
+    };
+    families().into_iter().flat_map(with).collect()
 }
 
-/// The loss as an ordinary function of the log-probabilities: everything that is detached is
-/// frozen at the batch's own values, so its finite differences must equal the gradient.
-fn frozen(loss: &GrpoLoss, batch: &Batch, at: &[f64], clean: &GrpoLoss) -> f64 {
-    let mut moved = batch.clone();
-    moved.logps = at.to_vec();
-    // On-policy, the old policy is the current one at the point of evaluation.
-    if moved.old_logps.is_none() || matches!(loss.loss, Loss::PaperClsRl(_)) {
-        moved.old_logps = Some(batch.logps.clone());
-    }
-    clean.evaluate(&moved.view()).unwrap().loss
-}
-
-/// Families whose value is an ordinary function of the ratio, with nothing detached inside.
+/// Families whose value is an ordinary function of the ratio, with nothing detached inside: the
+/// loss that must be differentiated to get the gradient of this one.
 fn differentiable(loss: &GrpoLoss) -> Option<GrpoLoss> {
     let wide = Clipped {
         epsilon: 1e9,
         epsilon_high: None,
         delta: None,
     };
-    let family = match loss.loss {
+    let family = match loss.family {
         // The paper's ratio is to the detached current policy: an unclipped ratio to a frozen one.
-        Loss::PaperClsRl(_) => Loss::Grpo(wide),
-        Loss::Cispo(_) | Loss::Vespo(_) => return None,
+        LossFamily::PaperClsRl(_) => LossFamily::Grpo(wide),
+        LossFamily::Cispo(_) | LossFamily::Vespo(_) => return None,
         other => other,
     };
-    // The correction and the off-policy mask are detached, and depend on the old policy.
-    let terms = Terms {
-        off_policy_mask_threshold: None,
-        importance_correction: None,
-        ..loss.terms
-    };
-    Some(GrpoLoss {
-        loss: family,
-        terms,
-    })
+    Some(GrpoLoss { family, ..*loss })
 }
 
-fn without_detached(loss: &GrpoLoss) -> GrpoLoss {
-    let terms = Terms {
-        off_policy_mask_threshold: None,
-        importance_correction: None,
-        ..loss.terms
-    };
-    GrpoLoss { terms, ..*loss }
+/// The correction and the off-policy mask are detached, and depend on the old policy.
+fn without_detached(mut loss: GrpoLoss) -> GrpoLoss {
+    loss.terms.off_policy_mask_threshold = None;
+    loss.terms.importance_correction = None;
+    loss
+}
+
+/// The loss as an ordinary function of the log-probabilities.
+fn frozen(loss: &GrpoLoss, batch: &Batch, at: &[f64], clean: &GrpoLoss) -> f64 {
+    let mut moved = batch.clone();
+    moved.logps = at.to_vec();
+    // On-policy, the old policy is the current one at the point of evaluation.
+    if moved.old_logps.is_none() || matches!(loss.family, LossFamily::PaperClsRl(_)) {
+        moved.old_logps = Some(batch.logps.clone());
+    }
+    clean.evaluate(&moved.view()).unwrap().loss
 }
 
 /// Whether some ratio lies so close to a bound that a finite difference would cross it.
-fn near_a_bound(batch: &Batch, level: ImportanceLevel, truncated: bool) -> bool {
+fn near_a_bound(batch: &Batch, level: ImportanceLevel) -> bool {
     let Some(old) = &batch.old_logps else {
         return false;
     };
-    let bounds = [0.85, 1.25, 1.4, 1.2];
-    let near = |ratio: f64| bounds.iter().any(|b| (ratio - b).abs() < 1e-4);
-    (0..batch.advantages.len()).any(|row| {
-        let at = row * batch.len..(row + 1) * batch.len;
-        let counted: Vec<f64> = at
-            .filter(|t| batch.mask[*t] && !(truncated && batch.truncated[row]))
-            .map(|t| batch.logps[t] - old[t])
-            .collect();
+    let near = |d: f64| {
+        [0.85, 1.25, 1.4, 1.2]
+            .iter()
+            .any(|b| (d.exp() - b).abs() < 1e-4)
+    };
+    let view = batch.view();
+    (0..view.rows()).any(|row| {
+        let d: Vec<f64> = view.row(row).map(|t| batch.logps[t] - old[t]).collect();
         match level {
-            ImportanceLevel::Token => counted.iter().any(|d| near(d.exp())),
-            ImportanceLevel::Sequence => {
-                near((counted.iter().sum::<f64>() / counted.len().max(1) as f64).exp())
-            }
+            ImportanceLevel::Token => d.iter().any(|d| near(*d)),
+            ImportanceLevel::Sequence => near(d.iter().sum::<f64>() / d.len().max(1) as f64),
         }
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn gradients_agree_with_finite_differences(batch in batches()) {
         let h = 1e-6;
-        for loss in losses() {
-            let loss = without_detached(&loss);
+        for loss in losses().into_iter().map(without_detached) {
             let Some(clean) = differentiable(&loss) else { continue };
-            let terms = loss.terms;
-            let truncated = terms.mask_truncated_completions;
-            if near_a_bound(&batch, terms.importance_sampling_level, truncated) {
+            if near_a_bound(&batch, loss.terms.importance_sampling_level) {
                 continue;
             }
             let out = loss.evaluate(&batch.view()).unwrap();
@@ -274,20 +242,19 @@ proptest! {
     #[test]
     fn detached_weights_make_the_loss_linear(batch in batches()) {
         // CISPO and VESPO are sum_t c_t * logp_t with detached c_t: the gradient is c.
-        for family in [Loss::Cispo(Cispo { epsilon_high: 1.2 }), Loss::Vespo(Vespo::default())] {
+        for family in [
+            LossFamily::Cispo(Cispo { epsilon_high: 1.2 }),
+            LossFamily::Vespo(Vespo::default()),
+        ] {
             for level in [ImportanceLevel::Token, ImportanceLevel::Sequence] {
-                let terms = Terms {
+                let terms = SharedOptions {
                     beta: 0.0,
                     importance_sampling_level: level,
-                    importance_correction: Some(ImportanceCorrection {
-                        mode: CorrectionMode::TokenTruncate,
-                        ..Default::default()
-                    }),
+                    importance_correction: correction(CorrectionMode::TokenTruncate),
                     top_entropy_quantile: 0.7,
-                    ..Terms::default()
+                    ..SharedOptions::default()
                 };
-                let loss = GrpoLoss { loss: family, terms };
-                let out = loss.evaluate(&batch.view()).unwrap();
+                let out = GrpoLoss { family, terms }.evaluate(&batch.view()).unwrap();
                 let linear: f64 = out.grad.iter().zip(&batch.logps).map(|(g, l)| g * l).sum();
                 prop_assert!((linear - out.loss).abs() <= 1e-12 * (1.0 + linear.abs()));
                 prop_assert!(out.grad.iter().all(|g| g.is_finite()));
@@ -298,11 +265,10 @@ proptest! {
     #[test]
     fn an_entropy_gradient_is_a_finite_difference(batch in batches()) {
         // Without a quantile the bonus is linear in the entropies.
-        let terms = Terms { entropy_coef: 0.2, ..Terms::default() };
-        let loss = GrpoLoss { terms, ..GrpoLoss::default() };
+        let mut loss = GrpoLoss::default();
+        loss.terms.entropy_coef = 0.2;
         let out = loss.evaluate(&batch.view()).unwrap();
-        let grad = out.entropy_grad.unwrap();
-        for (t, grad) in grad.into_iter().enumerate() {
+        for (t, grad) in out.entropy_grad.unwrap().into_iter().enumerate() {
             let mut moved = batch.clone();
             moved.entropies[t] += 1.0;
             let numeric = loss.evaluate(&moved.view()).unwrap().loss - out.loss;
@@ -311,70 +277,34 @@ proptest! {
     }
 
     #[test]
-    fn pieces_add_up_to_the_whole(batch in batches(), cut in 0usize..6) {
+    fn pieces_add_up_to_the_whole_and_buffers_are_overwritten(
+        batch in batches(), cut in 0usize..6,
+    ) {
         let view = batch.view();
         let cut = cut.min(view.rows());
         for loss in losses() {
             let whole = loss.evaluate(&view).unwrap();
+            let zeros = vec![0.0; view.tokens()];
             let counts = loss.normalization(&view).unwrap();
             let mut metrics = LossMetrics::default();
             let (mut total, mut grad, mut entropy_grad) = (0.0, Vec::new(), Vec::new());
             for rows in [0..cut, cut..view.rows()] {
                 let piece = view.slice(rows).unwrap().with_normalization(counts);
-                let out = loss.evaluate(&piece).unwrap();
+                let (mut to, mut to_entropy) = (vec![f64::NAN; piece.tokens()], Vec::new());
+                to_entropy.resize(piece.tokens(), f64::NAN);
+                let out = loss.evaluate_into(&piece, &mut to, Some(&mut to_entropy)).unwrap();
                 total += out.loss;
-                grad.extend(out.grad);
-                entropy_grad.extend(out.entropy_grad.into_iter().flatten());
+                grad.extend(to);
+                entropy_grad.extend(to_entropy);
                 metrics.merge(&out.metrics);
             }
             prop_assert!((total - whole.loss).abs() <= 1e-12 * (1.0 + total.abs()), "{loss:?}");
             prop_assert_eq!(&grad, &whole.grad);
-            prop_assert_eq!(entropy_grad, whole.entropy_grad.unwrap_or_default());
-            let (a, b) = (metrics.named(), whole.metrics.named());
-            prop_assert_eq!(a.len(), b.len());
-            for ((name, a), (_, b)) in a.into_iter().zip(b) {
-                prop_assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{name}: {a} {b}");
+            prop_assert_eq!(entropy_grad, whole.entropy_grad.unwrap_or(zeros));
+            let (pieces, whole) = (metrics.named(), whole.metrics.named());
+            for ((name, a), (other, b)) in pieces.zip(whole) {
+                prop_assert!(name == other && (a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{name}");
             }
-        }
-    }
-
-    #[test]
-    fn padding_is_never_read(batch in batches()) {
-        let mut poisoned = batch.clone();
-        for (t, counted) in batch.mask.iter().enumerate() {
-            if !counted {
-                poisoned.logps[t] = f64::NAN;
-                poisoned.ref_logps[t] = f64::INFINITY;
-                poisoned.entropies[t] = f64::NAN;
-                poisoned.sampler_logps[t] = f64::NEG_INFINITY;
-                if let Some(old) = &mut poisoned.old_logps {
-                    old[t] = f64::NAN;
-                }
-            }
-        }
-        for loss in losses() {
-            let clean = loss.evaluate(&batch.view()).unwrap();
-            let dirty = loss.evaluate(&poisoned.view()).unwrap();
-            prop_assert_eq!(clean.loss.to_bits(), dirty.loss.to_bits(), "{:?}", loss);
-            prop_assert_eq!(&clean.grad, &dirty.grad);
-            for (grad, counted) in dirty.grad.iter().zip(&batch.mask) {
-                prop_assert!(*counted || *grad == 0.0);
-            }
-        }
-    }
-
-    #[test]
-    fn buffers_are_overwritten(batch in batches()) {
-        for loss in losses() {
-            let fresh = loss.evaluate(&batch.view()).unwrap();
-            let mut grad = vec![f64::NAN; batch.logps.len()];
-            let mut entropy_grad = grad.clone();
-            let summary =
-                loss.evaluate_into(&batch.view(), &mut grad, Some(&mut entropy_grad)).unwrap();
-            prop_assert_eq!(summary.loss.to_bits(), fresh.loss.to_bits());
-            prop_assert_eq!(grad, fresh.grad);
-            let zeros = vec![0.0; entropy_grad.len()];
-            prop_assert_eq!(entropy_grad, fresh.entropy_grad.unwrap_or(zeros));
         }
     }
 
@@ -383,8 +313,7 @@ proptest! {
         let narrow = |v: &[f64]| v.iter().map(|x| *x as f32).collect::<Vec<f32>>();
         let (logps, reference) = (narrow(&batch.logps), narrow(&batch.ref_logps));
         let advantages = narrow(&batch.advantages);
-        let single = TokenBatch::new(batch.len, &logps, &batch.mask, &advantages)
-            .with_ref_logps(&reference);
+        let single = LossBatch::new(&batch.ends, &logps, &advantages).with_ref_logps(&reference);
         let double = GrpoLoss::default().evaluate(&batch.view()).unwrap();
         let single = GrpoLoss::default().evaluate(&single).unwrap();
         prop_assert!((single.loss - double.loss).abs() < 1e-5);
@@ -392,15 +321,68 @@ proptest! {
             prop_assert!((f64::from(*s) - d).abs() < 1e-5);
         }
     }
+
+    #[test]
+    fn every_token_that_counts_is_asked_for_once(batch in batches()) {
+        let count = Count::default();
+        let mut terms = losses()[12].terms;
+        terms.mask_truncated_completions = false;
+        let loss = SurrogateLoss { surrogate: count, aggregation: Aggregation::TokenMean, terms };
+        let out = loss.evaluate(&batch.view()).unwrap();
+        let Count { rows, tokens } = &loss.surrogate;
+        prop_assert_eq!(rows.load(Ordering::Relaxed), batch.ends.len());
+        prop_assert_eq!(tokens.load(Ordering::Relaxed), batch.logps.len());
+        prop_assert_eq!(out.metrics.tokens, batch.logps.len() as u64);
+    }
+}
+
+/// Counts how often it is asked.
+#[derive(Debug, Default)]
+struct Count {
+    rows: AtomicUsize,
+    tokens: AtomicUsize,
+}
+
+impl Surrogate<f64> for Count {
+    type Row = ();
+
+    fn row(&self, _: &RowView<'_, f64>) {
+        self.rows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn token(&self, (): &(), token: &TokenView<f64>) -> Term<f64> {
+        self.tokens.fetch_add(1, Ordering::Relaxed);
+        Term {
+            loss: token.logp,
+            d_logp: 1.0,
+            d_log_ratio: 0.0,
+            clip: Clip::None,
+        }
+    }
+}
+
+#[test]
+fn a_correction_is_reported() {
+    // The sampler gave the first token half the learner's probability, and none for the second.
+    let (logps, sampler) = ([-1.0f64, -2.0], [-1.0 - 2.0f64.ln(), f64::NAN]);
+    let batch = LossBatch::new(&[2], &logps, &[1.0]).with_sampler_logps(&sampler);
+    let mut loss = GrpoLoss::default();
+    loss.terms.beta = 0.0;
+    assert_eq!(loss.evaluate(&batch).unwrap().metrics.correction(), None);
+    loss.terms.importance_correction = correction(CorrectionMode::TokenTruncate);
+    let out = loss.evaluate(&batch).unwrap();
+    let (mean, min, max) = out.metrics.correction().unwrap();
+    assert!((mean - 1.5).abs() < 1e-15 && min == 1.0 && (max - 2.0).abs() < 1e-15);
+    assert!((out.grad[0] + 1.0).abs() < 1e-15 && out.grad[1] == -0.5);
 }
 
 #[test]
 fn a_trainer_can_hold_any_loss() {
     let losses: Vec<Box<dyn PolicyLoss<f32>>> = vec![
         Box::new(GrpoLoss::default()),
-        Box::new(GrpoLoss::new(Loss::Sapo(Sapo::default()))),
+        Box::new(GrpoLoss::new(LossFamily::Sapo(Sapo::default()))),
     ];
-    let batch = TokenBatch::new(1, &[-1.0f32], &[true], &[1.0]).with_ref_logps(&[-1.0]);
+    let batch = LossBatch::new(&[1], &[-1.0f32], &[1.0]).with_ref_logps(&[-1.0]);
     for loss in losses {
         assert!(loss.needs_reference() && !loss.has_entropy_grad());
         assert!(loss.evaluate(&batch).unwrap().grad[0] < 0.0);
@@ -409,19 +391,17 @@ fn a_trainer_can_hold_any_loss() {
 
 #[test]
 fn missing_fields_and_short_buffers_are_errors() {
-    let batch = TokenBatch::new(2, &[-1.0f64; 4], &[true; 4], &[1.0, -1.0]);
-    assert!(GrpoLoss::default().evaluate(&batch).is_err());
-    let off = GrpoLoss {
-        terms: Terms {
-            beta: 0.0,
-            ..Terms::default()
-        },
-        ..GrpoLoss::default()
-    };
-    assert!(off.evaluate(&batch).is_ok());
-    assert!(off.evaluate_into(&batch, &mut [0.0; 3], None).is_err());
+    let batch = LossBatch::new(&[2, 4], &[-1.0f64; 4], &[1.0, -1.0]);
+    let mut loss = GrpoLoss::default();
+    assert!(loss.evaluate(&batch).is_err());
+    // Counting needs no log-probabilities of the reference.
+    assert_eq!(loss.normalization(&batch).unwrap().tokens, 4.0);
+    loss.terms.beta = 0.0;
+    assert!(loss.evaluate(&batch).is_ok());
+    assert!(loss.evaluate_into(&batch, &mut [0.0; 3], None).is_err());
+    let short = &mut [0.0; 5];
     assert!(
-        off.evaluate_into(&batch, &mut [0.0; 4], Some(&mut [0.0; 5]))
+        loss.evaluate_into(&batch, &mut [0.0; 4], Some(short))
             .is_err()
     );
 }

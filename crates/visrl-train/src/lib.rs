@@ -4,6 +4,17 @@
 //! training: a [`GrpoTrainer`] samples, scores and learns, an [`SftTrainer`] learns labels. The
 //! [`TrainLoop`] runs either with evaluations, early stop and checkpoints in a [`CheckpointStore`];
 //! an [`Evaluator`] measures a policy; a [`MetricSink`] records the run.
+//!
+//! The folders are the stages, and each imports only from those above it:
+//!
+//! | folder | from, to |
+//! |---|---|
+//! | `optimizer` | gradients to moved parameters: [`AdamW`], [`LearningRateSchedule`] |
+//! | `learner` | groups with advantages to an updated policy: [`Learner`], [`LearnGroup`] |
+//! | `evaluation` | examples to accuracies: [`Evaluator`], [`Evaluation`] |
+//! | `checkpoint` | a learner to a folder and back: [`CheckpointStore`], [`TrainState`] |
+//! | `log` | a step's numbers to files: [`StepMetrics`], [`MetricSink`] |
+//! | `trainer` | examples to steps: [`GrpoTrainer`], [`SftTrainer`], [`TrainLoop`] |
 #![forbid(unsafe_code)]
 
 mod checkpoint;
@@ -21,11 +32,12 @@ pub use evaluation::{
     EvaluationPoint, Evaluator, TaskAccuracy,
 };
 pub use learner::{
-    LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, MemoryPlan, ReferencePolicy,
-    Scores, SupervisedLoss, TokenGroup, Workload, peak_memory, resident_memory,
+    LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, LogProbs, MemoryPlan,
+    ReferencePolicy, TokenGroup, Workload, peak_memory, resident_memory,
 };
 pub use log::{
-    JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics, TensorBoard,
+    DiagnosisLog, JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics,
+    TensorBoard,
 };
 pub use optimizer::{
     AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,
@@ -35,3 +47,4 @@ pub use trainer::{
     TrainLoop, TrainStep, supervised,
 };
 pub use visrl_data::{ExampleDealer, ExampleSource};
+pub use visrl_grpo::SupervisedLoss;

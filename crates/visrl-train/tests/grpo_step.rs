@@ -14,8 +14,9 @@ use burn::tensor::{Tensor, TensorData};
 use common::{device, distance, fixtures};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use visrl_core::TokenRows;
 use visrl_core::{Domain, SeedStream};
-use visrl_grpo::{GrpoLoss, PolicyLoss, Terms};
+use visrl_grpo::{GrpoLoss, PolicyLoss, SharedOptions};
 use visrl_train::{AdamWSettings, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{
     Adapter, FeatureStore, LoraConfig, ModelInput, ProcessedImage, QwenVl, TargetModules,
@@ -87,22 +88,20 @@ impl Case {
         self.json.pointer(path).and_then(Value::as_f64).unwrap()
     }
 
-    /// Values that belong to completion tokens, `[group][completion][token]`.
-    fn ragged(&self, name: &str) -> Vec<Vec<Vec<f32>>> {
+    /// Values that belong to completion tokens, one row per completion, group by group.
+    fn ragged(&self, name: &str) -> TokenRows<f32> {
         let (shape, mask) = self.get("completion_mask");
         let (rows, len) = (shape[0], shape[1]);
         let (_, values) = self.get(name);
-        let size = self.number("/G") as usize;
         let row = |row: usize| {
             let range = row * len..(row + 1) * len;
             let kept = mask[range.clone()]
                 .iter()
                 .zip(&values[range])
                 .filter(|(m, _)| **m == 1.0);
-            kept.map(|(_, &value)| value as f32).collect()
+            kept.map(|(_, &value)| value as f32)
         };
-        let all: Vec<Vec<f32>> = (0..rows).map(row).collect();
-        all.chunks(size).map(<[_]>::to_vec).collect()
+        (0..rows).map(row).collect()
     }
 }
 
@@ -144,9 +143,8 @@ fn groups(case: &Case, model: &QwenVl) -> Vec<LearnGroup> {
                 own_grids.push(grid);
             }
             let positions = model.positions(&ids, &own_grids).unwrap();
-            let completions = completions[index]
-                .iter()
-                .map(|tokens| tokens.iter().map(|&id| id as u32).collect())
+            let completions = (index * size..(index + 1) * size)
+                .map(|row| completions.row(row).iter().map(|&id| id as u32))
                 .collect();
             LearnGroup {
                 tokens: TokenGroup {
@@ -162,6 +160,7 @@ fn groups(case: &Case, model: &QwenVl) -> Vec<LearnGroup> {
                     .map(|&a| a as f32)
                     .collect(),
                 truncated: vec![false; size],
+                sampler_logps: None,
             }
         })
         .collect()
@@ -200,13 +199,11 @@ fn check_logps(
     worst: &mut Worst,
 ) {
     let tokens: Vec<_> = groups.iter().map(|group| group.tokens.clone()).collect();
-    let found = learner.score(&tokens).unwrap().logps;
+    let found = learner.log_probs(&tokens).unwrap().logps;
     let expected = case.ragged(key);
-    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
-        assert_eq!(found.len(), expected.len());
-        for (a, b) in found.iter().zip(expected) {
-            worst.hold(key, f64::from((a - b).abs()), limit, label);
-        }
+    assert_eq!(found.ends(), expected.ends());
+    for (a, b) in found.values().iter().zip(expected.values()) {
+        worst.hold(key, f64::from((a - b).abs()), limit, label);
     }
 }
 
@@ -226,9 +223,9 @@ fn check(label: &str, case: &Case, dir: &Path, config: &LearnerConfig, worst: &m
         max_grad_norm,
         ..config.clone()
     };
-    let terms = Terms {
+    let terms = SharedOptions {
         beta: case.number("/beta"),
-        ..Terms::default()
+        ..SharedOptions::default()
     };
     let loss: Box<dyn PolicyLoss<f32>> = Box::new(GrpoLoss {
         terms,

@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{GroupShape, device, group, models, rng};
-use visrl_grpo::{GrpoLoss, ReferenceRefresh, Terms};
+use visrl_grpo::{GrpoLoss, ReferenceRefresh, SharedOptions};
 use visrl_train::{Learner, LearnerConfig};
 use visrl_vlm::{FeatureStore, QwenVl};
 
@@ -23,7 +23,7 @@ fn resident_mb() -> f64 {
 }
 
 /// Growth in MB over 300 updates on equal rewards.
-fn growth(terms: Terms, config: LearnerConfig) -> f64 {
+fn growth(terms: SharedOptions, config: LearnerConfig) -> f64 {
     let model = QwenVl::from_dir(&models()[0], &device()).unwrap();
     let shape = GroupShape {
         text: 8,
@@ -51,15 +51,15 @@ fn growth(terms: Terms, config: LearnerConfig) -> f64 {
 
 #[test]
 fn equal_rewards_leave_nothing_behind() {
-    let off = Terms {
+    let off = SharedOptions {
         beta: 0.0,
-        ..Terms::default()
+        ..SharedOptions::default()
     };
     let grown = growth(off, LearnerConfig::default());
     assert!(grown < 16.0, "no KL term: {grown} MB");
     // The reference is the policy: the KL term's gradient is exactly zero, too.
     let grown = growth(
-        Terms::default(),
+        SharedOptions::default(),
         LearnerConfig {
             reference_refresh: ReferenceRefresh {
                 every: Some(1),

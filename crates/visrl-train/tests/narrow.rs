@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor};
 use common::{GroupShape, device, group, models, rng};
-use visrl_grpo::{GrpoLoss, Terms};
+use visrl_grpo::{GrpoLoss, SharedOptions};
 use visrl_train::{LearnGroup, Learner, LearnerConfig};
 use visrl_vlm::{FeatureStore, ParamDtype, QwenVl, QwenVlConfig, SafetensorsDir, visit_parameters};
 
@@ -18,9 +18,9 @@ fn learner(dtype: ParamDtype) -> Learner<QwenVl> {
     let mut weights = SafetensorsDir::open(dir).unwrap();
     let model = QwenVl::with_dtype(config, &mut weights, &device(), dtype).unwrap();
     let loss = GrpoLoss {
-        terms: Terms {
+        terms: SharedOptions {
             entropy_coef: 0.01,
-            ..Terms::default()
+            ..SharedOptions::default()
         },
         ..GrpoLoss::default()
     };

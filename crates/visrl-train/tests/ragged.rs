@@ -11,46 +11,44 @@ use std::sync::Arc;
 
 use common::{GroupShape, device, distance, group, models, rng};
 use proptest::prelude::*;
+use visrl_core::TokenRows;
 use visrl_grpo::{
-    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, Loss, Normalization, OnPolicy, Sapo, Terms,
-    Vespo,
+    Cispo, Clipped, DrGrpo, GrpoLoss, ImportanceLevel, LossFamily, Normalization, OnPolicy, Sapo,
+    SharedOptions, Vespo,
 };
 use visrl_train::{Gradients, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{FeatureStore, ParamDtype, QwenVl, QwenVlConfig, SafetensorsDir, Trainable};
 
-/// Log-probabilities, `[group][completion][token]`.
-type Logps = Vec<Vec<Vec<f32>>>;
-
-fn families() -> Vec<Loss> {
+fn families() -> Vec<LossFamily> {
     let clip = Clipped::default();
     vec![
-        Loss::PaperClsRl(OnPolicy {}),
-        Loss::Grpo(clip),
-        Loss::Bnpo(clip),
-        Loss::DrGrpo(DrGrpo {
+        LossFamily::PaperClsRl(OnPolicy {}),
+        LossFamily::Grpo(clip),
+        LossFamily::Bnpo(clip),
+        LossFamily::DrGrpo(DrGrpo {
             clip,
             max_completion_length: 8,
         }),
-        Loss::Dapo(clip),
-        Loss::Cispo(Cispo::default()),
-        Loss::Sapo(Sapo::default()),
-        Loss::Luspo(clip),
-        Loss::Vespo(Vespo::default()),
+        LossFamily::Dapo(clip),
+        LossFamily::Cispo(Cispo::default()),
+        LossFamily::Sapo(Sapo::default()),
+        LossFamily::Luspo(clip),
+        LossFamily::Vespo(Vespo::default()),
     ]
 }
 
 /// Every family under the paper's options, at sequence level, and with everything that needs
 /// entropies or counts of the whole batch.
 fn losses() -> Vec<GrpoLoss> {
-    let paper = Terms::default();
+    let paper = SharedOptions::default();
     let options = [
         paper,
-        Terms {
+        SharedOptions {
             importance_sampling_level: ImportanceLevel::Sequence,
             use_bias_correction_kl: true,
             ..paper
         },
-        Terms {
+        SharedOptions {
             beta: 0.5,
             entropy_coef: 0.1,
             top_entropy_quantile: 0.6,
@@ -59,9 +57,10 @@ fn losses() -> Vec<GrpoLoss> {
         },
     ];
     let with = |terms| {
-        families()
-            .into_iter()
-            .map(move |loss| GrpoLoss { loss, terms })
+        families().into_iter().map(move |loss| GrpoLoss {
+            family: loss,
+            terms,
+        })
     };
     options.into_iter().flat_map(with).collect()
 }
@@ -84,32 +83,32 @@ fn learner(
 }
 
 /// Log-probabilities near the policy's.
-fn reference(learner: &Learner<QwenVl>, groups: &[LearnGroup], seed: u64) -> Logps {
+fn reference(learner: &Learner<QwenVl>, groups: &[LearnGroup], seed: u64) -> TokenRows<f32> {
     let tokens: Vec<TokenGroup> = groups.iter().map(|group| group.tokens.clone()).collect();
-    let mut logps = learner.score(&tokens).unwrap().logps;
+    let mut logps = learner.log_probs(&tokens).unwrap().logps;
     let mut noise = rng(seed);
-    for logp in logps.iter_mut().flatten().flatten() {
+    for logp in logps.values_mut() {
         *logp += 0.3 * noise.normal() as f32;
     }
     logps
 }
 
 /// Each completion as a group of its own.
-fn singles(groups: &[LearnGroup], logps: &Logps) -> (Vec<LearnGroup>, Logps) {
-    let each = groups.iter().zip(logps).flat_map(|(group, logps)| {
-        (0..group.advantages.len()).map(move |i| {
-            let single = LearnGroup {
-                tokens: TokenGroup {
-                    input: Arc::clone(&group.tokens.input),
-                    completions: vec![group.tokens.completions[i].clone()],
-                },
-                advantages: vec![group.advantages[i]],
-                truncated: vec![group.truncated[i]],
-            };
-            (single, vec![logps[i].clone()])
+fn singles(groups: &[LearnGroup]) -> Vec<LearnGroup> {
+    let each = groups.iter().flat_map(|group| {
+        (0..group.advantages.len()).map(move |i| LearnGroup {
+            tokens: TokenGroup {
+                input: Arc::clone(&group.tokens.input),
+                completions: [group.tokens.completions.row(i).to_vec()]
+                    .into_iter()
+                    .collect(),
+            },
+            advantages: vec![group.advantages[i]],
+            truncated: vec![group.truncated[i]],
+            sampler_logps: None,
         })
     });
-    each.unzip()
+    each.collect()
 }
 
 fn shapes() -> impl Strategy<Value = Vec<GroupShape>> {
@@ -171,8 +170,8 @@ impl Batch<'_> {
             .collect();
         let logps = reference(&shared, &groups, self.seed);
         let expected = shared.gradients(&groups, Some(&logps)).unwrap();
-        let singles = singles(&groups, &logps);
-        let cancellation = cancellation(&shared, &self.loss, &singles, &expected.1);
+        let singles = singles(&groups);
+        let cancellation = cancellation(&shared, &self.loss, (&singles, &logps), &expected.1);
         let config = LearnerConfig {
             micro_batch_groups: cut.micro_batch_groups,
             head_chunk: cut.head_chunk,
@@ -193,7 +192,7 @@ impl Batch<'_> {
                 (what, found.unwrap())
             })
             .collect();
-        let found = shared.gradients(&singles.0, Some(&singles.1)).unwrap();
+        let found = shared.gradients(&singles, Some(&logps)).unwrap();
         others.push(("groups of one", found));
         Ways {
             expected,
@@ -207,14 +206,14 @@ impl Batch<'_> {
 fn cancellation(
     learner: &Learner<QwenVl>,
     loss: &GrpoLoss,
-    (groups, logps): &(Vec<LearnGroup>, Logps),
+    (groups, logps): (&[LearnGroup], &TokenRows<f32>),
     whole: &Gradients,
 ) -> f64 {
-    let tokens = |group: &LearnGroup| group.tokens.completions[0].len();
+    let tokens = |group: &LearnGroup| group.tokens.completions.len();
     let all = Normalization::new(groups.len(), groups.iter().map(tokens).sum());
     let mut sum = 0.0;
-    for (group, logps) in groups.iter().zip(logps) {
-        let logps = vec![logps.clone()];
+    for (group, logps) in groups.iter().zip(logps.iter()) {
+        let logps = [logps.to_vec()].into_iter().collect();
         let one = learner
             .gradients(std::slice::from_ref(group), Some(&logps))
             .unwrap()
@@ -369,7 +368,7 @@ fn several_updates_of_a_batch_do_not_depend_on_the_cut() {
             shared_prefix,
             ..LearnerConfig::default()
         };
-        let loss = GrpoLoss::new(Loss::Dapo(Clipped {
+        let loss = GrpoLoss::new(LossFamily::Dapo(Clipped {
             epsilon: 0.02,
             ..Clipped::default()
         }));
@@ -377,9 +376,8 @@ fn several_updates_of_a_batch_do_not_depend_on_the_cut() {
         let groups = eight(learner.model());
         let report = learner.update(&groups, 3e-4).unwrap();
         let tokens: Vec<TokenGroup> = groups.iter().map(|g| g.tokens.clone()).collect();
-        let scores = learner.score(&tokens).unwrap().logps;
-        let scores: Vec<f32> = scores.into_iter().flatten().flatten().collect();
-        (report, scores)
+        let scores = learner.log_probs(&tokens).unwrap().logps;
+        (report, scores.into_values())
     };
     let (expected, scores) = run(0, true);
     let metrics = &expected.metrics;

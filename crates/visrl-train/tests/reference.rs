@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{GroupShape, device, group, models, rng};
-use visrl_grpo::{GrpoLoss, ReferenceRefresh, Schedule, Terms};
-use visrl_train::{LearnGroup, Learner, LearnerConfig, ReferencePolicy, Scores, TokenGroup};
+use visrl_grpo::{BetaSchedule, GrpoLoss, ReferenceRefresh, SharedOptions};
+use visrl_train::{LearnGroup, Learner, LearnerConfig, LogProbs, ReferencePolicy, TokenGroup};
 use visrl_vlm::{
     FeatureStore, LoraConfig, QwenVl, Trainable, VisionLanguageModel, attach_lora,
     visit_parameters, without_lora,
@@ -48,7 +48,7 @@ fn tokens(groups: &[LearnGroup]) -> Vec<TokenGroup> {
     groups.iter().map(|group| group.tokens.clone()).collect()
 }
 
-fn learner(model: QwenVl, terms: Terms, config: LearnerConfig) -> Learner<QwenVl> {
+fn learner(model: QwenVl, terms: SharedOptions, config: LearnerConfig) -> Learner<QwenVl> {
     let loss = GrpoLoss {
         terms,
         ..GrpoLoss::default()
@@ -61,8 +61,8 @@ fn learner(model: QwenVl, terms: Terms, config: LearnerConfig) -> Learner<QwenVl
     )
 }
 
-fn flat(scores: Scores) -> Vec<f32> {
-    scores.logps.into_iter().flatten().flatten().collect()
+fn flat(scores: LogProbs) -> Vec<f32> {
+    scores.logps.into_values()
 }
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {
@@ -85,8 +85,8 @@ fn under_adapters_the_reference_is_the_base_or_the_start() {
     let tokens = tokens(&groups);
     let never = ReferenceRefresh::default();
     let score = |model: QwenVl| {
-        let alone = learner(model, Terms::default(), LearnerConfig::default());
-        flat(alone.score(&tokens).unwrap())
+        let alone = learner(model, SharedOptions::default(), LearnerConfig::default());
+        flat(alone.log_probs(&tokens).unwrap())
     };
     let (of_base, of_start) = (score(base()), score(model.clone()));
     assert!(furthest(&of_base, &of_start) > 1e-2);
@@ -95,13 +95,13 @@ fn under_adapters_the_reference_is_the_base_or_the_start() {
         (ReferencePolicy::Snapshot, &of_start),
     ] {
         let config = with(reference, never);
-        let mut learner = learner(model.clone(), Terms::default(), config);
+        let mut learner = learner(model.clone(), SharedOptions::default(), config);
         for _ in 0..2 {
             learner.update(&groups, 1e-2).unwrap();
         }
-        let scored = learner.score_reference(&tokens).unwrap().unwrap();
+        let scored = learner.reference_log_probs(&tokens).unwrap().unwrap();
         assert_eq!(&flat(scored), expected, "{reference:?}");
-        let policy = flat(learner.score(&tokens).unwrap());
+        let policy = flat(learner.log_probs(&tokens).unwrap());
         assert!(furthest(&policy, expected) > 1e-2);
     }
 }
@@ -110,7 +110,7 @@ fn under_adapters_the_reference_is_the_base_or_the_start() {
 fn training_adapters_leaves_the_base_alone() {
     let model = adapted();
     let groups = groups(&model);
-    let mut learner = learner(model, Terms::default(), LearnerConfig::default());
+    let mut learner = learner(model, SharedOptions::default(), LearnerConfig::default());
     learner.update(&groups, 1e-2).unwrap();
     let mut before = std::collections::BTreeMap::new();
     let values = |tensor: Tensor<1>| -> Vec<f32> { tensor.try_into_vec_as().unwrap() };
@@ -129,12 +129,17 @@ fn training_adapters_leaves_the_base_alone() {
 fn without_a_kl_term_there_is_no_reference() {
     let model = base();
     let groups = groups(&model);
-    let off = Terms {
+    let off = SharedOptions {
         beta: 0.0,
-        ..Terms::default()
+        ..SharedOptions::default()
     };
     let mut learner = learner(model, off, LearnerConfig::default());
-    assert!(learner.score_reference(&tokens(&groups)).unwrap().is_none());
+    assert!(
+        learner
+            .reference_log_probs(&tokens(&groups))
+            .unwrap()
+            .is_none()
+    );
     let report = learner.update(&groups, 1e-4).unwrap();
     assert_eq!(report.metrics.kl(), None);
 }
@@ -149,16 +154,16 @@ fn the_reference_follows_on_time() {
         ..ReferenceRefresh::default()
     };
     let config = with(ReferencePolicy::Base, refresh);
-    let mut learner = learner(model, Terms::default(), config);
-    let mut expected = flat(learner.score(&tokens).unwrap());
+    let mut learner = learner(model, SharedOptions::default(), config);
+    let mut expected = flat(learner.log_probs(&tokens).unwrap());
     for update in 1..=5 {
         learner.update(&groups, 1e-3).unwrap();
-        let policy = flat(learner.score(&tokens).unwrap());
+        let policy = flat(learner.log_probs(&tokens).unwrap());
         assert!(furthest(&policy, &expected) > 1e-4);
         if update % 2 == 0 {
             expected = policy;
         }
-        let scored = learner.score_reference(&tokens).unwrap().unwrap();
+        let scored = learner.reference_log_probs(&tokens).unwrap().unwrap();
         assert_eq!(flat(scored), expected, "update {update}");
     }
 }
@@ -167,17 +172,17 @@ fn the_reference_follows_on_time() {
 fn a_mixed_reference_lies_between_and_adapters_mix_only_with_adapters() {
     let half = ReferenceRefresh {
         every: Some(1),
-        mix: Schedule::Constant { value: 0.5 },
+        mix: BetaSchedule::Constant { value: 0.5 },
     };
     let model = adapted();
     let groups = groups(&model);
     let tokens = tokens(&groups);
     let config = with(ReferencePolicy::Snapshot, half);
-    let mut mixed = learner(model.clone(), Terms::default(), config);
-    let start = flat(mixed.score(&tokens).unwrap());
+    let mut mixed = learner(model.clone(), SharedOptions::default(), config);
+    let start = flat(mixed.log_probs(&tokens).unwrap());
     mixed.update(&groups, 1e-3).unwrap();
-    let policy = flat(mixed.score(&tokens).unwrap());
-    let reference = flat(mixed.score_reference(&tokens).unwrap().unwrap());
+    let policy = flat(mixed.log_probs(&tokens).unwrap());
+    let reference = flat(mixed.reference_log_probs(&tokens).unwrap().unwrap());
     let middle: Vec<f32> = start
         .iter()
         .zip(&policy)
@@ -185,10 +190,14 @@ fn a_mixed_reference_lies_between_and_adapters_mix_only_with_adapters() {
         .collect();
     assert!(furthest(&reference, &middle) < 0.2 * furthest(&start, &policy));
 
-    let mut refused = learner(model, Terms::default(), with(ReferencePolicy::Base, half));
+    let mut refused = learner(
+        model,
+        SharedOptions::default(),
+        with(ReferencePolicy::Base, half),
+    );
     let error = refused.update(&groups, 1e-3).unwrap_err().to_string();
     assert!(error.contains("reference_refresh.mix"), "{error}");
-    assert_eq!(flat(refused.score(&tokens).unwrap()), start);
+    assert_eq!(flat(refused.log_probs(&tokens).unwrap()), start);
 }
 
 #[test]
@@ -198,13 +207,13 @@ fn beta_follows_its_schedule_from_update_to_update() {
     for group in &mut groups {
         group.advantages.fill(0.0);
     }
-    let terms = Terms {
-        beta_schedule: Some(Schedule::Linear {
+    let terms = SharedOptions {
+        beta_schedule: Some(BetaSchedule::Linear {
             start: 0.4,
             end: 0.0,
             steps: 4,
         }),
-        ..Terms::default()
+        ..SharedOptions::default()
     };
     let mut learner = learner(model, terms, LearnerConfig::default());
     for beta in [0.4, 0.3, 0.2, 0.1] {

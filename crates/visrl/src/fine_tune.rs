@@ -372,7 +372,7 @@ impl FineTune {
         Evaluator {
             examples,
             template: recipe.template.clone(),
-            matcher: recipe.matcher(),
+            strict: recipe.matcher(),
             lenient: Arc::new(LenientEvaluation::default()),
             tagged: recipe.tagged,
             stream: SeedStream::new(self.seed, Domain::Evaluation),

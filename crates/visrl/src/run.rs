@@ -72,7 +72,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             "model": base.name,
             "processor": base.encoder.processor().settings(),
             "matchers": {
-                "strict": evaluator.matcher.name(),
+                "strict": evaluator.strict.name(),
                 "lenient": evaluator.lenient.name(),
             },
             "fine_tune": settings,
@@ -260,7 +260,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         }
         let summary = Summary {
             recipe: self.recipe.name.clone(),
-            matcher: self.evaluator.matcher.name().to_owned(),
+            matcher: self.evaluator.strict.name().to_owned(),
             seed: self.settings.seed,
             steps: state.step,
             ended,

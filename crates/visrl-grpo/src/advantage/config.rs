@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::{
-    AdvantageEstimator, LeaveOneOut, MeanOnly, NormalizeThenSum, Paper, RewardTable,
-    SumThenNormalize,
-};
+use crate::advantage::estimator::AdvantageEstimator;
+use crate::advantage::leave_one_out::LeaveOneOut;
+use crate::advantage::mean_only::MeanOnly;
+use crate::advantage::normalize_then_sum::NormalizeThenSum;
+use crate::advantage::paper::Paper;
+use crate::advantage::rewards::RewardTable;
+use crate::advantage::sum_then_normalize::SumThenNormalize;
 use crate::error::Result;
 use crate::real::Real;
 
@@ -54,7 +57,7 @@ impl<F: Real> AdvantageEstimator<F> for Advantage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advantage::Scale;
+    use crate::advantage::sum_then_normalize::Scale;
 
     fn all() -> Vec<Advantage> {
         let scaled = |scale| {
@@ -106,44 +109,6 @@ mod tests {
                 [0.0],
                 "{advantage:?}"
             );
-        }
-    }
-
-    /// More groups than one thread takes at once, against tables of a single group.
-    #[test]
-    fn many_groups_are_single_groups_on_any_number_of_threads() {
-        const SIZE: usize = 5;
-        const RULES: usize = 2;
-        let rewards: Vec<f64> = (0..SIZE * RULES * 7000)
-            .map(|i| match (i * 7919) % 31 {
-                0 => f64::NAN,
-                k => (k % 4) as f64,
-            })
-            .collect();
-        let table = RewardTable::new(&rewards, RULES, SIZE).unwrap();
-        for advantage in all() {
-            let on = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-                let pool = pool.build().unwrap();
-                pool.install(|| advantage.advantages(&table).unwrap())
-            };
-            let found = on(1);
-            assert_eq!(on(3), found, "{advantage:?}");
-            let by_batch = match advantage {
-                Advantage::SumThenNormalize(sum) => sum.scale == Scale::Batch,
-                Advantage::NormalizeThenSum(_) => true,
-                _ => false,
-            };
-            if by_batch {
-                let mean = found.iter().sum::<f64>() / found.len() as f64;
-                assert!(mean.abs() < 1e-12, "{advantage:?} {mean}");
-                continue;
-            }
-            for (group, rewards) in found.chunks(SIZE).zip(rewards.chunks(SIZE * RULES)) {
-                let alone = RewardTable::new(rewards, RULES, SIZE).unwrap();
-                let alone = advantage.advantages(&alone).unwrap();
-                assert_eq!(alone, group, "{advantage:?} {rewards:?}");
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The contract of advantage estimators.
 
-use crate::advantage::RewardTable;
+use crate::advantage::rewards::RewardTable;
 use crate::error::Result;
 use crate::real::Real;
 
@@ -13,7 +13,7 @@ pub trait AdvantageEstimator<F: Real>: Send + Sync {
     /// Writes the advantage of each completion, `[completions]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `out` has another length,
+    /// [`Error::Length`](crate::Error::Length) when `out` has another length,
     /// [`Error::Config`](crate::Error::Config) for a configuration value outside its range.
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()>;
 

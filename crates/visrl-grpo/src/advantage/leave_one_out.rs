@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::groups::{by_pieces, centre_and_scale};
-use crate::advantage::moments::{Bessel, Moments};
-use crate::advantage::{AdvantageEstimator, RewardTable};
-use crate::error::{Error, Result};
+use crate::advantage::estimator::AdvantageEstimator;
+use crate::advantage::moments::{Bessel, Moments, centre_and_scale};
+use crate::advantage::rewards::RewardTable;
+use crate::error::Result;
 use crate::real::Real;
 
 /// RLOO (arXiv 2402.14740): `A_i = r_i - mean of the others = n / (n - 1) * (r_i - mean)`, where
@@ -17,15 +17,12 @@ pub struct LeaveOneOut {}
 
 impl<F: Real> AdvantageEstimator<F> for LeaveOneOut {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
-        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
-        by_pieces(rewards, out, |rewards, out| {
-            rewards.totals(out);
-            let others = |moments: &Moments<F>| {
-                let count = moments.count as f64;
-                F::from_f64(count / (count - 1.0).max(1.0))
-            };
-            centre_and_scale::<F, false>(out, rewards.group_size(), Bessel::Exact, others);
-        });
+        rewards.totals_into(out)?;
+        let others = |moments: &Moments<F>| {
+            let count = moments.count as f64;
+            F::from_f64(count / (count - 1.0).max(1.0))
+        };
+        centre_and_scale(out, rewards.group_size(), Bessel::Exact, others);
         Ok(())
     }
 }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::groups::{by_pieces, centre_and_scale};
-use crate::advantage::moments::Bessel;
-use crate::advantage::{AdvantageEstimator, RewardTable};
-use crate::error::{Error, Result};
+use crate::advantage::estimator::AdvantageEstimator;
+use crate::advantage::moments::{Bessel, centre_and_scale};
+use crate::advantage::rewards::RewardTable;
+use crate::error::Result;
 use crate::real::Real;
 
 /// Dr. GRPO (arXiv 2503.20783): `A_i = r_i - mean of group`, unscaled, because dividing by the
@@ -16,11 +16,8 @@ pub struct MeanOnly {}
 
 impl<F: Real> AdvantageEstimator<F> for MeanOnly {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
-        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
-        by_pieces(rewards, out, |rewards, out| {
-            rewards.totals(out);
-            centre_and_scale::<F, false>(out, rewards.group_size(), Bessel::Exact, |_| F::ONE);
-        });
+        rewards.totals_into(out)?;
+        centre_and_scale(out, rewards.group_size(), Bessel::Exact, |_| F::ONE);
         Ok(())
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! One estimator per file; [`Advantage`] is their configuration.
 
-mod config;
-mod estimator;
-mod groups;
-mod leave_one_out;
-mod mean_only;
-mod moments;
-mod normalize_then_sum;
-mod paper;
-mod rewards;
-mod sum_then_normalize;
+pub(crate) mod config;
+pub(crate) mod estimator;
+pub(crate) mod leave_one_out;
+pub(crate) mod mean_only;
+pub(crate) mod moments;
+pub(crate) mod normalize_then_sum;
+pub(crate) mod paper;
+pub(crate) mod rewards;
+pub(crate) mod sum_then_normalize;
 
 pub use config::Advantage;
 pub use estimator::AdvantageEstimator;

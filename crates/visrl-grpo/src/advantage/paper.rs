@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::groups::{by_pieces, centre_and_scale};
-use crate::advantage::moments::{Bessel, Moments};
-use crate::advantage::{AdvantageEstimator, RewardTable};
+use crate::advantage::estimator::AdvantageEstimator;
+use crate::advantage::moments::{Bessel, Moments, centre_and_scale};
+use crate::advantage::rewards::RewardTable;
 use crate::error::{Error, Result};
 use crate::real::Real;
 
@@ -28,13 +28,10 @@ impl Default for Paper {
 impl<F: Real> AdvantageEstimator<F> for Paper {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         check_epsilon(self.epsilon)?;
-        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
         let epsilon = F::from_f64(self.epsilon);
-        by_pieces(rewards, out, |rewards, out| {
-            rewards.totals(out);
-            let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
-            centre_and_scale::<F, true>(out, rewards.group_size(), Bessel::Exact, scale);
-        });
+        rewards.totals_into(out)?;
+        let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
+        centre_and_scale(out, rewards.group_size(), Bessel::Exact, scale);
         Ok(())
     }
 }
@@ -59,13 +56,8 @@ mod tests {
     fn groups_that_teach_nothing_are_exactly_zero() {
         for (rewards, size) in [(vec![0.1f32; 6], 3), (vec![1.0, 5.0, 7.0], 1)] {
             let table = RewardTable::new(&rewards, 1, size).unwrap();
-            assert!(
-                Paper::default()
-                    .advantages(&table)
-                    .unwrap()
-                    .iter()
-                    .all(|a| *a == 0.0)
-            );
+            let advantages = Paper::default().advantages(&table).unwrap();
+            assert!(advantages.iter().all(|a| *a == 0.0));
         }
     }
 

@@ -1,9 +1,7 @@
 //! The scores of a batch of groups.
 
-use std::ops::Range;
-
+use crate::advantage::moments::or_zero;
 use crate::error::{Error, Result};
-use crate::lanes::vectorized;
 use crate::real::Real;
 
 /// The rewards of groups of completions: row-major `[completions, rules]`, where the completions
@@ -36,12 +34,17 @@ impl<'a, F: Real> RewardTable<'a, F> {
     /// A table of `rewards`, `[completions, rules]`.
     ///
     /// # Errors
-    /// [`Error::Groups`] when the completions do not divide into groups, [`Error::Shape`] when
+    /// [`Error::Groups`] when the completions do not divide into groups, [`Error::Length`] when
     /// the rewards do not divide into rules, [`Error::Config`] when there is no rule.
     pub fn new(rewards: &'a [F], rules: usize, group_size: usize) -> Result<Self> {
         Error::check_config(rules > 0, "rules", 0.0, "one or more")?;
         let completions = rewards.len() / rules;
-        Error::check_shape("rewards", rewards.len(), completions, rules)?;
+        Error::check_length(
+            "rewards",
+            rewards.len(),
+            completions * rules,
+            "completion and rule",
+        )?;
         if group_size == 0 || !completions.is_multiple_of(group_size) {
             return Err(Error::Groups {
                 completions,
@@ -59,9 +62,9 @@ impl<'a, F: Real> RewardTable<'a, F> {
     /// Sets the weight of each rule, `[rules]`; without weights all are 1.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is not one weight per rule.
+    /// [`Error::Length`] when there is not one weight per rule.
     pub fn with_weights(mut self, weights: &'a [F]) -> Result<Self> {
-        Error::check_shape("weights", weights.len(), 1, self.rules)?;
+        Error::check_length("weights", weights.len(), self.rules, "rule")?;
         self.weights = Some(weights);
         Ok(self)
     }
@@ -91,69 +94,39 @@ impl<'a, F: Real> RewardTable<'a, F> {
         self.weights.map_or(F::ONE, |w| w[rule])
     }
 
-    /// The weighted sum of each completion's rewards, `[completions]`; NaN where no rule could
-    /// score it.
+    /// The weighted sum of a completion's rewards; NaN where no rule could score it.
+    pub fn total(&self, completion: usize) -> F {
+        let mut total = F::NAN;
+        for rule in 0..self.rules {
+            let reward = self.reward(completion, rule);
+            if !reward.is_nan() {
+                total = or_zero(total) + or_zero(reward * self.weight(rule));
+            }
+        }
+        total
+    }
+
+    /// [`total`](Self::total) of each completion, `[completions]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `out` has another length.
+    /// [`Error::Length`] when `out` has another length.
     pub fn totals_into(&self, out: &mut [F]) -> Result<()> {
-        Error::check_shape("out", out.len(), self.completions(), 1)?;
-        self.totals(out);
+        Error::check_length("out", out.len(), self.completions(), "completion")?;
+        for (completion, total) in out.iter_mut().enumerate() {
+            *total = self.total(completion);
+        }
         Ok(())
     }
 
-    /// [`totals_into`](Self::totals_into) a buffer of the right length.
-    pub(super) fn totals(&self, out: &mut [F]) {
-        vectorized(
-            #[inline(always)]
-            || self.add_up(out),
-        );
-    }
-
-    #[inline(always)]
-    fn add_up(&self, out: &mut [F]) {
-        if self.rules == 1 {
-            let weight = self.weight(0);
-            for (total, reward) in out.iter_mut().zip(self.rewards) {
-                let part = *reward * weight;
-                let scored = if part.is_nan() { F::ZERO } else { part };
-                *total = if reward.is_nan() { *reward } else { scored };
-            }
-            return;
+    /// The unweighted mean of what a rule gave the completions that it could score; 0 without any.
+    pub fn rule_mean(&self, rule: usize) -> f64 {
+        let rewards = (0..self.completions()).map(|completion| self.reward(completion, rule));
+        let (mut sum, mut count) = (0.0, 0usize);
+        for reward in rewards.filter(|reward| !reward.is_nan()) {
+            sum += reward.to_f64();
+            count += 1;
         }
-        for (total, rewards) in out.iter_mut().zip(self.rewards.chunks_exact(self.rules)) {
-            let (mut sum, mut scored) = (F::ZERO, false);
-            for (rule, reward) in rewards.iter().enumerate() {
-                scored |= !reward.is_nan();
-                let part = *reward * self.weight(rule);
-                sum += if part.is_nan() { F::ZERO } else { part };
-            }
-            *total = if scored { sum } else { F::NAN };
-        }
-    }
-
-    /// The table of some of its completions.
-    pub(super) fn cut(&self, completions: Range<usize>) -> Self {
-        let at = completions.start * self.rules..completions.end * self.rules;
-        Self {
-            rewards: &self.rewards[at],
-            ..*self
-        }
-    }
-
-    /// What a rule gave each completion; `room` has a place for each where there are several rules.
-    pub(super) fn column<'b>(&self, rule: usize, room: &'b mut [F]) -> &'b [F]
-    where
-        'a: 'b,
-    {
-        if self.rules == 1 {
-            return self.rewards;
-        }
-        let rewards = self.rewards[rule..].iter().step_by(self.rules);
-        for (value, reward) in room.iter_mut().zip(rewards) {
-            *value = *reward;
-        }
-        room
+        sum / count.max(1) as f64
     }
 }
 
@@ -172,7 +145,7 @@ mod tests {
         ));
         assert!(matches!(
             RewardTable::new(&[0.0f32; 5], 2, 1),
-            Err(Error::Shape { .. })
+            Err(Error::Length { .. })
         ));
         assert!(RewardTable::new(&[0.0f32; 4], 0, 2).is_err());
         assert!(RewardTable::new(&[0.0f32; 4], 1, 0).is_err());
@@ -190,5 +163,6 @@ mod tests {
         table.totals_into(&mut totals).unwrap();
         assert_eq!((totals[0], totals[2]), (1.0, 0.75));
         assert!(totals[1].is_nan());
+        assert_eq!((table.rule_mean(0), table.rule_mean(1)), (0.75, 0.25));
     }
 }

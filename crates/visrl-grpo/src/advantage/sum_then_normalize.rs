@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::groups::{by_pieces, centre_and_scale};
-use crate::advantage::moments::{Bessel, Moments};
+use crate::advantage::estimator::AdvantageEstimator;
+use crate::advantage::moments::{Bessel, Moments, centre_and_scale};
 use crate::advantage::paper::check_epsilon;
-use crate::advantage::{AdvantageEstimator, RewardTable};
-use crate::error::{Error, Result};
-use crate::pieces;
+use crate::advantage::rewards::RewardTable;
+use crate::error::Result;
 use crate::real::Real;
 
 /// Which standard deviation divides the centred rewards.
@@ -50,26 +49,17 @@ impl Default for SumThenNormalize {
 impl<F: Real> AdvantageEstimator<F> for SumThenNormalize {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         check_epsilon(self.epsilon)?;
-        Error::check_shape("out", out.len(), rewards.completions(), 1)?;
+        rewards.totals_into(out)?;
         let (epsilon, bessel, size) =
             (F::from_f64(self.epsilon), self.bessel, rewards.group_size());
+        let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
         match self.scale {
-            Scale::Group => by_pieces(rewards, out, |rewards, out| {
-                rewards.totals(out);
-                let scale = |moments: &Moments<F>| F::ONE / (moments.std + epsilon);
-                centre_and_scale::<F, true>(out, size, bessel, scale);
-            }),
-            Scale::None => by_pieces(rewards, out, |rewards, out| {
-                rewards.totals(out);
-                centre_and_scale::<F, false>(out, size, bessel, |_| F::ONE);
-            }),
-            Scale::Batch => pieces::on_pool(out.len(), 1, || {
-                by_pieces(rewards, out, |rewards, out| rewards.totals(out));
-                let scale = F::ONE / (Moments::of_batch(out, bessel).std + epsilon);
-                by_pieces(rewards, out, |_, out| {
-                    centre_and_scale::<F, false>(out, size, bessel, |_| scale);
-                });
-            }),
+            Scale::Group => centre_and_scale(out, size, bessel, scale),
+            Scale::Batch => {
+                let batch = scale(&Moments::of(out, bessel));
+                centre_and_scale(out, size, bessel, |_| batch);
+            }
+            Scale::None => centre_and_scale(out, size, bessel, |_| F::ONE),
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::error::{Error, Result};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::real::Real;
 
 /// CISPO (MiniMax-M1, arXiv 2506.13585, equation 4), with ratio `r`:
@@ -34,7 +34,7 @@ impl<F: Real> Surrogate<F> for Cispo {
         (row.advantage, F::from_f64(self.epsilon_high))
     }
 
-    #[inline(always)]
+    #[inline]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         let (advantage, bound) = *row;
         let d_logp = -(token.ratio.at_most(bound) * advantage);

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::error::{Error, Result};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::real::Real;
 
 /// The clipped surrogate of GRPO (arXiv 2402.03300, equation 3), with ratio `r`:
@@ -41,62 +41,52 @@ impl Default for Clipped {
 #[derive(Debug, Clone, Copy)]
 #[doc(hidden)]
 pub struct ClippedRow<F> {
-    minus_advantage: F,
-    /// The bounds that the advantage's sign leaves.
+    advantage: F,
     low: F,
     high: F,
     /// The bound of the unclipped branch; infinite without one.
     delta: F,
-    /// Below this and above that, the clipped branch was taken.
-    clips_below: F,
-    clips_above: F,
 }
 
 impl<F: Real> Surrogate<F> for Clipped {
     type Row = ClippedRow<F>;
 
-    /// `min(a A, b A)` is `min(a, b) A` or `max(a, b) A` by the sign of `A`; and with
-    /// `a = min(r, delta)` and `b = clamp(r, low, high)` the first is `min(r, high, delta)` and the
-    /// second `max(low, min(r, max(high, delta)))`.
     #[inline]
     fn row(&self, row: &RowView<'_, F>) -> ClippedRow<F> {
-        let infinity = F::from_f64(f64::INFINITY);
-        let low = F::from_f64(1.0 - self.epsilon);
-        let high = F::from_f64(1.0 + self.epsilon_high.unwrap_or(self.epsilon));
-        let delta = F::from_f64(self.delta.unwrap_or(f64::INFINITY));
-        let advantage = row.advantage;
-        let (positive, negative) = (advantage > F::ZERO, advantage < F::ZERO);
         ClippedRow {
-            minus_advantage: -advantage,
-            low: if positive { -infinity } else { low },
-            high: if positive {
-                high.at_most(delta)
-            } else {
-                high.at_least(delta)
-            },
-            delta,
-            clips_below: if negative { low } else { -infinity },
-            clips_above: if positive { high } else { infinity },
+            advantage: row.advantage,
+            low: F::from_f64(1.0 - self.epsilon),
+            high: F::from_f64(1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
+            delta: F::from_f64(self.delta.unwrap_or(f64::INFINITY)),
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn token(&self, row: &ClippedRow<F>, token: &TokenView<F>) -> Term<F> {
-        let ratio = token.ratio;
-        let bounded = ratio.at_most(row.high).at_least(row.low);
-        let slope = if bounded == ratio { ratio } else { F::ZERO };
-        let first = ratio.at_most(row.delta);
-        let clip = if first < row.clips_below {
+        let (advantage, ratio) = (row.advantage, token.ratio);
+        let bounded = ratio.at_most(row.delta);
+        let clipped = ratio.at_least(row.low).at_most(row.high);
+        // min(bounded A, clipped A), without products that may be infinity times zero.
+        let taken = if advantage >= F::ZERO {
+            bounded.at_most(clipped)
+        } else {
+            bounded.at_least(clipped)
+        };
+        let clip = if bounded < row.low && advantage < F::ZERO {
             Clip::Low
-        } else if first > row.clips_above {
+        } else if bounded > row.high && advantage > F::ZERO {
             Clip::High
         } else {
             Clip::None
         };
         Term {
-            loss: row.minus_advantage * bounded,
+            loss: -(taken * advantage),
             d_logp: F::ZERO,
-            d_log_ratio: row.minus_advantage * slope,
+            d_log_ratio: if taken == ratio {
+                -(ratio * advantage)
+            } else {
+                F::ZERO
+            },
             clip,
         }
     }
@@ -120,24 +110,26 @@ impl<F: Real> Surrogate<F> for Clipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler_correction::RowCorrection;
 
-    fn term(clip: Clipped, advantage: f64, ratio: f64) -> Term<f64> {
-        let row = RowView {
+    /// Loss, derivative and clip of a token under these bounds.
+    fn term(clip: Clipped, advantage: f64, ratio: f64) -> (f64, f64, Clip) {
+        let row = clip.row(&RowView {
             advantage,
-            tokens: 1,
             logps: &[0.0],
             old_logps: None,
-            mask: &[true],
-            importance_ratios: None,
-        };
-        clip.token(
-            &clip.row(&row),
+            correction: RowCorrection::None,
+        });
+        let term = clip.token(
+            &row,
             &TokenView {
                 logp: 0.0,
                 log_ratio: ratio.ln(),
                 ratio,
             },
-        )
+        );
+        assert_eq!(term.d_logp, 0.0);
+        (term.loss, term.d_log_ratio, term.clip)
     }
 
     #[test]
@@ -146,20 +138,10 @@ mod tests {
             epsilon_high: Some(0.3),
             ..Clipped::default()
         };
-        let high = term(clip, 2.0, 1.5);
-        assert_eq!(
-            (high.loss, high.d_log_ratio, high.clip),
-            (-2.6, 0.0, Clip::High)
-        );
-        let free = term(clip, -2.0, 1.5);
-        assert_eq!(
-            (free.loss, free.d_log_ratio, free.clip),
-            (3.0, 3.0, Clip::None)
-        );
-        let low = term(clip, -2.0, 0.5);
-        assert_eq!((low.loss, low.d_log_ratio, low.clip), (1.6, 0.0, Clip::Low));
-        let inside = term(clip, 2.0, 1.1);
-        assert_eq!((inside.loss, inside.d_log_ratio), (-2.2, -2.2));
+        assert_eq!(term(clip, 2.0, 1.5), (-2.6, 0.0, Clip::High));
+        assert_eq!(term(clip, -2.0, 1.5), (3.0, 3.0, Clip::None));
+        assert_eq!(term(clip, -2.0, 0.5), (1.6, 0.0, Clip::Low));
+        assert_eq!(term(clip, 2.0, 1.1), (-2.2, -2.2, Clip::None));
     }
 
     #[test]
@@ -168,25 +150,21 @@ mod tests {
             delta: Some(4.0),
             ..Clipped::default()
         };
-        let bounded = term(clip, -1.0, 9.0);
-        assert_eq!((bounded.loss, bounded.d_log_ratio), (4.0, 0.0));
+        assert_eq!(term(clip, -1.0, 9.0), (4.0, 0.0, Clip::None));
     }
 
     #[test]
     fn ranges_are_checked() {
+        let clip = |epsilon, epsilon_high, delta| Clipped {
+            epsilon,
+            epsilon_high,
+            delta,
+        };
+        assert!(Surrogate::<f32>::validate(&Clipped::default()).is_ok());
         for clip in [
-            Clipped {
-                epsilon: -0.1,
-                ..Default::default()
-            },
-            Clipped {
-                epsilon_high: Some(f64::NAN),
-                ..Default::default()
-            },
-            Clipped {
-                delta: Some(0.0),
-                ..Default::default()
-            },
+            clip(-0.1, None, None),
+            clip(0.2, Some(f64::NAN), None),
+            clip(0.2, None, Some(0.0)),
         ] {
             assert!(Surrogate::<f32>::validate(&clip).is_err());
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clipped::Clipped;
+use crate::loss::clipped::Clipped;
 
 /// Dr. GRPO (arXiv 2503.20783): the clipped surrogate, summed over tokens and divided by a
 /// constant, `B * max_completion_length`, so that a token's weight depends neither on its

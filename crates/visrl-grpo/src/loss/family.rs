@@ -2,18 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Cispo, Clipped, DrGrpo, OnPolicy, Sapo, Vespo};
+use crate::loss::aggregation::Aggregation;
+use crate::loss::cispo::Cispo;
+use crate::loss::clipped::Clipped;
+use crate::loss::dr_grpo::DrGrpo;
+use crate::loss::on_policy::OnPolicy;
+use crate::loss::sapo::Sapo;
+use crate::loss::vespo::Vespo;
 
 /// A loss family and its own parameters, tagged by `"type"` in configuration files:
 ///
 /// ```
-/// use visrl_grpo::{Clipped, Loss};
-/// let loss: Loss = serde_json::from_str(r#"{"type": "dapo", "epsilon_high": 0.28}"#).unwrap();
-/// assert_eq!(loss, Loss::Dapo(Clipped { epsilon_high: Some(0.28), ..Clipped::default() }));
+/// use visrl_grpo::{Clipped, LossFamily};
+/// let text = r#"{"type": "dapo", "epsilon_high": 0.28}"#;
+/// let family: LossFamily = serde_json::from_str(text).unwrap();
+/// let clip = Clipped { epsilon_high: Some(0.28), ..Clipped::default() };
+/// assert_eq!(family, LossFamily::Dapo(clip));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Loss {
+pub enum LossFamily {
     /// The paper's (arXiv 2503.16188): [`OnPolicy`], mean per sequence, then over sequences.
     /// The default.
     PaperClsRl(OnPolicy),
@@ -41,13 +49,13 @@ pub enum Loss {
     Vespo(Vespo),
 }
 
-impl Default for Loss {
+impl Default for LossFamily {
     fn default() -> Self {
         Self::PaperClsRl(OnPolicy {})
     }
 }
 
-impl Loss {
+impl LossFamily {
     /// How the family averages over tokens.
     pub fn aggregation(&self) -> Aggregation {
         match self {
@@ -83,25 +91,25 @@ mod tests {
     #[test]
     fn every_family_goes_through_json_under_its_name() {
         for loss in [
-            Loss::default(),
-            Loss::Grpo(Clipped::default()),
-            Loss::Bnpo(Clipped::default()),
-            Loss::DrGrpo(DrGrpo::default()),
-            Loss::Dapo(Clipped {
+            LossFamily::default(),
+            LossFamily::Grpo(Clipped::default()),
+            LossFamily::Bnpo(Clipped::default()),
+            LossFamily::DrGrpo(DrGrpo::default()),
+            LossFamily::Dapo(Clipped {
                 delta: Some(4.0),
                 ..Clipped::default()
             }),
-            Loss::Cispo(Cispo::default()),
-            Loss::Sapo(Sapo::default()),
-            Loss::Luspo(Clipped::default()),
-            Loss::Vespo(Vespo::default()),
+            LossFamily::Cispo(Cispo::default()),
+            LossFamily::Sapo(Sapo::default()),
+            LossFamily::Luspo(Clipped::default()),
+            LossFamily::Vespo(Vespo::default()),
         ] {
             let json = serde_json::to_value(loss).unwrap();
             assert_eq!(json["type"], loss.name());
-            assert_eq!(serde_json::from_value::<Loss>(json).unwrap(), loss);
+            assert_eq!(serde_json::from_value::<LossFamily>(json).unwrap(), loss);
             let bare = serde_json::json!({"type": loss.name()});
             assert_eq!(
-                serde_json::from_value::<Loss>(bare).unwrap().name(),
+                serde_json::from_value::<LossFamily>(bare).unwrap().name(),
                 loss.name()
             );
         }
@@ -113,7 +121,7 @@ mod tests {
             r#"{"type":"grpo","epsilonhigh":0.2}"#,
             r#"{"type":"paper_cls_rl","epsilon":1}"#,
         ] {
-            assert!(serde_json::from_str::<Loss>(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<LossFamily>(json).is_err(), "{json}");
         }
     }
 }

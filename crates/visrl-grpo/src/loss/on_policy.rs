@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::real::Real;
 
 /// The loss of CLS-RL and No-Thinking-RL (arXiv 2503.16188):
@@ -26,7 +26,7 @@ impl<F: Real> Surrogate<F> for OnPolicy {
         row.advantage
     }
 
-    #[inline(always)]
+    #[inline]
     fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
         let loss = -(token.ratio * *advantage);
         Term {

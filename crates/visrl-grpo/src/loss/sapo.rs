@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::error::{Error, Result};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::real::Real;
 
 /// SAPO, soft adaptive policy optimization (arXiv 2511.20347), with ratio `r` and temperature
@@ -47,7 +47,7 @@ impl<F: Real> Surrogate<F> for Sapo {
         (row.advantage, F::from_f64(tau))
     }
 
-    #[inline(always)]
+    #[inline]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         let (advantage, tau) = *row;
         let four = F::from_f64(4.0);

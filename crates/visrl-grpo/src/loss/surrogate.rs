@@ -1,8 +1,8 @@
 //! What a loss family has to say about one token.
 
 use crate::error::Result;
-use crate::lanes::{BLOCK, Lanes, Tile};
 use crate::real::Real;
+use crate::sampler_correction::RowCorrection;
 
 /// What one token contributes to the policy term, before masks, corrections and averaging.
 ///
@@ -12,8 +12,8 @@ use crate::real::Real;
 ///
 /// ```
 /// use visrl_grpo::{
-///     Aggregation, Clip, PolicyLoss, Real, RowView, Surrogate, SurrogateLoss, Term, Terms,
-///     TokenBatch, TokenView,
+///     Aggregation, Clip, LossBatch, PolicyLoss, Real, RowView, SharedOptions, Surrogate,
+///     SurrogateLoss, Term, TokenView,
 /// };
 ///
 /// /// Plain REINFORCE: `-A * logp`.
@@ -38,9 +38,10 @@ use crate::real::Real;
 /// let loss = SurrogateLoss {
 ///     surrogate: Reinforce,
 ///     aggregation: Aggregation::TokenMean,
-///     terms: Terms { beta: 0.0, ..Terms::default() },
+///     terms: SharedOptions { beta: 0.0, ..SharedOptions::default() },
 /// };
-/// let out = loss.evaluate(&TokenBatch::new(2, &[-1.0f32, -3.0], &[true, true], &[1.0]))?;
+/// // One row of two tokens with advantage 1.
+/// let out = loss.evaluate(&LossBatch::new(&[2], &[-1.0f32, -3.0], &[1.0]))?;
 /// assert_eq!((out.loss, out.grad), (2.0, vec![-0.5, -0.5]));
 /// # Ok(())
 /// # }
@@ -57,11 +58,10 @@ pub trait Surrogate<F: Real>: Send + Sync {
     /// is multiplied by its correction ratio.
     const OWNS_CORRECTION: bool = false;
 
-    /// Looks at a row. Called for rows without counted tokens too.
+    /// Looks at a row. Called once for each row, also for one without tokens.
     fn row(&self, row: &RowView<'_, F>) -> Self::Row;
 
-    /// The term of one counted token. Called in blocks, so also for tokens whose term is not used:
-    /// twice for some, and with zeros in the place of tokens that do not count.
+    /// The term of one token. Called once for each token that counts, in order.
     fn token(&self, row: &Self::Row, token: &TokenView<F>) -> Term<F>;
 
     /// The detached weight of a whole row, reported as a metric, for losses that have one.
@@ -78,57 +78,40 @@ pub trait Surrogate<F: Real>: Send + Sync {
     }
 }
 
-/// One row of a batch.
+/// One row of a batch. A row that is left out whole, because it was cut at the length limit, has
+/// no tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct RowView<'a, F> {
     /// The row's advantage.
     pub advantage: F,
-    /// Counted tokens in the row; 0 also when the whole row is left out.
-    pub tokens: usize,
-    /// Log-probabilities, `[len]`.
+    /// Log-probabilities, `[tokens of the row]`.
     pub logps: &'a [F],
-    /// Those of the sampling policy, `[len]`; `None`: the current policy, detached.
+    /// Those of the sampling policy, `[tokens of the row]`; `None`: the current policy, detached.
     pub old_logps: Option<&'a [F]>,
-    /// Which tokens count, `[len]`.
-    pub mask: &'a [bool],
-    /// Ratios that correct for a foreign sampler, `[len]`.
-    pub importance_ratios: Option<&'a [F]>,
+    /// The ratios that correct for another sampler.
+    pub correction: RowCorrection<'a, F>,
 }
 
 impl<F: Real> RowView<'_, F> {
-    /// The sum of `f(log ratio)` over counted tokens.
-    #[inline(always)]
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.logps.len()
+    }
+
+    /// The sum of `f(log ratio)` over the tokens.
+    #[inline]
     pub fn sum_log_ratio(&self, f: impl Fn(F) -> F) -> f64 {
-        let Some(old) = self.old_logps.filter(|_| self.tokens > 0) else {
-            return f(F::ZERO).to_f64() * self.tokens as f64;
-        };
-        let mut sum = Lanes::default();
-        let mut add = |logps: &[F; BLOCK], old: &[F; BLOCK], mask: &[bool; BLOCK]| {
-            let mut values = Tile::ZERO;
-            for t in 0..BLOCK {
-                let value = f(logps[t] - old[t]);
-                values[t] = if mask[t] { value } else { F::ZERO };
+        match self.old_logps {
+            Some(old) => {
+                let pairs = self.logps.iter().zip(old);
+                pairs.map(|(logp, old)| f(*logp - *old).to_f64()).sum()
             }
-            sum.add::<F, true>(&values[..], mask);
-        };
-        let (logps, last_logps) = self.logps.as_chunks::<BLOCK>();
-        let (old, last_old) = old.as_chunks::<BLOCK>();
-        let (mask, last_mask) = self.mask.as_chunks::<BLOCK>();
-        for ((logps, old), mask) in logps.iter().zip(old).zip(mask) {
-            add(logps, old, mask);
+            None => f(F::ZERO).to_f64() * self.tokens() as f64,
         }
-        if !last_mask.is_empty() {
-            let (mut logps, mut old, mut mask) = (Tile::ZERO, Tile::ZERO, [false; BLOCK]);
-            logps[..last_logps.len()].copy_from_slice(last_logps);
-            old[..last_old.len()].copy_from_slice(last_old);
-            mask[..last_mask.len()].copy_from_slice(last_mask);
-            add(&logps, &old, &mask);
-        }
-        sum.sum()
     }
 }
 
-/// One counted token.
+/// One token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenView<F> {
     /// Log-probability under the policy being trained.

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::error::{Error, Result};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
 use crate::real::Real;
+use crate::sampler_correction::RowCorrection;
 
 /// VESPO, variational sequence-level soft policy optimization (arXiv 2602.10693), with the
 /// sequence ratio `w = prod_t p_t / p_old_t` (times the importance correction, where there is
@@ -68,18 +69,16 @@ impl<F: Real> Surrogate<F> for Vespo {
     fn row(&self, row: &RowView<'_, F>) -> (F, F) {
         let bound = F::from_f64(20.0);
         let mut log_w = row.sum_log_ratio(|d| d.at_least(-bound).at_most(bound));
-        if let Some(ratios) = row.importance_ratios.filter(|_| row.tokens > 0) {
-            for (ratio, counted) in ratios.iter().zip(row.mask) {
-                if *counted {
-                    log_w += ratio.to_f64().ln().clamp(Self::lower(), 20.0);
-                }
-            }
+        if !matches!(row.correction, RowCorrection::None) {
+            let ratios = (0..row.tokens()).map(|token| row.correction.ratio(token));
+            let logs = ratios.map(|ratio| ratio.to_f64().ln().clamp(Self::lower(), 20.0));
+            log_w += logs.sum::<f64>();
         }
         let phi = F::from_f64(self.phi(row.advantage >= F::ZERO, log_w));
         (phi, -(phi * row.advantage))
     }
 
-    #[inline(always)]
+    #[inline]
     fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
         Term {
             loss: row.1 * token.logp,
@@ -130,11 +129,9 @@ mod tests {
     fn the_correction_enters_the_weight() {
         let row = RowView {
             advantage: 1.0,
-            tokens: 1,
-            logps: &[-1.0, -1.0],
+            logps: &[-1.0],
             old_logps: None,
-            mask: &[true, false],
-            importance_ratios: Some(&[0.5, 0.0]),
+            correction: RowCorrection::Given(&[0.5]),
         };
         let (phi, _) = Vespo::default().row(&row);
         assert!((phi - Vespo::default().phi(true, 0.5f64.ln())).abs() < 1e-15);

@@ -3,23 +3,24 @@
 use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 use visrl_grpo::{
-    Cispo, Clipped, DrGrpo, EmptyRows, GrpoLoss, ImportanceLevel, Loss, Normalization, OnPolicy,
-    Real, Sapo, Terms, TokenBatch, Vespo,
+    Cispo, Clipped, DrGrpo, EmptyRows, GrpoLoss, ImportanceLevel, LossBatch, LossFamily,
+    Normalization, OnPolicy, Real, Sapo, SharedOptions, Vespo,
 };
 
 use super::{agree, number, tensor};
 
-/// The inputs of a data set.
+/// The inputs of a data set: `[rows, len]` with a mask in the file, packed into rows here.
 pub(crate) struct Data<F> {
-    pub(crate) len: usize,
+    /// Which tokens of the file count, `[rows, len]`.
+    pub(crate) mask: Vec<bool>,
+    ends: Vec<usize>,
     pub(crate) logps: Vec<F>,
     pub(crate) old_logps: Vec<F>,
     pub(crate) ref_logps: Vec<F>,
-    pub(crate) entropies: Vec<F>,
-    pub(crate) advantages: Vec<F>,
-    pub(crate) mask: Vec<bool>,
+    entropies: Vec<F>,
+    advantages: Vec<F>,
     /// Whether values lie so far apart that rounding shows.
-    pub(crate) heavy: bool,
+    heavy: bool,
 }
 
 impl<F: Real> Data<F> {
@@ -28,42 +29,45 @@ impl<F: Real> Data<F> {
             let key = format!("{name}.in.{field}");
             tensor(file, &key).unwrap_or_else(|| panic!("{key} is missing"))
         };
-        let cast = |field: &str| {
-            get(field)
-                .1
-                .into_iter()
-                .map(F::from_f64)
-                .collect::<Vec<F>>()
-        };
         let (shape, mask) = get("mask");
-        let data = Self {
-            len: shape[1],
-            logps: cast("logps"),
-            old_logps: cast("old_logps"),
-            ref_logps: cast("ref_logps"),
-            entropies: cast("entropies"),
-            advantages: cast("advantages"),
-            mask: mask.into_iter().map(|m| m != 0.0).collect(),
+        let mask: Vec<bool> = mask.into_iter().map(|m| m != 0.0).collect();
+        let mut ends = Vec::new();
+        for row in mask.chunks(shape[1]) {
+            let before = ends.last().copied().unwrap_or(0);
+            ends.push(before + row.iter().filter(|counted| **counted).count());
+        }
+        let cast = |values: Vec<f64>| values.into_iter().map(F::from_f64).collect::<Vec<F>>();
+        let tokens = |field: &str| cast(pack(&mask, &get(field).1));
+        let mut data = Self {
+            ends,
+            logps: tokens("logps"),
+            old_logps: tokens("old_logps"),
+            ref_logps: tokens("ref_logps"),
+            entropies: tokens("entropies"),
+            advantages: cast(get("advantages").1),
+            mask,
             heavy: name.contains("wild"),
         };
-        let ratio = |(a, b): (&F, &F)| (a.to_f64() - b.to_f64()).abs();
-        let far = data
-            .logps
-            .iter()
-            .zip(&data.old_logps)
-            .map(ratio)
-            .fold(0.0, f64::max);
-        Self {
-            heavy: data.heavy || far > 2.0,
-            ..data
-        }
+        let mut pairs = data.logps.iter().zip(&data.old_logps);
+        data.heavy |= pairs.any(|(logp, old)| (logp.to_f64() - old.to_f64()).abs() > 2.0);
+        data
     }
 
-    pub(crate) fn batch(&self) -> TokenBatch<'_, F> {
-        TokenBatch::new(self.len, &self.logps, &self.mask, &self.advantages)
+    pub(crate) fn batch(&self) -> LossBatch<'_, F> {
+        LossBatch::new(&self.ends, &self.logps, &self.advantages)
             .with_ref_logps(&self.ref_logps)
             .with_entropies(&self.entropies)
     }
+}
+
+/// The values of the tokens that count.
+pub(crate) fn pack(mask: &[bool], values: &[f64]) -> Vec<f64> {
+    assert_eq!(mask.len(), values.len());
+    let pairs = values.iter().zip(mask);
+    pairs
+        .filter(|(_, counted)| **counted)
+        .map(|(value, _)| *value)
+        .collect()
 }
 
 /// Reads a case's configuration, so that a key that nothing uses is noticed.
@@ -99,8 +103,9 @@ impl<'a> Config<'a> {
 
 /// A case's loss.
 fn loss(config: &Config<'_>, kind: &str) -> GrpoLoss {
+    let or = |key, default| config.float(key).unwrap_or(default);
     let clip = Clipped {
-        epsilon: config.float("epsilon").unwrap_or(0.2),
+        epsilon: or("epsilon", 0.2),
         epsilon_high: config.float("epsilon_high"),
         delta: config.float("delta"),
     };
@@ -108,61 +113,55 @@ fn loss(config: &Config<'_>, kind: &str) -> GrpoLoss {
     let sapo = Sapo::default();
     let vespo = Vespo::default();
     let family = match kind {
-        "paper_cls_rl" => Loss::PaperClsRl(OnPolicy {}),
-        "grpo" => Loss::Grpo(clip),
-        "bnpo" => Loss::Bnpo(clip),
-        "dr_grpo" => Loss::DrGrpo(DrGrpo {
+        "paper_cls_rl" => LossFamily::PaperClsRl(OnPolicy {}),
+        "grpo" => LossFamily::Grpo(clip),
+        "bnpo" => LossFamily::Bnpo(clip),
+        "dr_grpo" => LossFamily::DrGrpo(DrGrpo {
             clip,
             max_completion_length: length,
         }),
-        "dapo" => Loss::Dapo(clip),
-        "luspo" => Loss::Luspo(clip),
-        "cispo" => Loss::Cispo(Cispo {
+        "dapo" => LossFamily::Dapo(clip),
+        "luspo" => LossFamily::Luspo(clip),
+        "cispo" => LossFamily::Cispo(Cispo {
             epsilon_high: clip.epsilon_high.unwrap_or(clip.epsilon),
         }),
-        "sapo" => Loss::Sapo(Sapo {
-            temperature_pos: config
-                .float("sapo_temperature_pos")
-                .unwrap_or(sapo.temperature_pos),
-            temperature_neg: config
-                .float("sapo_temperature_neg")
-                .unwrap_or(sapo.temperature_neg),
+        "sapo" => LossFamily::Sapo(Sapo {
+            temperature_pos: or("sapo_temperature_pos", sapo.temperature_pos),
+            temperature_neg: or("sapo_temperature_neg", sapo.temperature_neg),
         }),
-        "vespo" => Loss::Vespo(Vespo {
-            k_pos: config.float("vespo_k_pos").unwrap_or(vespo.k_pos),
-            lambda_pos: config.float("vespo_lambda_pos").unwrap_or(vespo.lambda_pos),
-            k_neg: config.float("vespo_k_neg").unwrap_or(vespo.k_neg),
-            lambda_neg: config.float("vespo_lambda_neg").unwrap_or(vespo.lambda_neg),
+        "vespo" => LossFamily::Vespo(Vespo {
+            k_pos: or("vespo_k_pos", vespo.k_pos),
+            lambda_pos: or("vespo_lambda_pos", vespo.lambda_pos),
+            k_neg: or("vespo_k_neg", vespo.k_neg),
+            lambda_neg: or("vespo_lambda_neg", vespo.lambda_neg),
         }),
         other => panic!("unknown loss type {other}"),
     };
-    let level = match config
-        .get("importance_sampling_level")
-        .and_then(Value::as_str)
-    {
+    let level = config.get("importance_sampling_level");
+    let level = match level.and_then(Value::as_str) {
         None | Some("token") => ImportanceLevel::Token,
         Some("sequence") => ImportanceLevel::Sequence,
         Some(other) => panic!("unknown level {other}"),
     };
     let paper = kind == "paper_cls_rl";
     GrpoLoss {
-        loss: family,
-        terms: Terms {
-            beta: config.float("beta").unwrap_or(0.0),
+        family,
+        terms: SharedOptions {
+            beta: or("beta", 0.0),
             use_bias_correction_kl: config
                 .get("use_bias_correction_kl")
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
             importance_sampling_level: level,
-            top_entropy_quantile: config.float("top_entropy_quantile").unwrap_or(1.0),
-            entropy_coef: config.float("entropy_coef").unwrap_or(0.0),
+            top_entropy_quantile: or("top_entropy_quantile", 1.0),
+            entropy_coef: or("entropy_coef", 0.0),
             off_policy_mask_threshold: config.float("off_policy_mask_threshold"),
             empty_rows: if paper {
                 EmptyRows::Nan
             } else {
                 EmptyRows::Zero
             },
-            ..Terms::default()
+            ..SharedOptions::default()
         },
     }
 }
@@ -202,7 +201,7 @@ impl Setup {
 
     /// Whether the family divides by the tokens of a generation batch.
     fn window(&self) -> bool {
-        matches!(self.loss.loss.name(), "dapo" | "cispo" | "vespo")
+        matches!(self.loss.family.name(), "dapo" | "cispo" | "vespo")
     }
 
     /// The counts to divide by, from those of the batch.
@@ -226,7 +225,7 @@ impl Setup {
 
 /// The relative tolerance of a case.
 pub(crate) fn tolerance<F>(double: bool, loss: &GrpoLoss, data: &Data<F>) -> f64 {
-    match (double, data.heavy || loss.loss.name() == "vespo") {
+    match (double, data.heavy || loss.family.name() == "vespo") {
         (true, _) => 1e-12,
         (false, false) => 1e-6,
         (false, true) => 1e-5,

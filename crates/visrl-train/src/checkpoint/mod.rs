@@ -10,6 +10,7 @@
 
 mod checkpoint_store;
 mod learner_state;
+mod resume;
 mod train_state;
 
 pub use checkpoint_store::{Checkpoint, CheckpointStore};

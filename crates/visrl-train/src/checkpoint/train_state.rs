@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use visrl_core::files::{FileError, read_json, write_file};
 
 use super::learner_state::LearnerState;
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
+
+/// The largest file that is read; evaluations are a line each.
+const MOST_BYTES: u64 = 1 << 28;
 
 /// A run between two steps. With the tensors of its checkpoint it says all that the rest of the
 /// run depends on; random numbers need no state, as they are functions of seed and place.
@@ -48,14 +52,12 @@ impl TrainState {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        serde_json::from_slice(&text).map_err(|error| Error::file(path, error.to_string()))
+        Ok(read_json(path, MOST_BYTES)?)
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::file(path, error.to_string()))?;
-        std::fs::write(path, text).map_err(|source| Error::io(path, source))
+        let text = serde_json::to_vec_pretty(self).map_err(|error| FileError::json(path, error))?;
+        Ok(write_file(path, &text)?)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Evaluator {
     /// How they are asked.
     pub template: PromptTemplate,
     /// What counts as right: a score of at least 1.
-    pub matcher: Arc<dyn RewardRule>,
+    pub strict: Arc<dyn RewardRule>,
     /// What counts as right by a second, lenient measure: the paper's is
     /// [`LenientEvaluation`](visrl_reward::rules::LenientEvaluation), and for CV-Bench
     /// [`CvBench`](visrl_reward::rules::CvBench).
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Evaluator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Evaluator")
             .field("examples", &self.examples.len())
-            .field("matcher", &self.matcher.name())
+            .field("strict", &self.strict.name())
             .field("lenient", &self.lenient.name())
             .finish_non_exhaustive()
     }
@@ -48,7 +48,7 @@ impl Evaluator {
     /// Greedy answers that are none of the choices are asked for again, from the list alone.
     ///
     /// # Errors
-    /// What encoding or sampling says.
+    /// [`Error::Model`] when an example cannot be encoded, [`Error::Rollout`] when sampling fails.
     pub fn run<M: VisionLanguageModel>(
         &self,
         engine: &mut dyn RolloutEngine,
@@ -87,7 +87,7 @@ impl Evaluator {
 
     /// Whether a text is right by the strict rule.
     pub(super) fn is_right(&self, text: &str, example: &Example) -> bool {
-        counts(&*self.matcher, text, example)
+        counts(&*self.strict, text, example)
     }
 
     fn judge(&self, completion: &Completion, example: &Example) -> Answer {
@@ -122,7 +122,7 @@ impl Evaluator {
         let tokens: usize = answers.iter().map(|answer| answer.tokens).sum();
         let confusion = ConfusionMatrix::new(&answers);
         Evaluation {
-            matcher: self.matcher.name().to_owned(),
+            matcher: self.strict.name().to_owned(),
             examples: answers.len(),
             accuracy: share(|answer| answer.right),
             lenient_matcher: self.lenient.name().to_owned(),

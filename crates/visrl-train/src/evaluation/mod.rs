@@ -1,14 +1,14 @@
 //! Measuring a policy, and what a measurement finds.
 
 mod confusion;
-mod cv_bench;
+mod cv_bench_accuracy;
 mod evaluation_point;
 mod evaluator;
 mod guided;
 mod result;
 
 pub use confusion::{ClassAccuracy, ConfusionMatrix};
-pub use cv_bench::{CvBenchAccuracy, TaskAccuracy};
+pub use cv_bench_accuracy::{CvBenchAccuracy, TaskAccuracy};
 pub use evaluation_point::EvaluationPoint;
 pub use evaluator::Evaluator;
 pub use result::{Agreement, Answer, Evaluation};

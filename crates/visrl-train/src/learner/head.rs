@@ -27,7 +27,7 @@ pub(crate) struct HeadPass {
 ///
 /// `hidden` is `[tokens, hidden]` without gradient tracking. The softmax is computed in f32, or in
 /// f64 where the parameters are.
-pub(crate) fn head_forward<M: VisionLanguageModel>(
+pub(crate) fn forward<M: VisionLanguageModel>(
     model: &M,
     hidden: &Tensor<2>,
     targets: &[u32],
@@ -72,50 +72,60 @@ pub(crate) fn head_forward<M: VisionLanguageModel>(
     Ok(pass)
 }
 
-/// What a loss asks of each token: its derivatives.
-pub(crate) struct Coefficients<'a> {
+/// What a loss asks of each token: its derivatives, `[tokens]`.
+pub(crate) struct Coefficients {
     /// d loss / d logp of the target.
-    pub(crate) logp: &'a [f32],
+    pub(crate) logp: Vec<f32>,
     /// d loss / d entropy of the distribution, where the loss has an entropy term.
-    pub(crate) entropy: Option<&'a [f32]>,
+    pub(crate) entropy: Option<Vec<f32>>,
 }
 
-/// The gradient of `sum_t (c_t logp_t + e_t entropy_t)` with respect to `hidden`; the head's own
-/// is added to `gradients`.
-///
-/// With p the softmax, H its entropy and t the target,
-/// `d logp_t / d logits = onehot(t) - p` and `d H / d logits = -p (log p + H)`.
-pub(crate) fn head_backward<M: VisionLanguageModel>(
-    model: &M,
-    hidden: &Tensor<2>,
-    targets: &[u32],
-    coefficients: &Coefficients<'_>,
-    pass: HeadPass,
-    gradients: &mut Gradients,
-) -> Tensor<2> {
-    let head = model.head().without_autodiff();
-    let mut parts = Vec::with_capacity(pass.chunks.len());
-    for (range, logps) in pass.chunks {
-        let logps = logps.unwrap_or_else(|| log_softmax(chunk_logits(hidden, &head, &range), 1));
-        let len = range.len();
-        let entropy = coefficients.entropy;
-        let rows = RowGradients {
-            logp: &coefficients.logp[range.clone()],
-            entropy: entropy.map(|e| (&e[range.clone()], &pass.entropies[range.clone()])),
-        };
-        let targets = &targets[range.clone()];
-        let d_logits = match kernels::log_softmax_backward(logps, targets, rows) {
-            Ok(d_logits) => d_logits,
-            Err(logps) => plain_backward(logps, targets, rows),
-        };
-        let d_logits = d_logits.cast(head.dtype());
-        let states = hidden.clone().narrow(0, range.start, len);
-        if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
-            gradients.add(name, gradient);
-        }
-        parts.push(kernels::matmul(d_logits, head.clone().transpose()));
+impl Coefficients {
+    /// Whether the loss asks nothing.
+    pub(crate) fn are_zero(&self) -> bool {
+        let mut all = self.logp.iter().chain(self.entropy.iter().flatten());
+        all.all(|c| *c == 0.0)
     }
-    Tensor::cat(parts, 0)
+}
+
+impl HeadPass {
+    /// The gradient of `sum_t (c_t logp_t + e_t entropy_t)` with respect to `hidden`; the head's own
+    /// is added to `gradients`.
+    ///
+    /// With p the softmax, H its entropy and t the target,
+    /// `d logp_t / d logits = onehot(t) - p` and `d H / d logits = -p (log p + H)`.
+    pub(crate) fn backward<M: VisionLanguageModel>(
+        self,
+        model: &M,
+        hidden: &Tensor<2>,
+        targets: &[u32],
+        coefficients: &Coefficients,
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
+        let head = model.head().without_autodiff();
+        let entropy = coefficients.entropy.as_deref();
+        let mut parts = Vec::with_capacity(self.chunks.len());
+        for (range, logps) in self.chunks {
+            let logps =
+                logps.unwrap_or_else(|| log_softmax(chunk_logits(hidden, &head, &range), 1));
+            let rows = RowGradients {
+                logp: &coefficients.logp[range.clone()],
+                entropy: entropy.map(|e| (&e[range.clone()], &self.entropies[range.clone()])),
+            };
+            let d_logits = match kernels::log_softmax_backward(logps, &targets[range.clone()], rows)
+            {
+                Ok(d_logits) => d_logits,
+                Err(logps) => plain_backward(logps, &targets[range.clone()], rows),
+            };
+            let d_logits = d_logits.cast(head.dtype());
+            let states = hidden.clone().narrow(0, range.start, range.len());
+            if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
+                gradients.add(name, gradient);
+            }
+            parts.push(kernels::matmul(d_logits, head.clone().transpose()));
+        }
+        Tensor::cat(parts, 0)
+    }
 }
 
 /// [`kernels::log_softmax_backward`] in tensor operations.

@@ -1,23 +1,23 @@
 use std::sync::Arc;
-use std::time::Instant;
 
 use burn::tensor::Tensor;
-use visrl_grpo::{LossMetrics, Normalization, PolicyLoss, TokenBatch};
+use visrl_core::TokenRows;
+use visrl_grpo::PolicyLoss;
 use visrl_kernels::on_rayon_worker;
 use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
 
+use super::batch::Batch;
+use super::clock::Clock;
 use super::config::LearnerConfig;
-use super::head::{Coefficients, head_backward, head_forward};
-use super::padded::{Padded, counts};
-use super::recompute::Recomputed;
+use super::decoder::hidden_states;
+use super::groups::{LearnGroup, TokenGroup};
+use super::head;
+use super::log_probs::LogProbs;
+use super::loss_inputs::LossInputs;
 use super::reference::{check, refreshed};
-use super::report::{LearnReport, LearnTimes, Scores};
-use super::rows::{LearnGroup, Place, States, TokenGroup, completion_states};
+use super::report::{LearnReport, LearnTimes};
 use crate::error::Error;
 use crate::optimizer::{AdamW, Gradients};
-
-/// States of completions, and what computes them again where they are not tracked.
-type Tracked = (States, Option<Recomputed>);
 
 /// Computes gradients of a [`PolicyLoss`] and applies them to a model.
 ///
@@ -25,12 +25,12 @@ type Tracked = (States, Option<Recomputed>);
 /// in chunks, then through the decoder, where image and prompt were encoded once per group, and,
 /// if it is trained, through the vision tower.
 pub struct Learner<M> {
-    model: M,
+    pub(super) model: M,
     reference: Option<M>,
-    loss: Box<dyn PolicyLoss<f32>>,
+    pub(super) loss: Box<dyn PolicyLoss<f32>>,
     optimizer: AdamW,
     features: Arc<FeatureStore>,
-    config: LearnerConfig,
+    pub(super) config: LearnerConfig,
     trains_vision: bool,
     updates: usize,
 }
@@ -112,99 +112,76 @@ impl<M: VisionLanguageModel> Learner<M> {
         self.model
     }
 
-    /// Scores completions under the policy, without gradients.
+    /// Log-probabilities and entropies of completions under the policy, without gradients.
     ///
     /// # Errors
-    /// What the model says of unfit input.
-    pub fn score(&self, groups: &[TokenGroup]) -> Result<Scores, Error> {
-        let model = self.model.valid();
-        on_rayon_worker(&model.head(), || self.score_with(&model, groups))
+    /// [`Error::Config`] for a completion without tokens; [`Error::Model`] for input that does not
+    /// fit the model.
+    pub fn log_probs(&self, groups: &[TokenGroup]) -> Result<LogProbs, Error> {
+        self.log_probs_under(&self.model.valid(), groups)
     }
 
-    /// Scores completions under the reference policy; nothing when the loss has no KL term.
+    /// The same under the reference policy; nothing when the loss has no KL term.
     ///
     /// # Errors
-    /// What the model says of unfit input.
-    pub fn score_reference(&self, groups: &[TokenGroup]) -> Result<Option<Scores>, Error> {
+    /// As [`log_probs`](Self::log_probs).
+    pub fn reference_log_probs(&self, groups: &[TokenGroup]) -> Result<Option<LogProbs>, Error> {
         let reference = self.reference.as_ref();
         reference
-            .map(|model| on_rayon_worker(&model.head(), || self.score_with(model, groups)))
+            .map(|model| self.log_probs_under(model, groups))
             .transpose()
     }
 
-    fn score_with(&self, model: &M, groups: &[TokenGroup]) -> Result<Scores, Error> {
-        let empty = || {
-            groups
-                .iter()
-                .map(|g| vec![Vec::new(); g.completions.len()])
-                .collect()
-        };
-        let mut scores = Scores {
-            logps: empty(),
-            entropies: empty(),
-        };
-        for (start, part) in self.micro_batches(groups) {
-            let states = self.states(model, part)?;
-            let hidden = states.hidden;
-            let pass = head_forward(
-                model,
-                &hidden,
-                &states.targets,
-                self.config.head_chunk,
-                false,
-            )?;
-            let mut at = 0;
-            for &(group, index, len) in &states.places {
-                let range = at..at + len;
-                scores.logps[start + group][index] = pass.logps[range.clone()].to_vec();
-                scores.entropies[start + group][index] = pass.entropies[range].to_vec();
-                at += len;
-            }
-        }
-        Ok(scores)
+    /// Updates the policy on a batch of groups: one optimizer step, or as many as configured.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a field of a group does not fit its completions, [`Error::Model`] or
+    /// [`Error::Grpo`] when the model or the loss cannot use them; [`Error::NotFinite`] when loss or
+    /// gradient diverge, in which case the policy stays as it was before that step.
+    #[tracing::instrument(skip_all)]
+    pub fn update(
+        &mut self,
+        groups: &[LearnGroup],
+        learning_rate: f64,
+    ) -> Result<LearnReport, Error> {
+        on_rayon_worker(&self.place(), || self.learn(groups, learning_rate))
     }
 
-    /// A tensor that lies where the model does.
-    fn place(&self) -> Tensor<2> {
-        self.model.valid().head()
+    /// Clips gradients to the configured norm, makes an optimizer step and returns the norm before
+    /// clipping. The reference follows where it is its turn.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
+    /// cannot follow as configured; the policy stays as it was.
+    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
+        on_rayon_worker(&self.place(), || {
+            self.optimizer_step(gradients, learning_rate)
+        })
     }
 
-    fn states(&self, model: &M, groups: &[TokenGroup]) -> Result<States, Error> {
-        completion_states(
-            model,
-            self.kept_features(),
-            groups,
-            self.config.shared_prefix,
-        )
-    }
-
-    /// States that gradients can be had of: tracked, or with what computes them again.
-    fn tracked_states(
+    /// The loss and its gradients on a batch, without an update.
+    ///
+    /// `reference` gives the reference policy's log-probabilities, one row per completion, group by
+    /// group, when they are not to be those of the learner's own reference.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn gradients(
         &self,
         groups: &[LearnGroup],
-        tokens: &[TokenGroup],
-    ) -> Result<Tracked, Error> {
-        let loss = &self.loss;
-        let silent = |group: &LearnGroup| group.advantages.iter().all(|a| *a == 0.0);
-        let idle = !loss.needs_reference() && !loss.has_entropy_grad() && groups.iter().all(silent);
-        let every = match self.config.recompute {
-            // Most likely nothing will be asked: then no gradients need to be recorded.
-            0 if idle => self.model.info().layers,
-            every => every,
-        };
-        if every == 0 {
-            return Ok((self.states(&self.model, tokens)?, None));
-        }
-        let features = self.kept_features();
-        let shared_prefix = self.config.shared_prefix;
-        let (states, recomputed) =
-            Recomputed::forward(&self.model, features, tokens, shared_prefix, every)?;
-        Ok((states, Some(recomputed)))
-    }
-
-    /// The store of features, when the tower that made them stays as it is.
-    fn kept_features(&self) -> Option<&FeatureStore> {
-        (!self.trains_vision).then_some(&*self.features)
+        reference: Option<&TokenRows<f32>>,
+    ) -> Result<(f64, Gradients), Error> {
+        on_rayon_worker(&self.place(), || {
+            let batch = Batch::new(groups.iter().map(|group| &group.tokens), &self.config)?;
+            let mut inputs = LossInputs::new(&batch, groups)?;
+            inputs.ref_logps = match reference {
+                Some(logps) => Some(batch.order_tokens("reference", logps)?),
+                None => self.reference_logps(&batch)?,
+            };
+            let times = &mut LearnTimes::default();
+            let found = self.forward_backward(&batch, &mut inputs, times)?;
+            Ok((found.loss, found.gradients))
+        })
     }
 
     /// Encodes the images of a step that are not kept yet, one at a time. Encoded together, the last
@@ -222,101 +199,95 @@ impl<M: VisionLanguageModel> Learner<M> {
         Ok(())
     }
 
-    fn micro_batches<'a, T>(&self, groups: &'a [T]) -> impl Iterator<Item = (usize, &'a [T])> {
-        let size = match self.config.micro_batch_groups {
-            0 => groups.len().max(1),
-            size => size,
-        };
-        groups
-            .chunks(size)
-            .enumerate()
-            .map(move |(index, part)| (index * size, part))
+    fn log_probs_under(&self, model: &M, groups: &[TokenGroup]) -> Result<LogProbs, Error> {
+        on_rayon_worker(&model.head(), || {
+            let batch = Batch::new(groups, &self.config)?;
+            let (logps, entropies) = self.log_probs_of(model, &batch)?;
+            Ok(LogProbs {
+                logps: batch.restore(&logps),
+                entropies: batch.restore(&entropies),
+            })
+        })
     }
 
-    /// Updates the policy on a batch of groups: one optimizer step, or as many as configured.
-    ///
-    /// # Errors
-    /// What the model or the loss says of unfit input; [`Error::NotFinite`] when loss or gradient
-    /// diverge, in which case the policy stays as it was before that step.
-    #[tracing::instrument(skip_all)]
-    pub fn update(
-        &mut self,
-        groups: &[LearnGroup],
-        learning_rate: f64,
-    ) -> Result<LearnReport, Error> {
-        on_rayon_worker(&self.place(), || self.update_here(groups, learning_rate))
-    }
-
-    fn update_here(
-        &mut self,
-        groups: &[LearnGroup],
-        learning_rate: f64,
-    ) -> Result<LearnReport, Error> {
-        let tokens: Vec<TokenGroup> = groups.iter().map(|group| group.tokens.clone()).collect();
-        for group in groups {
-            let count = group.tokens.completions.len();
-            if group.advantages.len() != count || group.truncated.len() != count {
-                return Err(Error::config(
-                    "advantages",
-                    format!("and `truncated` must hold one value for each of {count} completions"),
-                ));
-            }
+    /// Log-probabilities and entropies without gradients, in the batch's order.
+    pub(super) fn log_probs_of(
+        &self,
+        model: &M,
+        batch: &Batch<'_>,
+    ) -> Result<(Vec<f32>, Vec<f32>), Error> {
+        let (mut logps, mut entropies) = (Vec::new(), Vec::new());
+        for part in batch.micro_batches() {
+            let hidden = hidden_states(model, self.kept_features(), part)?;
+            let chunk = self.config.head_chunk;
+            let found = head::forward(model, &hidden, &part.targets, chunk, false)?;
+            logps.extend(found.logps);
+            entropies.extend(found.entropies);
         }
-        if tokens.iter().all(|group| group.completions.is_empty()) {
+        Ok((logps, entropies))
+    }
+
+    /// What the KL term compares with, where the loss has one.
+    fn reference_logps(&self, batch: &Batch<'_>) -> Result<Option<Vec<f32>>, Error> {
+        let reference = self.reference.as_ref();
+        reference
+            .map(|model| Ok(self.log_probs_of(model, batch)?.0))
+            .transpose()
+    }
+
+    /// The store of features, when the tower that made them stays as it is.
+    pub(super) fn kept_features(&self) -> Option<&FeatureStore> {
+        (!self.trains_vision).then_some(&*self.features)
+    }
+
+    /// A tensor that lies where the model does.
+    fn place(&self) -> Tensor<2> {
+        self.model.valid().head()
+    }
+
+    fn learn(&mut self, groups: &[LearnGroup], learning_rate: f64) -> Result<LearnReport, Error> {
+        let batch = Batch::new(groups.iter().map(|group| &group.tokens), &self.config)?;
+        let mut inputs = LossInputs::new(&batch, groups)?;
+        if batch.rows() == 0 {
             return Err(Error::config("groups", "hold no completion to learn from"));
         }
         // A resumed run goes on at the step that its checkpoint says.
         self.loss.set_step(self.updates as u64);
         let mut times = LearnTimes::default();
-        let mut clock = Instant::now();
-        let reference = self.score_reference(&tokens)?.map(|scores| scores.logps);
-        lap(&mut clock, &mut times.reference);
-        let effective = |group: &&LearnGroup| group.advantages.iter().any(|a| *a != 0.0);
-        let effective_groups = groups.iter().filter(effective).count();
-        let mut old = None;
+        let mut clock = Clock::start();
+        inputs.ref_logps = self.reference_logps(&batch)?;
+        clock.lap(&mut times.reference);
         let mut report = None;
         for update in 0..self.config.updates_per_batch.max(1) {
-            let (gradients, loss, metrics, logps) = self.gradients_with(
-                groups,
-                &tokens,
-                reference.as_ref(),
-                old.as_ref(),
-                &mut times,
-            )?;
-            if !loss.is_finite() {
+            let found = self.forward_backward(&batch, &mut inputs, &mut times)?;
+            if !found.loss.is_finite() {
                 return Err(Error::NotFinite {
                     what: "the loss",
                     step: self.updates,
                 });
             }
-            clock = Instant::now();
-            let grad_norm = self.apply_here(gradients, learning_rate)?;
-            lap(&mut clock, &mut times.optimizer);
+            clock = Clock::start();
+            let grad_norm = self.optimizer_step(found.gradients, learning_rate)?;
+            clock.lap(&mut times.optimizer);
             report = Some(LearnReport {
-                loss,
-                metrics,
+                loss: found.loss,
+                metrics: found.metrics,
                 grad_norm,
-                effective_groups,
+                effective_groups: groups.iter().filter(|group| group.is_effective()).count(),
                 times,
             });
             if update == 0 {
-                old = Some(logps);
+                inputs.old_logps = Some(inputs.logps.clone());
             }
         }
         report.ok_or_else(|| Error::config("updates_per_batch", "must be at least 1"))
     }
 
-    /// Clips gradients to the configured norm, makes an optimizer step and returns the norm before
-    /// clipping. The reference follows where it is its turn.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] when the norm is not a number, [`Error::Config`] when the reference
-    /// cannot follow as configured; the policy stays as it was.
-    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
-        on_rayon_worker(&self.place(), || self.apply_here(gradients, learning_rate))
-    }
-
-    fn apply_here(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<f64, Error> {
+    fn optimizer_step(
+        &mut self,
+        mut gradients: Gradients,
+        learning_rate: f64,
+    ) -> Result<f64, Error> {
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite {
@@ -343,156 +314,4 @@ impl<M: VisionLanguageModel> Learner<M> {
         }
         Ok(norm)
     }
-
-    /// The loss and its gradients on a batch, without an update.
-    ///
-    /// `reference` gives the reference policy's log-probabilities, `[group][completion][token]`,
-    /// when they are not to be those of the learner's own reference.
-    ///
-    /// # Errors
-    /// As [`update`](Self::update).
-    pub fn gradients(
-        &self,
-        groups: &[LearnGroup],
-        reference: Option<&Vec<Vec<Vec<f32>>>>,
-    ) -> Result<(f64, Gradients), Error> {
-        let tokens: Vec<TokenGroup> = groups.iter().map(|group| group.tokens.clone()).collect();
-        let own = match reference {
-            Some(_) => None,
-            None => self.score_reference(&tokens)?.map(|scores| scores.logps),
-        };
-        let reference = reference.or(own.as_ref());
-        let (gradients, loss, ..) = on_rayon_worker(&self.place(), || {
-            let times = &mut LearnTimes::default();
-            self.gradients_with(groups, &tokens, reference, None, times)
-        })?;
-        Ok((loss, gradients))
-    }
-
-    /// The counts of a whole batch, for its pieces.
-    fn counts(&self, groups: &[LearnGroup], tokens: &[TokenGroup]) -> Result<Normalization, Error> {
-        let entropies = match self.loss.needs_entropies() {
-            true => Some(self.score(tokens)?.entropies),
-            false => None,
-        };
-        Ok(counts(&*self.loss, groups, entropies)?)
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn gradients_with(
-        &self,
-        groups: &[LearnGroup],
-        tokens: &[TokenGroup],
-        reference: Option<&Vec<Vec<Vec<f32>>>>,
-        old: Option<&Vec<Vec<Vec<f32>>>>,
-        times: &mut LearnTimes,
-    ) -> Result<(Gradients, f64, LossMetrics, Vec<Vec<Vec<f32>>>), Error> {
-        let mut clock = Instant::now();
-        let several = self.micro_batches(groups).nth(1).is_some();
-        let counts = match several {
-            true => Some(self.counts(groups, tokens)?),
-            false => None,
-        };
-        let mut gradients = Gradients::default();
-        let mut loss = 0.0;
-        let mut metrics: Option<LossMetrics> = None;
-        let mut all: Vec<Vec<Vec<f32>>> = tokens
-            .iter()
-            .map(|g| vec![Vec::new(); g.completions.len()])
-            .collect();
-        for (start, part) in self.micro_batches(tokens) {
-            let own = &groups[start..start + part.len()];
-            let (states, recomputed) = self.tracked_states(own, part)?;
-            let hidden = states.hidden.clone().without_autodiff();
-            let pass = head_forward(
-                &self.model,
-                &hidden,
-                &states.targets,
-                self.config.head_chunk,
-                true,
-            )?;
-            let places: Vec<Place> = states
-                .places
-                .iter()
-                .map(|&(g, i, len)| (start + g, i, len))
-                .collect();
-            let padded = Padded::new(&places, groups);
-            let logps = padded.fill(&pass.logps);
-            let entropies = padded.fill(&pass.entropies);
-            let gather = |all: &Vec<Vec<Vec<f32>>>| {
-                let flat: Vec<f32> = places
-                    .iter()
-                    .flat_map(|&(g, i, _)| all[g][i].iter().copied())
-                    .collect();
-                padded.fill(&flat)
-            };
-            let reference = reference.map(gather);
-            let old = old.map(gather);
-            let mut batch = TokenBatch::new(padded.len, &logps, &padded.mask, &padded.advantages)
-                .with_entropies(&entropies)
-                .with_truncated(&padded.truncated);
-            batch.ref_logps = reference.as_deref();
-            batch.old_logps = old.as_deref();
-            batch.normalization = counts;
-            let output = self.loss.evaluate(&batch)?;
-            loss += output.loss;
-            match &mut metrics {
-                Some(metrics) => metrics.merge(&output.metrics),
-                None => metrics = Some(output.metrics),
-            }
-            let mut at = 0;
-            for &(group, index, len) in &places {
-                all[group][index] = pass.logps[at..at + len].to_vec();
-                at += len;
-            }
-            let of_logp = padded.flatten(&output.grad);
-            let of_entropy = output.entropy_grad.map(|grad| padded.flatten(&grad));
-            let coefficients = Coefficients {
-                logp: &of_logp,
-                entropy: of_entropy.as_deref(),
-            };
-            let nothing = of_logp
-                .iter()
-                .chain(of_entropy.iter().flatten())
-                .all(|c| *c == 0.0);
-            lap(&mut clock, &mut times.forward);
-            if nothing {
-                if recomputed.is_none() {
-                    // A recorded graph stays in memory until it is differentiated.
-                    drop(states.hidden.sum().backward());
-                }
-                lap(&mut clock, &mut times.backward);
-                continue;
-            }
-            let d_hidden = head_backward(
-                &self.model,
-                &hidden,
-                &states.targets,
-                &coefficients,
-                pass,
-                &mut gradients,
-            );
-            if let Some(recomputed) = recomputed {
-                let features = self.kept_features();
-                recomputed.backward(&self.model, features, d_hidden, &mut gradients)?;
-                lap(&mut clock, &mut times.backward);
-                continue;
-            }
-            // d loss / d parameters = d (hidden . d_hidden) / d parameters with d_hidden fixed.
-            let surrogate = (states.hidden * d_hidden.autodiff()).sum();
-            gradients.add_all(Gradients::take(surrogate.backward(), &self.model));
-            lap(&mut clock, &mut times.backward);
-        }
-        // A batch that asks nothing leaves the policy as it is.
-        if !gradients.is_empty() {
-            gradients.complete(&self.model);
-        }
-        Ok((gradients, loss, metrics.unwrap_or_default(), all))
-    }
-}
-
-/// Adds what the clock has run to a sum of seconds, and sets it back.
-fn lap(clock: &mut Instant, seconds: &mut f64) {
-    *seconds += clock.elapsed().as_secs_f64();
-    *clock = Instant::now();
 }

@@ -1,21 +1,26 @@
 //! From groups of completions with advantages to an updated policy.
 
+mod batch;
+mod clock;
 mod config;
+mod decoder;
+mod decoder_rows;
+mod forward_backward;
+mod groups;
 mod head;
 #[allow(clippy::module_inception)]
 mod learner;
+mod log_probs;
+mod loss_inputs;
 mod memory;
-mod padded;
 mod recompute;
 mod reference;
 mod report;
-mod rows;
-mod supervised_loss;
 
 pub use config::LearnerConfig;
+pub use groups::{LearnGroup, TokenGroup};
 pub use learner::Learner;
+pub use log_probs::LogProbs;
 pub use memory::{MemoryPlan, Workload, peak_memory, resident_memory};
 pub use reference::ReferencePolicy;
-pub use report::{LearnReport, LearnTimes, Scores};
-pub use rows::{LearnGroup, TokenGroup};
-pub use supervised_loss::SupervisedLoss;
+pub use report::{LearnReport, LearnTimes};

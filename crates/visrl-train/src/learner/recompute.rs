@@ -12,7 +12,8 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use visrl_vlm::{FeatureStore, Output, PromptLayout, VisionLanguageModel};
 
-use super::rows::{Rows, States, TokenGroup, prompts, units};
+use super::batch::{MicroBatch, PromptRows};
+use super::decoder_rows::DecoderRows;
 use crate::error::Error;
 use crate::optimizer::Gradients;
 
@@ -33,26 +34,25 @@ type Pair = [Tensor<2>; 2];
 
 struct Layout {
     prompts: PromptLayout,
-    rows: Rows,
+    rows: DecoderRows,
     /// Tokens of the rows in each segment.
     lengths: Vec<usize>,
 }
 
 impl Recomputed {
-    /// Runs completions through the decoder as [`completion_states`](super::rows::completion_states)
-    /// does, keeping states before every `every` layers.
+    /// Runs a micro-batch through the decoder, keeping states before every `every` layers, and gives
+    /// its hidden states, `[tokens, hidden]`, without gradient tracking.
     pub(crate) fn forward<M: VisionLanguageModel>(
         model: &M,
         features: Option<&FeatureStore>,
-        groups: &[TokenGroup],
-        shared_prefix: bool,
+        batch: &MicroBatch<'_>,
         every: usize,
-    ) -> Result<(States, Self), Error> {
+    ) -> Result<(Tensor<2>, Self), Error> {
         let model = model.valid();
-        let units = units(groups, shared_prefix);
-        let prompts = PromptLayout::new(&prompts(groups, &units))?;
+        let prompts: Vec<_> = batch.prompts.iter().map(PromptRows::shared).collect();
+        let prompts = PromptLayout::new(&prompts)?;
         let mut segments = prompts.shared(prompts.segments().to_vec());
-        let rows = Rows::behind(groups, &units, &mut segments)?;
+        let rows = DecoderRows::behind(&batch.prompts, &mut segments);
         let lengths = segments.iter().map(|segment| segment.len).collect();
         let layout = Layout {
             prompts,
@@ -80,12 +80,7 @@ impl Recomputed {
             states = [of_prompts.unwrap_or_else(|| of_rows.clone()), of_rows];
         }
         let hidden = hidden.ok_or_else(|| Error::device("no hidden states"))?;
-        let states = States {
-            hidden: layout.rows.kept(hidden),
-            targets: layout.rows.targets.clone(),
-            places: layout.rows.places.clone(),
-        };
-        Ok((states, Self { layout, blocks }))
+        Ok((layout.rows.kept(hidden), Self { layout, blocks }))
     }
 
     /// Adds the gradients of `sum(hidden * d_hidden)` with respect to the model's parameters.

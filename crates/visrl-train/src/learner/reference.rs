@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use visrl_vlm::{ParameterPath, VisionLanguageModel, without_lora};
+use visrl_vlm::{
+    NamedParameter, VisionLanguageModel, map_parameters, visit_parameters, without_lora,
+};
 
 use crate::error::Error;
 
@@ -58,66 +60,30 @@ pub(crate) fn refreshed<M: Module>(reference: &M, policy: &M, mix: f64) -> M {
     if mix == 1.0 {
         return policy;
     }
-    policy.map(&mut Mixer {
-        path: ParameterPath::default(),
-        reference: values(reference),
-        mix,
+    let mut reference = values(reference);
+    map_parameters(policy, |parameter| {
+        match reference.remove(&parameter.name) {
+            Some(old) => NamedParameter {
+                values: parameter.values * mix + old * (1.0 - mix),
+                ..parameter
+            },
+            None => parameter,
+        }
     })
 }
 
 /// Parameters by their names, flattened; they share the memory of the module.
 fn values<M: Module>(module: &M) -> BTreeMap<String, Tensor<1>> {
-    struct Visitor {
-        path: ParameterPath,
-        found: BTreeMap<String, Tensor<1>>,
-    }
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found
-                .insert(self.path.name(), param.val().reshape([-1]));
-        }
-    }
-    let mut visitor = Visitor {
-        path: ParameterPath::default(),
-        found: BTreeMap::new(),
-    };
-    module.visit(&mut visitor);
-    visitor.found
-}
-
-struct Mixer {
-    path: ParameterPath,
-    reference: BTreeMap<String, Tensor<1>>,
-    mix: f64,
-}
-
-impl ModuleMapper for Mixer {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.exit();
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(old) = self.reference.remove(&self.path.name()) else {
-            return param;
-        };
-        let mix = self.mix;
-        param.map(|policy| {
-            let old = old.reshape(policy.dims());
-            policy * mix + old * (1.0 - mix)
-        })
-    }
+    let mut found = BTreeMap::new();
+    visit_parameters(module, |parameter| {
+        found.insert(parameter.name, parameter.values);
+    });
+    found
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Param;
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::Device;
 

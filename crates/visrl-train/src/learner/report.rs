@@ -1,5 +1,6 @@
 //! What a learner tells.
 
+use serde::{Deserialize, Serialize};
 use visrl_grpo::LossMetrics;
 
 /// What an update did.
@@ -19,7 +20,7 @@ pub struct LearnReport {
 }
 
 /// Seconds of the phases of an update.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LearnTimes {
     /// Log-probabilities under the reference policy.
     pub reference: f64,
@@ -29,13 +30,4 @@ pub struct LearnTimes {
     pub backward: f64,
     /// Clipping, the optimizer's step and, where it is its turn, the reference's refresh.
     pub optimizer: f64,
-}
-
-/// Log-probabilities and entropies of completions, `[group][completion][token]`, in nats.
-#[derive(Clone, Debug)]
-pub struct Scores {
-    /// Log-probability of each token under the full softmax.
-    pub logps: Vec<Vec<Vec<f32>>>,
-    /// Entropy of the distribution each token was drawn from.
-    pub entropies: Vec<Vec<Vec<f32>>>,
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::append::{create, cut};
 use crate::error::Error;
 
 /// A file of one JSON value per line, flushed line by line.
@@ -22,13 +23,7 @@ impl LineFile {
     /// # Errors
     /// [`Error::Files`] with the path.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let create = || {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            File::create(path)
-        };
-        let file = create().map_err(|source| Error::io(path, source))?;
+        let file = create(path)?;
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
@@ -62,13 +57,7 @@ impl LineFile {
             }
             len += line.len();
         }
-        let open = || {
-            let mut file = File::options().write(true).open(path)?;
-            file.set_len(len as u64)?;
-            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-            Ok(file)
-        };
-        let file = open().map_err(|source| Error::io(path, source))?;
+        let file = cut(path, len)?;
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),

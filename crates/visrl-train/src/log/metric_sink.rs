@@ -7,13 +7,13 @@ pub trait MetricSink {
     /// Takes the metrics of a finished step.
     ///
     /// # Errors
-    /// What stands in the way of recording them.
+    /// [`Error::Files`] when a file cannot be written; a sink of another kind has its own.
     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error>;
 
     /// Takes an evaluation on the way.
     ///
     /// # Errors
-    /// What stands in the way of recording it.
+    /// [`Error::Files`] when a file cannot be written; a sink of another kind has its own.
     fn evaluation(&mut self, point: &EvaluationPoint) -> Result<(), Error> {
         let _ = point;
         Ok(())
@@ -22,7 +22,7 @@ pub trait MetricSink {
     /// Makes what was recorded durable: a checkpoint is about to be written.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// [`Error::Files`] when a file cannot be written; a sink of another kind has its own.
     fn sync(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -30,7 +30,7 @@ pub trait MetricSink {
     /// Called once after the last step.
     ///
     /// # Errors
-    /// What stands in the way of finishing the record.
+    /// [`Error::Files`] when a file cannot be written; a sink of another kind has its own.
     fn finish(&mut self) -> Result<(), Error> {
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What a run tells of itself: the metrics of its steps, and the sinks that take them.
 
+mod append;
+mod diagnosis_log;
 mod json_lines;
 mod line_file;
 mod metric_sink;
@@ -8,6 +10,7 @@ mod step_metrics;
 mod tensor_board;
 mod tf_record;
 
+pub use diagnosis_log::DiagnosisLog;
 pub use json_lines::JsonLines;
 pub use line_file::LineFile;
 pub use metric_sink::MetricSink;

@@ -1,4 +1,9 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use visrl_grpo::GroupMetrics;
+
+use crate::learner::{LearnReport, LearnTimes};
 
 /// Seconds that the parts of a step took. They alone differ between two runs of one seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -9,10 +14,13 @@ pub struct Seconds {
     pub reward: f64,
     /// Updating the policy.
     pub learn: f64,
+    /// The phases of the learner's update, which are a part of `learn`.
+    #[serde(default)]
+    pub learn_phases: LearnTimes,
 }
 
 impl Seconds {
-    /// All of them.
+    /// All of the step.
     pub fn total(&self) -> f64 {
         self.rollout + self.reward + self.learn
     }
@@ -53,11 +61,50 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// The learning rate.
     pub learning_rate: f64,
+    /// Groups in which some completion has an advantage.
+    #[serde(default)]
+    pub effective_groups: usize,
+    /// What the loss saw, by the names of [`LossMetrics::named`](visrl_grpo::LossMetrics::named),
+    /// such as `ratio/max` and `clip/region`.
+    #[serde(default)]
+    pub loss_metrics: BTreeMap<String, f64>,
+    /// Why the step could teach nothing, and what to do about it; nothing where it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<String>,
     /// Where the time went.
     pub seconds: Seconds,
 }
 
 impl StepMetrics {
+    /// Takes what the groups of the step looked like.
+    pub fn record_groups(&mut self, groups: &GroupMetrics) {
+        self.reward = groups.mean_reward;
+        self.all_right = groups.all_right_fraction();
+        self.all_wrong = groups.all_wrong_fraction();
+        self.no_variance = groups.zero_variance_fraction();
+        self.diagnosis = groups.diagnosis().map(|found| found.to_string());
+    }
+
+    /// Takes what an update did. Where the groups could teach, the loss is asked whether its masks
+    /// and bounds left something of them.
+    pub fn record_update(&mut self, report: &LearnReport) {
+        self.loss = report.loss;
+        self.kl = report.metrics.kl().unwrap_or(0.0);
+        self.entropy = report.metrics.entropy().unwrap_or(0.0);
+        self.grad_norm = report.grad_norm;
+        self.effective_groups = report.effective_groups;
+        // A file of JSON has no infinity.
+        let named = report.metrics.named();
+        self.loss_metrics = named
+            .filter(|(_, value)| value.is_finite())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        if self.diagnosis.is_none() {
+            self.diagnosis = report.metrics.diagnosis().map(|found| found.to_string());
+        }
+        self.seconds.learn_phases = report.times;
+    }
+
     /// Tokens of completions per second of the step; nothing for a step that took no time.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let seconds = self.seconds.total();

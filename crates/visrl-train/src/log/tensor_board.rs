@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
+use super::append::{create, cut};
 use super::metric_sink::MetricSink;
 use super::step_metrics::StepMetrics;
 use super::tf_record::{Found, first_record, push_record};
@@ -73,13 +74,7 @@ impl TensorBoard {
     /// [`Error::Files`] with the path.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let create = || {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            File::create(path)
-        };
-        let file = create().map_err(|source| Error::io(path, source))?;
+        let file = create(path)?;
         let path = path.to_owned();
         let mut sink = Self { path, file };
         sink.write(0, Some(VERSION.to_owned()), None)?;
@@ -115,13 +110,7 @@ impl TensorBoard {
         if length == 0 {
             return Self::create(path);
         }
-        let open = || {
-            let mut file = File::options().write(true).open(path)?;
-            file.set_len(length as u64)?;
-            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-            Ok(file)
-        };
-        let file = open().map_err(|source| Error::io(path, source))?;
+        let file = cut(path, length)?;
         let path = path.to_owned();
         Ok(Self { path, file })
     }
@@ -221,6 +210,7 @@ impl MetricSink for TensorBoard {
             add("groups/all_right", metrics.all_right);
             add("groups/all_wrong", metrics.all_wrong);
             add("groups/no_variance", metrics.no_variance);
+            add("groups/effective", metrics.effective_groups as f64);
             add("groups/resampled", metrics.resampled as f64);
             add("train/kl", metrics.kl);
             add("train/entropy", metrics.entropy);
@@ -230,9 +220,25 @@ impl MetricSink for TensorBoard {
         add("train/learning_rate", metrics.learning_rate);
         add("completion/length", metrics.completion_length);
         add("completion/truncated", metrics.truncated);
+        // Those without a group of their own are written above.
+        for (name, value) in metrics
+            .loss_metrics
+            .iter()
+            .filter(|(name, _)| name.contains('/'))
+        {
+            add(name, *value);
+        }
+        if let Some(phi) = metrics.loss_metrics.get("phi") {
+            add("train/phi", *phi);
+        }
         add("seconds/rollout", metrics.seconds.rollout);
         add("seconds/reward", metrics.seconds.reward);
         add("seconds/learn", metrics.seconds.learn);
+        let phases = &metrics.seconds.learn_phases;
+        add("seconds/learn/reference", phases.reference);
+        add("seconds/learn/forward", phases.forward);
+        add("seconds/learn/backward", phases.backward);
+        add("seconds/learn/optimizer", phases.optimizer);
         if let Some(speed) = metrics.tokens_per_second() {
             add("seconds/tokens_per_second", speed);
         }
@@ -268,6 +274,7 @@ mod tests {
             reward: 0.5,
             rewards: vec![("exact_completion".into(), 0.0)],
             loss: step as f64,
+            loss_metrics: [("ratio/max".to_owned(), 1.5), ("kl".to_owned(), 0.5)].into(),
             ..StepMetrics::default()
         }
     }
@@ -301,6 +308,7 @@ mod tests {
         assert_eq!(value(&scalars, 2, "train/loss"), Some(1.0));
         assert_eq!(value(&scalars, 2, "evaluation/accuracy"), Some(0.25));
         assert_eq!(value(&scalars, 0, "train/loss"), None);
+        assert_eq!(value(&scalars, 1, "ratio/max"), Some(1.5));
     }
 
     /// The bytes by the protocol's rules: field 3 of the first event, text of 13 bytes.

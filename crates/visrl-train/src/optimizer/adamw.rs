@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use visrl_kernels::{AdamWStep, adamw};
-use visrl_vlm::ParameterPath;
+use visrl_vlm::{NamedParameter, map_parameters};
 
 use super::gradients::{Gradients, widened};
 use super::parameter_group::ParameterGroup;
@@ -80,12 +80,42 @@ impl AdamW {
     /// Updates the parameters that have a gradient.
     #[must_use]
     pub fn step<M: Module>(&mut self, model: M, gradients: &Gradients, learning_rate: f64) -> M {
-        model.map(&mut Mapper {
-            path: ParameterPath::default(),
-            optimizer: self,
-            gradients,
-            learning_rate,
+        // A parameter that is put in its place anew is a new leaf of burn's graph, which stays in
+        // memory until it is differentiated.
+        if gradients.is_empty() {
+            return model;
+        }
+        map_parameters(model, |parameter| match gradients.get(&parameter.name) {
+            Some(gradient) => self.moved(parameter, gradient, learning_rate),
+            None => parameter,
         })
+    }
+
+    /// One parameter after its step.
+    fn moved(
+        &mut self,
+        parameter: NamedParameter,
+        gradient: &Tensor<1>,
+        learning_rate: f64,
+    ) -> NamedParameter {
+        let step = self.plan(&parameter.name, parameter.shape.len(), learning_rate);
+        let dtype = parameter.values.dtype();
+        let (moments, master) = match self.states.remove(&parameter.name) {
+            Some(State { moments, master }) => (Some(moments), master),
+            None => (None, None),
+        };
+        let wide = master.unwrap_or_else(|| widened(parameter.values));
+        let (wide, moments) = moved(step, wide, gradient, moments);
+        let (values, master) = match wide.dtype() == dtype {
+            true => (wide, None),
+            false => (wide.clone().cast(dtype), Some(wide)),
+        };
+        let name = parameter.name.clone();
+        self.states.insert(name, State { moments, master });
+        NamedParameter {
+            values,
+            ..parameter
+        }
     }
 
     /// The step that a parameter takes, but for its number.
@@ -139,49 +169,9 @@ fn moved(
     }
 }
 
-struct Mapper<'a> {
-    path: ParameterPath,
-    optimizer: &'a mut AdamW,
-    gradients: &'a Gradients,
-    learning_rate: f64,
-}
-
-impl ModuleMapper for Mapper<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.exit();
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
-        let Some(gradient) = self.gradients.get(&name) else {
-            return param;
-        };
-        let step = self.optimizer.plan(&name, D, self.learning_rate);
-        let (id, tensor, mapper) = param.consume();
-        let (shape, dtype) = (tensor.dims(), tensor.dtype());
-        let values = tensor.without_autodiff().reshape([-1]);
-        let (moments, master) = match self.optimizer.states.remove(&name) {
-            Some(State { moments, master }) => (Some(moments), master),
-            None => (None, None),
-        };
-        let wide = master.unwrap_or_else(|| widened(values));
-        let (wide, moments) = moved(step, wide, gradient, moments);
-        let (values, master) = match wide.dtype() == dtype {
-            true => (wide, None),
-            false => (wide.clone().cast(dtype), Some(wide)),
-        };
-        self.optimizer
-            .states
-            .insert(name, State { moments, master });
-        let tensor = values.reshape(shape).autodiff().require_grad();
-        Param::from_mapped_value(id, tensor, mapper)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::module::Param;
     use burn::tensor::{DType, Device, TensorData};
 
     use super::*;

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Gradients as Graph, Tensor};
 use visrl_kernels::sum_of_squares;
-use visrl_vlm::ParameterPath;
+use visrl_vlm::{visit_gradients, visit_parameters};
 
 use crate::error::Error;
 
@@ -25,34 +25,11 @@ pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 impl Gradients {
     /// Takes the gradients of a module's trained parameters out of a backward pass.
     pub fn take<M: Module>(mut graph: Graph, module: &M) -> Self {
-        struct Visitor<'a> {
-            path: ParameterPath,
-            graph: &'a mut Graph,
-            found: BTreeMap<String, Tensor<1>>,
-        }
-        impl ModuleVisitor for Visitor<'_> {
-            fn enter_module(&mut self, name: &str, container: &str) {
-                self.path.enter(name, container);
-            }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.path.exit();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = param.val().grad_remove(self.graph) {
-                    let gradient = widened(gradient.reshape([-1]));
-                    self.found.insert(self.path.name(), gradient);
-                }
-            }
-        }
-        let mut visitor = Visitor {
-            path: ParameterPath::default(),
-            graph: &mut graph,
-            found: BTreeMap::new(),
-        };
-        module.visit(&mut visitor);
-        Self {
-            by_name: visitor.found,
-        }
+        let mut taken = Self::default();
+        visit_gradients(module, &mut graph, |parameter, gradient| {
+            taken.by_name.insert(parameter.name, widened(gradient));
+        });
+        taken
     }
 
     /// Gives every trained parameter of a module a gradient: zero where there was none.
@@ -60,28 +37,11 @@ impl Gradients {
     /// A parameter that a part of a batch does not touch (the vision tower, by a prompt without
     /// image) then takes the same step as one whose gradients cancelled.
     pub fn complete<M: Module>(&mut self, module: &M) {
-        struct Visitor<'a> {
-            path: ParameterPath,
-            found: &'a mut BTreeMap<String, Tensor<1>>,
-        }
-        impl ModuleVisitor for Visitor<'_> {
-            fn enter_module(&mut self, name: &str, container: &str) {
-                self.path.enter(name, container);
+        visit_parameters(module, |parameter| {
+            if parameter.trainable {
+                let zeros = || widened(parameter.values).zeros_like();
+                self.by_name.entry(parameter.name).or_insert_with(zeros);
             }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.path.exit();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let tensor = param.val();
-                if tensor.is_require_grad() {
-                    let zeros = || widened(tensor.without_autodiff().reshape([-1])).zeros_like();
-                    self.found.entry(self.path.name()).or_insert_with(zeros);
-                }
-            }
-        }
-        module.visit(&mut Visitor {
-            path: ParameterPath::default(),
-            found: &mut self.by_name,
         });
     }
 

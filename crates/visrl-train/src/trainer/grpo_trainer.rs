@@ -4,14 +4,14 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use visrl_core::{Domain, Example, Group, SeedStream};
 use visrl_data::PromptTemplate;
-use visrl_grpo::{Advantage, AdvantageEstimator, RewardTable};
+use visrl_grpo::{Advantage, AdvantageEstimator, GroupMetrics, RewardRange, RewardTable};
 use visrl_reward::{RewardSet, Scored};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
 use super::train_loop::{NextExamples, TrainStep};
 use crate::error::Error;
-use crate::learner::{LearnGroup, Learner, TokenGroup};
+use crate::learner::{LearnGroup, Learner};
 use crate::log::{Seconds, StepMetrics};
 use crate::optimizer::LearningRateSchedule;
 
@@ -119,7 +119,7 @@ where
             resampled: asked - wanted.min(asked),
             ..StepMetrics::default()
         };
-        self.describe(&mut metrics, batch.iter().chain(&aside));
+        self.describe(&mut metrics, batch.iter().chain(&aside))?;
         let missing = wanted.saturating_sub(batch.len());
         batch.extend(aside.into_iter().rev().take(missing));
 
@@ -129,15 +129,7 @@ where
             .into_iter()
             .zip(advantages.chunks(self.config.num_generations))
             .map(|(Sampled { input, group, .. }, advantages)| {
-                let truncated = group.completions.iter().map(|c| c.stop.is_truncated());
-                LearnGroup {
-                    truncated: truncated.collect(),
-                    tokens: TokenGroup {
-                        input,
-                        completions: group.completions.into_iter().map(|c| c.tokens).collect(),
-                    },
-                    advantages: advantages.to_vec(),
-                }
+                LearnGroup::sampled(input, group, advantages.to_vec())
             })
             .collect();
         metrics.learning_rate = self.config.schedule.at(step);
@@ -145,10 +137,7 @@ where
         self.engine.set_policy(self.learner.model())?;
         seconds.learn = start.elapsed().as_secs_f64();
         metrics.seconds = seconds;
-        metrics.loss = report.loss;
-        metrics.kl = report.metrics.kl().unwrap_or(0.0);
-        metrics.entropy = report.metrics.entropy().unwrap_or(0.0);
-        metrics.grad_norm = report.grad_norm;
+        metrics.record_update(&report);
         Ok(metrics)
     }
 
@@ -220,38 +209,43 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
     }
 
     fn advantages(&self, batch: &[Sampled]) -> Result<Vec<f32>, Error> {
-        let rules = self.rewards.rules();
-        let rewards: Vec<f32> = batch
-            .iter()
-            .flat_map(|sampled| &sampled.scored)
-            .flat_map(|scored| scored.scores.iter().map(|score| score.unwrap_or(f32::NAN)))
-            .collect();
-        let weights: Vec<f32> = rules.iter().map(|rule| rule.weight).collect();
-        let table = RewardTable::new(&rewards, rules.len(), self.config.num_generations)?
-            .with_weights(&weights)?;
+        let scores = scores(batch);
+        let weights = self.weights();
+        let table = self.table(&scores, &weights)?;
         Ok(self.config.advantage.advantages(&table)?)
     }
 
+    fn weights(&self) -> Vec<f32> {
+        let rules = self.rewards.rules().iter();
+        rules.map(|rule| rule.weight).collect()
+    }
+
+    fn table<'a>(
+        &self,
+        scores: &'a [f32],
+        weights: &'a [f32],
+    ) -> Result<RewardTable<'a, f32>, Error> {
+        let group_size = self.config.num_generations;
+        Ok(RewardTable::new(scores, weights.len(), group_size)?.with_weights(weights)?)
+    }
+
+    /// What all groups of a step looked like.
     fn describe<'a>(
         &self,
         metrics: &mut StepMetrics,
         sampled: impl Iterator<Item = &'a Sampled> + Clone,
-    ) {
+    ) -> Result<(), Error> {
         let (least, greatest) = self.rewards.range();
-        let total = |scored: &Scored| scored.total.unwrap_or(0.0);
-        let groups = sampled.clone().count();
-        let share = |count: usize| count as f64 / groups.max(1) as f64;
-        let all = |value: f32| {
-            let are = |s: &&Sampled| s.scored.iter().all(|s| (total(s) - value).abs() < 1e-6);
-            share(sampled.clone().filter(are).count())
+        // Sums of weighted scores are exact to rounding.
+        let range = RewardRange {
+            wrong: f64::from(least) + 1e-6,
+            right: f64::from(greatest) - 1e-6,
         };
-        metrics.all_right = all(greatest);
-        metrics.all_wrong = all(least);
-        metrics.no_variance = share(sampled.clone().filter(|s| s.is_even()).count());
+        let (scores, weights) = (scores(sampled.clone()), self.weights());
+        metrics.record_groups(&GroupMetrics::new(&self.table(&scores, &weights)?, range));
         let scored = || sampled.clone().flat_map(|sampled| &sampled.scored);
         let completions = scored().count();
         let mean = |sum: f64| sum / completions.max(1) as f64;
-        metrics.reward = mean(scored().map(|s| f64::from(total(s))).sum());
         let rules = self.rewards.names().enumerate();
         metrics.rewards = rules
             .map(|(rule, name)| {
@@ -264,5 +258,15 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         metrics.completion_length = mean(metrics.tokens as f64);
         let truncated = completions().filter(|c| c.stop.is_truncated()).count();
         metrics.truncated = mean(truncated as f64);
+        Ok(())
     }
+}
+
+/// The scores of completions by rule, `[completions, rules]`; NaN where a rule could not score.
+fn scores<'a>(sampled: impl IntoIterator<Item = &'a Sampled>) -> Vec<f32> {
+    sampled
+        .into_iter()
+        .flat_map(|sampled| &sampled.scored)
+        .flat_map(|scored| scored.scores.iter().map(|score| score.unwrap_or(f32::NAN)))
+        .collect()
 }

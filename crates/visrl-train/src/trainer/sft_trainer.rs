@@ -51,7 +51,7 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
         }
         let learning_rate = self.schedule.at(step);
         let report = self.learner.update(&groups, learning_rate)?;
-        let lengths = groups.iter().map(|g| g.tokens.completions[0].len());
+        let lengths = groups.iter().map(|g| g.tokens.completions.len());
         let tokens: usize = lengths.sum();
         Ok(StepMetrics {
             step,
@@ -62,6 +62,7 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
             tokens,
             seconds: Seconds {
                 learn: begun.elapsed().as_secs_f64(),
+                learn_phases: report.times,
                 ..Seconds::default()
             },
             ..StepMetrics::default()
@@ -82,9 +83,10 @@ pub fn supervised(input: Arc<ModelInput>, target: Vec<u32>) -> LearnGroup {
     LearnGroup {
         tokens: TokenGroup {
             input,
-            completions: vec![target],
+            completions: [target].into_iter().collect(),
         },
         advantages: vec![1.0],
         truncated: vec![false],
+        sampler_logps: None,
     }
 }

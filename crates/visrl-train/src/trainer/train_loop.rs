@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
 use crate::learner::Learner;
-use crate::log::{MetricSink, StepMetrics};
+use crate::log::{DiagnosisLog, MetricSink, StepMetrics};
 
 /// Gives the next examples of a run, as many as are asked for.
 pub type NextExamples<'a> = dyn FnMut(usize) -> Result<Vec<Example>, Error> + 'a;
@@ -176,11 +176,12 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
             }
         };
         method.begin()?;
+        let mut diagnoses = DiagnosisLog::default();
         let ended = loop {
             if let Some(ended) = self.config.ended(&state) {
                 break ended;
             }
-            self.step(method, &mut state)?;
+            self.step(method, &mut state, &mut diagnoses)?;
         };
         for sink in self.sinks.iter_mut() {
             sink.finish()?;
@@ -188,7 +189,12 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         Ok((state, ended))
     }
 
-    fn step(&mut self, method: &mut dyn TrainStep<M>, state: &mut TrainState) -> Result<(), Error> {
+    fn step(
+        &mut self,
+        method: &mut dyn TrainStep<M>,
+        state: &mut TrainState,
+        diagnoses: &mut DiagnosisLog,
+    ) -> Result<(), Error> {
         let begun = Instant::now();
         let mut dealt = state.dealt;
         let metrics = method.train_step(state.step, &mut |count| {
@@ -199,6 +205,7 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         state.dealt = dealt;
         state.step += 1;
         state.seconds += begun.elapsed().as_secs_f64();
+        diagnoses.step(&metrics)?;
         for sink in self.sinks.iter_mut() {
             sink.step(&metrics)?;
         }

@@ -65,10 +65,10 @@ pub(crate) struct GroupShape {
 
 /// A group of random tokens, pixels and advantages.
 pub(crate) fn group(model: &QwenVl, shape: &GroupShape, rng: &mut ShuffleRng) -> LearnGroup {
-    // Ids from 600 on are special in the tiny tokenizer.
+    let vocabulary = text_ids(model);
     let mut text = |count: usize| {
         (0..count)
-            .map(|_| rng.below(600) as u32)
+            .map(|_| vocabulary[rng.below(vocabulary.len())])
             .collect::<Vec<_>>()
     };
     let mut ids = text(shape.text / 2);
@@ -98,9 +98,23 @@ pub(crate) fn group(model: &QwenVl, shape: &GroupShape, rng: &mut ShuffleRng) ->
                 images,
                 positions,
             }),
-            completions,
+            completions: completions.into(),
         },
+        sampler_logps: None,
     }
+}
+
+/// The ids of a model's vocabulary that stand for text: neither for an image nor for an end.
+fn text_ids(model: &QwenVl) -> Vec<u32> {
+    let info = model.info();
+    let special = |id: &u32| {
+        *id == info.image_token_id
+            || info.banned_ids.contains(id)
+            || info.eos_token_ids.contains(id)
+    };
+    (0..info.vocab_size as u32)
+        .filter(|id| !special(id))
+        .collect()
 }
 
 /// How far two sets of gradients lie apart: the L2 norm of the difference over that of the second,

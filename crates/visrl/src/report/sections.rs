@@ -1,5 +1,6 @@
 //! What a report says of each kind of folder.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use base64::Engine;
@@ -59,6 +60,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
     });
     let metrics: Vec<StepMetrics> = read_lines(&dir.join("metrics.jsonl"))?;
     run_curves(page, &metrics, summary)?;
+    page.tables.extend(loss_metrics(&metrics));
     if let Some(found) = read::<BeforeAfter>(&dir.join("evaluation.json"))? {
         for (when, measured) in [("before", &found.before), ("after", &found.after)] {
             confusion(page, when, &measured.greedy.confusion)?;
@@ -148,6 +150,44 @@ fn run_curves(page: &mut Page, metrics: &[StepMetrics], summary: &Summary) -> Re
         &[entropy, of("KL to the base", &|step| step.kl)],
         "nats",
     )
+}
+
+/// What the loss saw, by name; nothing where no step says it.
+fn loss_metrics(metrics: &[StepMetrics]) -> Option<Table> {
+    let names: BTreeSet<&String> = metrics.iter().flat_map(|s| s.loss_metrics.keys()).collect();
+    let rows = names.into_iter().map(|name| {
+        let values = metrics
+            .iter()
+            .filter_map(|step| step.loss_metrics.get(name));
+        let values: Vec<f64> = values.copied().collect();
+        let window = values.len().min(WINDOW);
+        let show = |value: f64| format!("{value:.4}");
+        vec![
+            name.clone(),
+            show(Spread::of(&values[..window]).mean),
+            show(Spread::of(&values[values.len() - window..]).mean),
+            show(values.iter().copied().fold(f64::INFINITY, f64::min)),
+            show(values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut note = format!("First and last are means of up to {WINDOW} steps.");
+    let silent = metrics.iter().filter_map(|step| step.diagnosis.as_ref());
+    if let Some(last) = silent.clone().last() {
+        let count = silent.count();
+        note += &format!(
+            " {count} of {} steps could teach nothing; the last: {last}.",
+            metrics.len()
+        );
+    }
+    (!rows.is_empty()).then(|| Table {
+        title: "What the loss saw".into(),
+        head: ["", "first", "last", "least", "most"]
+            .map(String::from)
+            .to_vec(),
+        rows,
+        note,
+    })
 }
 
 fn confusion(page: &mut Page, when: &str, matrix: &ConfusionMatrix) -> Result<(), Error> {

@@ -2,16 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::TokenBatch;
-use crate::entropy::quantile;
+use crate::beta_schedule::BetaSchedule;
 use crate::error::{Error, Result};
-use crate::importance::{ImportanceCorrection, ImportanceLevel};
-use crate::kl::Kl;
+use crate::importance_level::ImportanceLevel;
+use crate::kl::KlEstimator;
+use crate::loss_batch::LossBatch;
 use crate::normalization::Normalization;
+use crate::quantile::quantile;
 use crate::real::Real;
-use crate::schedule::Schedule;
+use crate::sampler_correction::ImportanceCorrection;
 
-/// What a row without a counted token contributes.
+/// What a row without a token contributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmptyRows {
@@ -26,16 +27,16 @@ pub enum EmptyRows {
 /// The options that every loss family shares. The default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Terms {
+pub struct SharedOptions {
     /// Weight of the KL term that ties the policy to the reference; 0 turns it off (and the
     /// reference is not needed). Default 0.04.
     pub beta: f64,
     /// How beta changes over the run: each [`set_step`](crate::PolicyLoss::set_step), which a
     /// learner calls before every optimizer step, sets `beta` to the schedule's value. Default
     /// none: beta stays what it is.
-    pub beta_schedule: Option<Schedule>,
+    pub beta_schedule: Option<BetaSchedule>,
     /// The KL estimator. Default k3.
-    pub kl: Kl,
+    pub kl: KlEstimator,
     /// Multiplies the KL estimate by the importance ratio, which makes it unbiased for tokens of
     /// an older policy (arXiv 2512.02556). Default false.
     pub use_bias_correction_kl: bool,
@@ -51,21 +52,22 @@ pub struct Terms {
     /// Drops rows of negative advantage from the policy term when the mean log ratio of the
     /// sampling policy to the current one exceeds this (arXiv 2512.02556). Default none.
     pub off_policy_mask_threshold: Option<f64>,
-    /// Corrects for a foreign sampler, where batches carry its log-probabilities. Default none.
+    /// Corrects for a sampler that is not the learner, by the log-probabilities that it reported.
+    /// Default none.
     pub importance_correction: Option<ImportanceCorrection>,
     /// Leaves out completions that were cut at the length limit (DAPO, arXiv 2503.14476,
     /// overlong filtering). Default false.
     pub mask_truncated_completions: bool,
-    /// What a row without a counted token contributes. Default zero.
+    /// What a row without a token contributes. Default zero.
     pub empty_rows: EmptyRows,
 }
 
-impl Default for Terms {
+impl Default for SharedOptions {
     fn default() -> Self {
         Self {
             beta: 0.04,
             beta_schedule: None,
-            kl: Kl::K3,
+            kl: KlEstimator::K3,
             use_bias_correction_kl: false,
             importance_sampling_level: ImportanceLevel::Token,
             top_entropy_quantile: 1.0,
@@ -78,46 +80,25 @@ impl Default for Terms {
     }
 }
 
-/// Which of the fields that some option needs a batch carries.
-pub(crate) struct Present {
-    pub(crate) reference: bool,
-    pub(crate) entropies: bool,
-    /// The sampler's log-probabilities, or ratios.
-    pub(crate) sampler: bool,
-    pub(crate) truncated: bool,
-}
-
-impl Terms {
+impl SharedOptions {
     /// Checks every value's range.
     ///
     /// # Errors
     /// [`Error::Config`] naming the first field outside its range.
     pub fn validate(&self) -> Result<()> {
-        let Self {
-            beta,
-            top_entropy_quantile,
-            entropy_coef,
-            ..
-        } = *self;
-        Error::check_config(
-            beta.is_finite() && beta >= 0.0,
-            "beta",
-            beta,
-            "zero or more",
-        )?;
+        let (beta, coef) = (self.beta, self.entropy_coef);
+        let valid = beta.is_finite() && beta >= 0.0;
+        Error::check_config(valid, "beta", beta, "zero or more")?;
         self.beta_schedule.map_or(Ok(()), |s| s.validate_beta())?;
+        let share = self.top_entropy_quantile;
+        let valid = share > 0.0 && share <= 1.0;
         Error::check_config(
-            (0.0..=1.0).contains(&top_entropy_quantile) && top_entropy_quantile > 0.0,
+            valid,
             "top_entropy_quantile",
-            top_entropy_quantile,
+            share,
             "above 0 and at most 1",
         )?;
-        Error::check_config(
-            entropy_coef.is_finite(),
-            "entropy_coef",
-            entropy_coef,
-            "finite",
-        )?;
+        Error::check_config(coef.is_finite(), "entropy_coef", coef, "finite")?;
         if let Some(threshold) = self.off_policy_mask_threshold {
             let field = "off_policy_mask_threshold";
             Error::check_config(threshold >= 0.0, field, threshold, "zero or more")?;
@@ -125,45 +106,42 @@ impl Terms {
         self.importance_correction.map_or(Ok(()), |c| c.validate())
     }
 
-    /// Checks the options, the batch's shapes, and that the batch carries what they need.
-    pub(crate) fn check<F: Real>(&self, batch: &TokenBatch<'_, F>) -> Result<()> {
-        self.validate()?;
-        batch.validate()?;
-        self.check_present(&Present {
-            reference: batch.ref_logps.is_some(),
-            entropies: batch.entropies.is_some(),
-            sampler: batch.sampler_logps.is_some() || batch.importance_ratios.is_some(),
-            truncated: batch.truncated.is_some(),
-        })
-    }
-
-    /// Checks that a batch carries what the options need.
-    pub(crate) fn check_present(&self, present: &Present) -> Result<()> {
-        let missing = |field, needed_by, advice| {
-            Err(Error::Missing {
-                field,
-                needed_by,
-                advice,
-            })
-        };
-        if self.uses_reference() && !present.reference {
+    /// Checks the options, the batch's lengths, and that the batch carries what they need.
+    pub(crate) fn check<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<()> {
+        self.check_counted(batch)?;
+        if self.uses_reference() && batch.ref_logps.is_none() {
             return missing("ref_logps", "beta", "add with_ref_logps, or set beta to 0");
         }
-        if self.needs_entropies() && !present.entropies {
+        if self.needs_entropies() && batch.entropies.is_none() {
             return missing(
                 "entropies",
-                "entropy_coef or top_entropy_quantile",
-                "add with_entropies, or set entropy_coef to 0 and top_entropy_quantile to 1",
+                "entropy_coef",
+                "add with_entropies, or set entropy_coef to 0",
             );
         }
-        if self.importance_correction.is_some() && !present.sampler {
+        let sampler = batch.sampler_logps.or(batch.importance_ratios);
+        if self.importance_correction.is_some() && sampler.is_none() {
             return missing(
                 "sampler_logps",
                 "importance_correction",
                 "add with_sampler_logps or with_importance_ratios, or set it to none",
             );
         }
-        if self.mask_truncated_completions && !present.truncated {
+        Ok(())
+    }
+
+    /// As [`check`](Self::check), but only for what [`count`](Self::count) needs.
+    fn check_counted<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<()> {
+        self.validate()?;
+        batch.validate()?;
+        if self.top_entropy_quantile < 1.0 && batch.entropies.is_none() {
+            return missing(
+                "entropies",
+                "top_entropy_quantile",
+                "add with_entropies, or set top_entropy_quantile to 1",
+            );
+        }
+        if self.mask_truncated_completions && batch.truncated.is_none() {
             return missing(
                 "truncated",
                 "mask_truncated_completions",
@@ -198,23 +176,21 @@ impl Terms {
         self.top_entropy_quantile < 1.0 || self.entropy_coef != 0.0
     }
 
+    /// Checks what counting needs, and counts.
+    pub(crate) fn normalization<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
+        self.check_counted(batch)?;
+        Ok(self.count(batch))
+    }
+
     /// The counts of a checked batch taken whole.
-    pub(crate) fn count<F: Real>(&self, batch: &TokenBatch<'_, F>) -> Normalization {
+    pub(crate) fn count<F: Real>(&self, batch: &LossBatch<'_, F>) -> Normalization {
         let kept = |row: &usize| !batch.is_dropped(*row, self.mask_truncated_completions);
-        let tokens = if self.mask_truncated_completions {
-            let count = |row| crate::lanes::count(&batch.mask[batch.row(row)]);
-            (0..batch.rows()).filter(kept).map(count).sum()
-        } else {
-            batch.tokens()
-        };
+        let rows = || (0..batch.rows()).filter(kept).map(|row| batch.row(row));
+        let tokens = rows().map(|at| at.len()).sum();
         let mut counts = Normalization::new(batch.rows(), tokens);
         if let (true, Some(entropies)) = (self.top_entropy_quantile < 1.0, batch.entropies) {
             let mut counted = Vec::with_capacity(tokens);
-            for row in (0..batch.rows()).filter(kept) {
-                let at = batch.row(row);
-                let pairs = entropies[at.clone()].iter().zip(&batch.mask[at]);
-                counted.extend(pairs.filter(|(_, m)| **m).map(|(e, _)| *e));
-            }
+            counted.extend(rows().flat_map(|at| &entropies[at]).copied());
             counts.entropy_threshold = quantile(&mut counted, 1.0 - self.top_entropy_quantile);
             if let Some(threshold) = counts.entropy_threshold {
                 let selected = counted.iter().filter(|e| e.to_f64() >= threshold).count();
@@ -225,125 +201,97 @@ impl Terms {
     }
 }
 
+fn missing(field: &'static str, needed_by: &'static str, advice: &'static str) -> Result<()> {
+    Err(Error::Missing {
+        field,
+        needed_by,
+        advice,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn missing_fields_are_named() {
-        let batch = TokenBatch::new(1, &[0.0f32], &[true], &[1.0]);
-        let off = Terms {
+        let batch = LossBatch::new(&[1], &[0.0f32], &[1.0]);
+        let off = SharedOptions {
             beta: 0.0,
-            ..Terms::default()
+            ..SharedOptions::default()
         };
         assert!(off.check(&batch).is_ok());
-        let missing = |terms: Terms| match terms.check(&batch) {
-            Err(Error::Missing { field, .. }) => field,
-            other => panic!("{other:?}"),
+        let missing = |change: fn(&mut SharedOptions)| {
+            let mut options = off;
+            change(&mut options);
+            match options.check(&batch) {
+                Err(Error::Missing { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
         };
-        assert_eq!(missing(Terms::default()), "ref_logps");
+        assert_eq!(missing(|o| o.beta = 0.04), "ref_logps");
+        assert_eq!(missing(|o| o.entropy_coef = 0.1), "entropies");
+        assert_eq!(missing(|o| o.top_entropy_quantile = 0.2), "entropies");
         assert_eq!(
-            missing(Terms {
-                entropy_coef: 0.1,
-                ..off
-            }),
-            "entropies"
-        );
-        assert_eq!(
-            missing(Terms {
-                top_entropy_quantile: 0.2,
-                ..off
-            }),
-            "entropies"
-        );
-        assert_eq!(
-            missing(Terms {
-                mask_truncated_completions: true,
-                ..off
-            }),
+            missing(|o| o.mask_truncated_completions = true),
             "truncated"
         );
-        let correction = Some(ImportanceCorrection::default());
-        assert_eq!(
-            missing(Terms {
-                importance_correction: correction,
-                ..off
-            }),
-            "sampler_logps"
-        );
+        let correct = |o: &mut SharedOptions| o.importance_correction = Some(Default::default());
+        assert_eq!(missing(correct), "sampler_logps");
     }
 
     #[test]
     fn ranges_are_checked() {
-        let bad = [
-            Terms {
-                beta: -1.0,
-                ..Terms::default()
-            },
-            Terms {
-                beta: f64::NAN,
-                ..Terms::default()
-            },
-            Terms {
-                top_entropy_quantile: 0.0,
-                ..Terms::default()
-            },
-            Terms {
-                top_entropy_quantile: 1.5,
-                ..Terms::default()
-            },
-            Terms {
-                entropy_coef: f64::INFINITY,
-                ..Terms::default()
-            },
-            Terms {
-                off_policy_mask_threshold: Some(-0.1),
-                ..Terms::default()
-            },
+        let bad: [fn(&mut SharedOptions); 6] = [
+            |o| o.beta = -1.0,
+            |o| o.beta = f64::NAN,
+            |o| o.top_entropy_quantile = 0.0,
+            |o| o.top_entropy_quantile = 1.5,
+            |o| o.entropy_coef = f64::INFINITY,
+            |o| o.off_policy_mask_threshold = Some(-0.1),
         ];
-        for terms in bad {
+        for change in bad {
+            let mut options = SharedOptions::default();
+            change(&mut options);
             assert!(
-                matches!(terms.validate(), Err(Error::Config { .. })),
-                "{terms:?}"
+                matches!(options.validate(), Err(Error::Config { .. })),
+                "{options:?}"
             );
         }
     }
 
     #[test]
     fn unknown_fields_are_refused() {
-        let error = serde_json::from_str::<Terms>(r#"{"betta": 0.1}"#).unwrap_err();
+        let error = serde_json::from_str::<SharedOptions>(r#"{"betta": 0.1}"#).unwrap_err();
         assert!(error.to_string().contains("betta"));
-        let terms: Terms = serde_json::from_str(r#"{"beta": 0.1}"#).unwrap();
+        let options: SharedOptions = serde_json::from_str(r#"{"beta": 0.1}"#).unwrap();
+        let beta = 0.1;
         assert_eq!(
-            terms,
-            Terms {
-                beta: 0.1,
-                ..Terms::default()
+            options,
+            SharedOptions {
+                beta,
+                ..SharedOptions::default()
             }
         );
     }
 
     #[test]
     fn counts_leave_out_cut_rows_and_unselected_tokens() {
-        let entropies = [0.1, 0.9, 0.5, 7.0f64];
-        let batch = TokenBatch::new(2, &[0.0; 4], &[true, true, true, false], &[1.0, 2.0])
-            .with_entropies(&entropies)
+        let batch = LossBatch::new(&[2, 3], &[0.0f64; 3], &[1.0, 2.0])
+            .with_entropies(&[0.1, 0.9, 0.5])
             .with_truncated(&[false, true]);
-        let all = Terms {
+        let mut options = SharedOptions {
             top_entropy_quantile: 0.5,
-            ..Terms::default()
+            ..SharedOptions::default()
         };
-        let counts = all.count(&batch);
+        let counts = options.count(&batch);
         assert_eq!(
             (counts.sequences, counts.tokens, counts.entropy_tokens),
             (2.0, 3.0, 2.0)
         );
         assert_eq!(counts.entropy_threshold, Some(0.5));
-        let counts = Terms {
-            mask_truncated_completions: true,
-            ..all
-        }
-        .count(&batch);
+        options.mask_truncated_completions = true;
+        let counts = options.count(&batch);
         assert_eq!(
             (counts.sequences, counts.tokens, counts.entropy_tokens),
             (2.0, 2.0, 1.0)

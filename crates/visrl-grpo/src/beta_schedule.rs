@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// `{"type": "linear", "start": 0.04, "end": 0.0, "steps": 1000}`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
+pub enum BetaSchedule {
     /// Always the same.
     Constant {
         /// The value.
@@ -27,14 +27,14 @@ pub enum Schedule {
     },
 }
 
-impl Default for Schedule {
+impl Default for BetaSchedule {
     /// The paper's beta: constant 0.04.
     fn default() -> Self {
         Self::Constant { value: 0.04 }
     }
 }
 
-impl Schedule {
+impl BetaSchedule {
     /// The value at an optimizer step, counted from 0.
     pub fn at(&self, step: u64) -> f64 {
         match *self {
@@ -87,14 +87,14 @@ pub struct ReferenceRefresh {
     pub every: Option<u64>,
     /// The share of the trained policy in the new reference, 0 to 1, at the step of the refresh.
     /// Default constant 1.
-    pub mix: Schedule,
+    pub mix: BetaSchedule,
 }
 
 impl Default for ReferenceRefresh {
     fn default() -> Self {
         Self {
             every: None,
-            mix: Schedule::Constant { value: 1.0 },
+            mix: BetaSchedule::Constant { value: 1.0 },
         }
     }
 }
@@ -121,34 +121,22 @@ impl ReferenceRefresh {
 mod tests {
     use super::*;
 
+    fn line(start: f64, end: f64, steps: u64) -> BetaSchedule {
+        BetaSchedule::Linear { start, end, steps }
+    }
+
     #[test]
     fn a_line_ends_where_it_should() {
-        let line = Schedule::Linear {
-            start: 1.0,
-            end: 0.5,
-            steps: 10,
-        };
+        let falling = line(1.0, 0.5, 10);
         assert_eq!(
-            (line.at(0), line.at(5), line.at(10), line.at(99)),
-            (1.0, 0.75, 0.5, 0.5)
+            [0, 5, 10, 99].map(|step| falling.at(step)),
+            [1.0, 0.75, 0.5, 0.5]
         );
-        assert_eq!(
-            Schedule::Linear {
-                start: 1.0,
-                end: 0.5,
-                steps: 0
-            }
-            .at(0),
-            0.5
-        );
-        assert_eq!(Schedule::default().at(u64::MAX), 0.04);
-        assert!(!line.is_zero() && !Schedule::default().is_zero());
-        let never = Schedule::Linear {
-            start: 1.0,
-            end: 0.0,
-            steps: 0,
-        };
-        assert!(never.is_zero() && Schedule::Constant { value: 0.0 }.is_zero());
+        assert_eq!(line(1.0, 0.5, 0).at(0), 0.5);
+        assert_eq!(BetaSchedule::default().at(u64::MAX), 0.04);
+        assert!(!falling.is_zero() && !BetaSchedule::default().is_zero());
+        assert!(line(1.0, 0.0, 0).is_zero());
+        assert!(BetaSchedule::Constant { value: 0.0 }.is_zero());
     }
 
     #[test]
@@ -158,57 +146,34 @@ mod tests {
             every: Some(10),
             ..Default::default()
         };
-        assert_eq!((refresh.after(0), refresh.after(9)), (None, None));
-        assert_eq!(
-            (refresh.after(10), refresh.after(20)),
-            (Some(1.0), Some(1.0))
-        );
+        assert_eq!([0, 9].map(|step| refresh.after(step)), [None; 2]);
+        assert_eq!([10, 20].map(|step| refresh.after(step)), [Some(1.0); 2]);
     }
 
     #[test]
     fn wrong_values_are_refused() {
-        assert!(Schedule::Constant { value: -0.1 }.validate_beta().is_err());
         assert!(
-            Schedule::Linear {
-                start: 0.1,
-                end: f64::NAN,
-                steps: 3
-            }
-            .validate_beta()
-            .is_err()
+            BetaSchedule::Constant { value: -0.1 }
+                .validate_beta()
+                .is_err()
         );
-        assert!(Schedule::default().validate_beta().is_ok());
-        assert!(
-            ReferenceRefresh {
-                every: Some(0),
-                ..Default::default()
-            }
-            .validate()
-            .is_err()
-        );
-        let mix = Schedule::Constant { value: 1.5 };
-        assert!(
-            ReferenceRefresh {
-                every: Some(1),
-                mix
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(line(0.1, f64::NAN, 3).validate_beta().is_err());
+        assert!(BetaSchedule::default().validate_beta().is_ok());
+        let refresh = |every, value| ReferenceRefresh {
+            every: Some(every),
+            mix: BetaSchedule::Constant { value },
+        };
+        assert!(refresh(1, 0.5).validate().is_ok());
+        assert!(refresh(0, 0.5).validate().is_err() && refresh(1, 1.5).validate().is_err());
     }
 
     #[test]
     fn configuration_files() {
-        let line: Schedule =
-            serde_json::from_str(r#"{"type":"linear","start":0.04,"end":0,"steps":9}"#).unwrap();
+        let text = r#"{"type":"linear","start":0.04,"end":0,"steps":9}"#;
         assert_eq!(
-            line,
-            Schedule::Linear {
-                start: 0.04,
-                end: 0.0,
-                steps: 9
-            }
+            serde_json::from_str::<BetaSchedule>(text).unwrap(),
+            line(0.04, 0.0, 9)
         );
-        assert!(serde_json::from_str::<Schedule>(r#"{"type":"constant","val":1}"#).is_err());
+        assert!(serde_json::from_str::<BetaSchedule>(r#"{"type":"constant","val":1}"#).is_err());
     }
 }

@@ -1,0 +1,185 @@
+//! The correction for a sampler that is not quite the learner.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::real::Real;
+
+/// What is done with the ratio `p_old / p_sampler`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CorrectionMode {
+    /// One ratio per token, clamped into the bounds.
+    TokenTruncate,
+    /// One ratio per token; a token outside the bounds is dropped (ratio 0).
+    TokenMask,
+    /// One ratio per sequence (the product over its tokens), clamped into the bounds.
+    SequenceTruncate,
+    /// One ratio per sequence; a sequence outside the bounds is dropped (ratio 0). The default.
+    #[default]
+    SequenceMask,
+}
+
+/// Corrects for a sampler that is not quite the learner: another engine, another precision.
+///
+/// The tokens were drawn from `p_sampler`, but gradients assume `p_old`. The policy term of each
+/// token is multiplied by `p_old / p_sampler`, truncated or masked so that single outliers do
+/// not dominate. Where the sampler reported no log-probability (NaN), the ratio is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportanceCorrection {
+    /// Per token or per sequence, truncated or masked.
+    pub mode: CorrectionMode,
+    /// The lower bound; `None`: none. Default none.
+    pub clip_min: Option<f64>,
+    /// The upper bound; `None`: none. Default 3.
+    pub clip_max: Option<f64>,
+}
+
+impl Default for ImportanceCorrection {
+    fn default() -> Self {
+        Self {
+            mode: CorrectionMode::default(),
+            clip_min: None,
+            clip_max: Some(3.0),
+        }
+    }
+}
+
+impl ImportanceCorrection {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a bound is negative or not a number, or the bounds cross.
+    pub fn validate(&self) -> Result<()> {
+        let min = self.clip_min.unwrap_or(0.0);
+        let max = self.clip_max.unwrap_or(f64::INFINITY);
+        let field = "importance_correction.clip_min";
+        Error::check_config(min >= 0.0, field, min, "zero or more")?;
+        let field = "importance_correction.clip_max";
+        Error::check_config(max >= min, field, max, "at least clip_min")
+    }
+
+    /// The ratios of one row, from log-probabilities of the learner's old policy and of the
+    /// sampler, `[tokens of the row]` both.
+    pub(crate) fn row<'a, F: Real>(&self, old: &'a [F], sampler: &'a [F]) -> RowCorrection<'a, F> {
+        match self.mode {
+            CorrectionMode::TokenTruncate | CorrectionMode::TokenMask => RowCorrection::Tokens {
+                correction: *self,
+                old,
+                sampler,
+            },
+            CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask => {
+                let pairs = old.iter().zip(sampler);
+                let sum: f64 = pairs
+                    .map(|(old, sampler)| difference(*old, *sampler).to_f64())
+                    .sum();
+                RowCorrection::Sequence(self.bounded(F::from_f64(sum).exp()))
+            }
+        }
+    }
+
+    /// Truncates or masks one ratio.
+    fn bounded<F: Real>(&self, ratio: F) -> F {
+        let min = F::from_f64(self.clip_min.unwrap_or(f64::NEG_INFINITY));
+        let max = F::from_f64(self.clip_max.unwrap_or(f64::INFINITY));
+        match self.mode {
+            CorrectionMode::TokenTruncate | CorrectionMode::SequenceTruncate => {
+                ratio.at_least(min).at_most(max)
+            }
+            CorrectionMode::TokenMask | CorrectionMode::SequenceMask => {
+                if ratio < min || ratio > max {
+                    F::ZERO
+                } else {
+                    ratio
+                }
+            }
+        }
+    }
+}
+
+/// The difference of log-probabilities; 0 where the sampler reported none.
+fn difference<F: Real>(old: F, sampler: F) -> F {
+    let d = old - sampler;
+    if d.is_nan() { F::ZERO } else { d }
+}
+
+/// The ratios that correct the tokens of one row.
+#[derive(Debug, Clone, Copy)]
+pub enum RowCorrection<'a, F> {
+    /// No correction: every ratio is 1.
+    None,
+    /// Given with the batch, `[tokens of the row]`.
+    Given(&'a [F]),
+    /// One ratio for all tokens.
+    Sequence(F),
+    /// One ratio per token, computed when asked for.
+    Tokens {
+        /// What is done with a ratio.
+        correction: ImportanceCorrection,
+        /// Log-probabilities under the learner's old policy, `[tokens of the row]`.
+        old: &'a [F],
+        /// Those that the sampler reported, `[tokens of the row]`.
+        sampler: &'a [F],
+    },
+}
+
+impl<F: Real> RowCorrection<'_, F> {
+    /// The ratio of a token of the row.
+    #[inline]
+    pub fn ratio(&self, token: usize) -> F {
+        match self {
+            Self::None => F::ONE,
+            Self::Given(ratios) => ratios[token],
+            Self::Sequence(ratio) => *ratio,
+            Self::Tokens {
+                correction,
+                old,
+                sampler,
+            } => correction.bounded(difference(old[token], sampler[token]).exp()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_modes() {
+        use CorrectionMode::*;
+        // Token ratios 4, 1/2 and unknown; their product is 2.
+        let old = [0.8f64, 0.1, 0.5].map(f64::ln);
+        let sampler = [0.2f64.ln(), 0.2f64.ln(), f64::NAN];
+        for (mode, clip_min, expected) in [
+            (TokenTruncate, None, [3.0, 0.5, 1.0]),
+            (TokenTruncate, Some(0.7), [3.0, 0.7, 1.0]),
+            (TokenMask, Some(0.7), [0.0, 0.0, 1.0]),
+            (SequenceTruncate, None, [2.0; 3]),
+            (SequenceMask, Some(2.5), [0.0; 3]),
+        ] {
+            let correction = ImportanceCorrection {
+                mode,
+                clip_min,
+                clip_max: Some(3.0),
+            };
+            let row = correction.row(&old, &sampler);
+            for (t, expected) in expected.into_iter().enumerate() {
+                assert!(
+                    (row.ratio(t) - expected).abs() < 1e-12,
+                    "{mode:?} {clip_min:?} {t}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn crossing_bounds_are_refused() {
+        let bad = ImportanceCorrection {
+            clip_min: Some(4.0),
+            ..Default::default()
+        };
+        assert!(matches!(bad.validate(), Err(Error::Config { .. })));
+        assert!(ImportanceCorrection::default().validate().is_ok());
+    }
+}
