@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
+use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Value, json};
-use visrl_core::files::{read_json, write_file};
+use visrl_core::files::{read_json, read_text, write_file};
 use visrl_core::{Content, Message};
 
-use super::python;
 use crate::error::Error;
 
 /// The chat template of Qwen2-VL, for checkpoints that are made and not downloaded.
@@ -64,14 +64,7 @@ impl ChatTemplate {
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(TEMPLATE_FILE);
         if path.exists() {
-            let size = fs::metadata(&path)
-                .map_err(|source| Error::io(&path, source))?
-                .len();
-            if size > MAX_BYTES {
-                let message = format!("has {size} bytes, more than the {MAX_BYTES} allowed");
-                return Err(Error::Template { path, message });
-            }
-            let source = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+            let source = read_text(&path, MAX_BYTES)?;
             return Self::parse(source, path);
         }
         for name in [JSON_FILE, CONFIG_FILE] {
@@ -175,7 +168,7 @@ fn environment() -> Environment<'static> {
     }
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(MAX_STEPS));
-    environment.set_unknown_method_callback(python::call);
+    environment.set_unknown_method_callback(unknown_method_callback);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<String, minijinja::Error> {
@@ -308,5 +301,58 @@ mod tests {
     fn blocks_are_trimmed() {
         let template = ChatTemplate::new("  {% if true %}\n  a\n  {% endif %}\nb\n").unwrap();
         assert_eq!(template.render(&[], false, false).unwrap(), "  a\nb");
+    }
+
+    /// The text that an expression gives.
+    fn evaluate(source: &str) -> Result<String, Error> {
+        let template =
+            ChatTemplate::new(format!("{{% set map = {{'a': 1, 'b': 'x'}} %}}{source}"))?;
+        template.render(&[], false, false)
+    }
+
+    #[test]
+    fn methods_do_what_python_does() {
+        for (source, expected) in [
+            ("{{ ' \u{3000}a b\n'.strip() }}|", "a b|"),
+            (
+                "{{ 'xxaxx'.lstrip('x') }} {{ 'xxaxx'.rstrip('x') }}",
+                "axx xxa",
+            ),
+            (
+                "{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith('ab') }}",
+                "True False",
+            ),
+            ("{{ 'aBc'.lower() }}{{ 'aBc'.upper() }}", "abcABC"),
+            ("{{ 'a-b-c'.replace('-', '+') }}", "a+b+c"),
+            ("{{ 'a</think>b</think>c'.split('</think>')[-1] }}", "c"),
+            ("{{ 'a-b-c'.split('-', 1) | join('|') }}", "a|b-c"),
+            ("{{ '  a  b c '.split() | join('|') }}", "a|b|c"),
+            ("{{ ' a  b c '.split(none, 1) | join('|') }}", "a|b c "),
+            (
+                "{{ map.keys() | join('') }} {{ map.values() | join('') }}",
+                "ab 1x",
+            ),
+            (
+                "{% for k, v in map.items() %}{{ k }}{{ v }}{% endfor %}",
+                "a1bx",
+            ),
+            (
+                "{{ map.get('a') }} {{ map.get('c', 7) }} {{ map.get('c') }}",
+                "1 7 None",
+            ),
+        ] {
+            assert_eq!(evaluate(source).unwrap(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn other_methods_and_arguments_are_errors() {
+        for source in [
+            "{{ 'a'.nothing() }}",
+            "{{ 'a'.strip(1, 2) }}",
+            "{{ 3.keys() }}",
+        ] {
+            assert!(evaluate(source).is_err(), "{source}");
+        }
     }
 }
