@@ -23,8 +23,8 @@ pub struct LoadOptions {
     pub pipeline: Option<ImagePipeline>,
 }
 
-/// A family of models that [`Pretrained::load`](super::pretrained::Pretrained::load) can load from a
-/// folder in Hugging Face layout.
+/// A family of models that [`Pretrained::load`](super::pretrained::Pretrained::load) can load from
+/// a folder in Hugging Face layout.
 ///
 /// # Adding a family
 /// A folder with a [`VisionLanguageModel`] and these three methods. Tokenizer, chat template,

@@ -63,9 +63,9 @@ impl<M: LoadModel> Pretrained<M> {
     /// Loads a folder in Hugging Face layout.
     ///
     /// # Errors
-    /// [`Error::File`] with the file and the field that cannot be read or used; [`Error::Tokenizer`],
-    /// [`Error::Template`] and [`Error::Image`] for what the encoder reads; [`Error::Weights`],
-    /// [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
+    /// [`Error::File`] with the file and the field that cannot be read or used;
+    /// [`Error::Tokenizer`], [`Error::Template`] and [`Error::Image`] for what the encoder reads;
+    /// [`Error::Weights`], [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         Self::load_with(dir, device, &LoadOptions::default())
     }

@@ -109,9 +109,10 @@ impl PromptEncoder {
     /// Encodes prompts for a model, their images in parallel.
     ///
     /// # Errors
-    /// [`Error::Image`] with the name of an image that cannot be used, [`Error::Prompt`] with the id
-    /// of a prompt that is too long or whose text and images do not fit, [`Error::Template`] when
-    /// the template refuses a conversation, and [`Error::Input`] when the model finds no positions.
+    /// [`Error::Image`] with the name of an image that cannot be used, [`Error::Prompt`] with the
+    /// id of a prompt that is too long or whose text and images do not fit, [`Error::Template`]
+    /// when the template refuses a conversation, and [`Error::Input`] when the model finds no
+    /// positions.
     pub fn encode_all<M: VisionLanguageModel>(
         &self,
         model: &M,

@@ -49,7 +49,8 @@ impl FeatureStore {
     /// those not kept yet are encoded together. Nothing for no images.
     ///
     /// # Errors
-    /// What the model says of an unfit image.
+    /// [`Error::Input`] when an image was prepared for another model: its patches have another size
+    /// or its grid cannot be merged.
     pub fn get<M: VisionLanguageModel>(
         &self,
         model: &M,

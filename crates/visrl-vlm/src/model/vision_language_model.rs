@@ -83,8 +83,8 @@ pub trait VisionLanguageModel: Module + Sync {
         Ok(Positions::sequential(ids.len()))
     }
 
-    /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the first
-    /// layer reads.
+    /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the
+    /// first layer reads.
     ///
     /// # Errors
     /// [`Error::Input`] when ids and features do not fit the model or each other.
@@ -134,7 +134,8 @@ pub trait VisionLanguageModel: Module + Sync {
     fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> Option<(String, Tensor<1>)>;
 
     /// The part of the model that a parameter belongs to, for freezing by part; by default the
-    /// language model. The names are those that [`visit_parameters`](crate::visit_parameters) shows.
+    /// language model. The names are those that [`visit_parameters`](crate::visit_parameters)
+    /// shows.
     fn part_of(&self, _name: &str) -> Part {
         Part::LanguageModel
     }

@@ -44,8 +44,8 @@ const MAX_STEPS: u64 = 1_000_000;
 /// A chat template, rendered with the settings of transformers (`trim_blocks`, `lstrip_blocks`,
 /// `raise_exception`, Python's string methods).
 ///
-/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that it
-/// builds are not: take templates from where you would take code.
+/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that
+/// it builds are not: take templates from where you would take code.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
@@ -59,8 +59,8 @@ impl ChatTemplate {
     /// `default`).
     ///
     /// # Errors
-    /// [`Error::File`] with the file, and [`Error::Template`]
-    /// when there is no template or it does not parse.
+    /// [`Error::File`] with the file that cannot be read or is larger than 16 MiB, and
+    /// [`Error::Template`] when there is no template or it does not parse.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(TEMPLATE_FILE);
         if path.exists() {
@@ -85,7 +85,7 @@ impl ChatTemplate {
     /// A template from its text.
     ///
     /// # Errors
-    /// [`Error::Template`] when it does not parse.
+    /// [`Error::Template`] with the line of a text that does not parse.
     pub fn new(source: impl Into<String>) -> Result<Self, Error> {
         Self::parse(source.into(), PathBuf::from(TEMPLATE_FILE))
     }
@@ -125,7 +125,8 @@ impl ChatTemplate {
     /// begins; with `add_vision_id` images are numbered where the template can do that.
     ///
     /// # Errors
-    /// [`Error::Template`] when the template refuses the conversation.
+    /// [`Error::Template`] when the template refuses the conversation, calls a method that there is
+    /// not, or takes more than a million steps.
     pub fn render(
         &self,
         messages: &[Message],
@@ -142,7 +143,7 @@ impl ChatTemplate {
     /// Writes the template as `chat_template.json`, which transformers 4 and 5 read.
     ///
     /// # Errors
-    /// [`Error::File`] with the file.
+    /// [`Error::File`] when the file or its folder cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         let text = format!("{:#}\n", json!({ "chat_template": self.source }));

@@ -49,8 +49,9 @@ impl Tokenizer {
     /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json`.
     ///
     /// # Errors
-    /// [`Error::File`] with the file, and [`Error::Tokenizer`]
-    /// when `tokenizer.json` is damaged, is not byte-level, or lacks `<|image_pad|>`.
+    /// [`Error::File`] with a file that cannot be read, has more than 256 MiB or names a token that
+    /// there is not, and [`Error::Tokenizer`] when `tokenizer.json` is damaged, is not byte-level,
+    /// or lacks `<|image_pad|>`.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let mut found = Vec::new();
         for name in FILES {
@@ -62,8 +63,8 @@ impl Tokenizer {
         Self::from_files(dir, found)
     }
 
-    /// A tokenizer from the text of a `tokenizer.json`, as [`train_bpe`](super::train_bpe) gives it. It gets a
-    /// `tokenizer_config.json` that makes transformers load it as Qwen2's.
+    /// A tokenizer from the text of a `tokenizer.json`, as [`train_bpe`](super::train_bpe) gives
+    /// it. It gets a `tokenizer_config.json` that makes transformers load it as Qwen2's.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] as for [`from_dir`](Self::from_dir).
@@ -239,7 +240,7 @@ impl Tokenizer {
     /// Writes the tokenizer's files into a folder, byte for byte as they were read.
     ///
     /// # Errors
-    /// [`Error::File`] with the file.
+    /// [`Error::File`] when a file or its folder cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         for (name, bytes) in &self.files {
