@@ -77,3 +77,8 @@ pub use model::vision_language_model::{ModelInfo, Output, VisionLanguageModel};
 pub use qwen_vl::{QwenVl, QwenVlConfig};
 pub use visrl_image::{ProcessedImage, Processor};
 pub use visrl_kernels::Heads;
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
