@@ -15,7 +15,7 @@ use clap::Parser;
 use visrl::Recipe;
 use visrl::core::{Domain, Example, ImageSource, SeedStream};
 use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
-use visrl::vlm::{FeatureStore, Pretrained};
+use visrl::vlm::{FeatureStore, Pretrained, QwenVl};
 
 #[derive(Parser, Debug)]
 #[command(about = "The answer of a checkpoint to an image and a list of names")]
@@ -46,7 +46,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::load(&cli.model, &device)?;
+    let base = Pretrained::<QwenVl>::load(&cli.model, &device)?;
     let recipe = if cli.think {
         Recipe::cls_rl()
     } else {

@@ -52,7 +52,7 @@ struct Setup {
 
 /// Prompts of different lengths and image sizes, groups of different sizes, one without an image.
 fn setup(model: &Path, sampling: &SamplingParams) -> Setup {
-    let base = Pretrained::load(model, &Device::flex()).unwrap();
+    let base = Pretrained::<QwenVl>::load(model, &Device::flex()).unwrap();
     let text_only = Prompt {
         id: "text".into(),
         messages: vec![visrl::core::Message {

@@ -1,15 +1,18 @@
 //! Vision-language models on burn: everything between a folder on disk and a model's output.
 //!
-//! * [`VisionLanguageModel`] is the contract that sampling and training rely on; [`QwenVl`]
-//!   (Qwen2-VL and Qwen2.5-VL) implements it. Its one [`forward`](VisionLanguageModel::forward) serves prompts, single decode
-//!   steps and whole completions, over [`Segment`]s whose rows share a prefix in the [`KvCache`].
-//! * [`Pretrained`] loads a checkpoint in Hugging Face layout with all that stands beside the
-//!   weights, and [`CheckpointFiles::save`] writes one, whole or not at all.
-//! * [`PromptEncoder`] turns a [`Prompt`](visrl_core::Prompt) into a [`ModelInput`]:
+//! * `model`: [`VisionLanguageModel`] is the contract that sampling and training rely on. Its one
+//!   [`forward`](VisionLanguageModel::forward) serves prompts, single decode steps and whole
+//!   completions, over [`Segment`]s whose rows share a prefix in the [`KvCache`]. [`prefill`] encodes
+//!   image and prompt once for all completions of a group, [`Trainable`] freezes by part, and
+//!   [`map_parameters`] and its kin walk over parameters by Hugging Face's names.
+//! * `encoder`: [`PromptEncoder`] turns a [`Prompt`](visrl_core::Prompt) into a [`ModelInput`]:
 //!   `visrl-image` prepares images, [`chat`] renders the template, [`tokenizer`] makes ids.
-//! * [`attach_lora`] and its kin put low-rank adapters on a model and read and write PEFT's files;
-//!   [`Trainable`] freezes by part.
-//! * [`prefill`] encodes image and prompt once for all completions of a group.
+//! * `checkpoint`: [`Pretrained`] loads a folder in Hugging Face layout with all that stands beside
+//!   the weights, for any [`LoadModel`], or is made [from parts](Pretrained::from_parts) for a model
+//!   of one's own; [`CheckpointFiles::save`] writes one, whole or not at all; [`save_lora`] and
+//!   [`load_lora`] keep adapters in PEFT's files.
+//! * `lora`: [`attach_lora`] and its kin put low-rank adapters on a model's [`LoraLinear`] layers.
+//! * [`qwen_vl`]: [`QwenVl`], the family of Qwen2-VL and Qwen2.5-VL.
 //!
 //! Nothing in a file can panic: checkpoints, configurations and images from outside give an
 //! [`Error`] that names the file and the field.
@@ -43,8 +46,9 @@ pub mod qwen_vl;
 pub use checkpoint::checkpoint_files::CheckpointFiles;
 pub use checkpoint::config_files::read_json;
 pub use checkpoint::layer_builder::LayerBuilder;
+pub use checkpoint::load_model::{LoadModel, LoadOptions};
 pub use checkpoint::peft::{load_lora, save_lora};
-pub use checkpoint::pretrained::{LoadOptions, Pretrained};
+pub use checkpoint::pretrained::Pretrained;
 pub use checkpoint::save::save_options::{SaveDtype, SaveOptions};
 pub use checkpoint::save::save_weights::save_weights;
 pub use checkpoint::save::shards::{TensorToSave, write_tensors};
@@ -73,3 +77,8 @@ pub use model::vision_language_model::{ModelInfo, Output, VisionLanguageModel};
 pub use qwen_vl::{QwenVl, QwenVlConfig};
 pub use visrl_image::{ProcessedImage, Processor};
 pub use visrl_kernels::Heads;
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

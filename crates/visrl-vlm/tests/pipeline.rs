@@ -35,7 +35,7 @@ fn a_pipeline_chosen_at_loading_is_saved_with_the_checkpoint() {
             .files
             .save(&paper.model, &saved, SaveDtype::F32)
             .unwrap();
-        let back = Pretrained::load(&saved, &device).unwrap();
+        let back = Pretrained::<QwenVl>::load(&saved, &device).unwrap();
         assert_eq!(
             back.encoder.processor().settings(),
             paper.encoder.processor().settings()

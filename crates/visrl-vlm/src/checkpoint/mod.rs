@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint_files;
 pub(crate) mod config_files;
 pub(crate) mod layer_builder;
+pub(crate) mod load_model;
 pub(crate) mod peft;
 pub(crate) mod pretrained;
 pub(crate) mod save;

@@ -28,8 +28,8 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 /// `base` is what PEFT will say the adapter belongs to: a folder or a name on the hub.
 ///
 /// # Errors
-/// [`Error::Adapter`] when the model carries none, otherwise [`Error::File`] or [`Error::Weights`]
-/// with the path.
+/// [`Error::Adapter`] when the model carries none, [`Error::Weights`] for a factor that cannot be
+/// read from its device, and [`Error::File`] with the file that cannot be written.
 pub fn save_lora<M: VisionLanguageModel>(
     model: &M,
     config: &LoraConfig,
@@ -107,9 +107,11 @@ pub fn save_lora<M: VisionLanguageModel>(
 /// Reads an adapter in PEFT's format and attaches it.
 ///
 /// # Errors
-/// A typed error that names the file and the field or tensor: an adapter of another kind, settings
-/// that change its meaning and are not supported (DoRA, trained biases, saved modules, ranks or
-/// alphas by pattern), shapes that do not fit the model, and tensors that belong to no layer.
+/// [`Error::File`] with the field for an adapter of another kind or with settings that change its
+/// meaning and are not supported (DoRA, trained biases, saved modules, ranks or alphas by pattern);
+/// [`Error::Adapter`] for a rank, scale or target that fits no layer of the model;
+/// [`Error::MissingTensor`] and [`Error::Shape`] for factors that are not there or do not fit their
+/// layer, and [`Error::Weights`] for a damaged file or a tensor that belongs to no layer.
 pub fn load_lora<M: VisionLanguageModel>(
     model: M,
     dir: impl AsRef<Path>,

@@ -4,18 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
-use visrl_image::{ImagePipeline, Qwen2VlProcessor};
 
 use super::checkpoint_files::CheckpointFiles;
+use super::load_model::{LoadModel, LoadOptions};
+use super::save::save_options::SaveOptions;
 use super::weights::safetensors_dir::SafetensorsDir;
-use super::weights::weight_source::{ParamDtype, WeightSource};
+use super::weights::weight_source::WeightSource;
 use crate::encoder::prompt_encoder::PromptEncoder;
 use crate::error::Error;
-use crate::qwen_vl::{QwenVl, QwenVlConfig};
+use crate::model::vision_language_model::VisionLanguageModel;
 
-/// A model with all that stands beside its weights.
-#[derive(Debug)]
+/// A model with all that stands beside its weights: what a run starts from and what it ends with.
+///
+/// A copy shares encoder, files and parameters.
+#[derive(Clone, Debug)]
 pub struct Pretrained<M> {
     /// The model, on a plain device.
     pub model: M,
@@ -23,26 +25,47 @@ pub struct Pretrained<M> {
     pub encoder: Arc<PromptEncoder>,
     /// The other files of the folder, for saving.
     pub files: CheckpointFiles,
-    /// The folder that it came from, as it was named.
+    /// What a run's records call it: the folder that it came from, as it was named.
     pub name: String,
 }
 
-/// How a checkpoint is loaded, where it is not as its files say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoadOptions {
-    /// The number format of the parameters, whatever that of the files.
-    pub dtype: ParamDtype,
-    /// What happens to an image before the processor's resize, when not what the folder says. The
-    /// folder that is saved says it.
-    pub pipeline: Option<ImagePipeline>,
+impl<M: VisionLanguageModel> Pretrained<M> {
+    /// A model of one's own, with an encoder for its prompts and the files that are saved beside
+    /// its weights. `name` is what a run's records call it.
+    pub fn from_parts(
+        name: impl Into<String>,
+        model: M,
+        encoder: impl Into<Arc<PromptEncoder>>,
+        files: CheckpointFiles,
+    ) -> Self {
+        Self {
+            model,
+            encoder: encoder.into(),
+            files,
+            name: name.into(),
+        }
+    }
+
+    /// Saves weights and files as a folder in Hugging Face layout, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`CheckpointFiles::save`].
+    pub fn save(
+        &self,
+        dir: impl AsRef<Path>,
+        options: impl Into<SaveOptions>,
+    ) -> Result<(), Error> {
+        self.files.save(&self.model, dir, options)
+    }
 }
 
-impl Pretrained<QwenVl> {
+impl<M: LoadModel> Pretrained<M> {
     /// Loads a folder in Hugging Face layout.
     ///
     /// # Errors
-    /// A typed error that names the file and the field, tensor or token.
+    /// [`Error::File`] with the file and the field that cannot be read or used;
+    /// [`Error::Tokenizer`], [`Error::Template`] and [`Error::Image`] for what the encoder reads;
+    /// [`Error::Weights`], [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         Self::load_with(dir, device, &LoadOptions::default())
     }
@@ -58,43 +81,58 @@ impl Pretrained<QwenVl> {
     ) -> Result<Self, Error> {
         let dir = dir.as_ref();
         // The small files first: they tell more clearly what is wrong with a folder.
-        let config = QwenVlConfig::from_dir(dir)?;
-        let mut files = CheckpointFiles::read(dir)?;
-        let mut processor = Qwen2VlProcessor::from_dir(dir)?;
-        if let Some(pipeline) = options.pipeline {
-            processor = processor.with_pipeline(pipeline)?;
-            files.record_processor(dir, processor.config())?;
-        }
-        let encoder = PromptEncoder::with_processor(dir, Arc::new(processor))?;
-        let source = &mut SafetensorsDir::open(dir)?;
-        let model = QwenVl::with_dtype(config, source, device, options.dtype)?;
-        Ok(Self {
-            model,
-            encoder: Arc::new(encoder),
-            files,
-            name: dir.display().to_string(),
-        })
+        let parts = Parts::read(dir, options)?;
+        parts.build(&mut SafetensorsDir::open(dir)?, device, options)
     }
 
     /// As [`load`](Self::load), with weights from another source: a folder without weights
     /// becomes a new model.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load), the source's errors in the place of the folder's.
     pub fn with_weights(
         dir: impl AsRef<Path>,
         source: &mut dyn WeightSource,
         device: &Device,
     ) -> Result<Self, Error> {
-        let dir = dir.as_ref();
-        let config = QwenVlConfig::from_dir(dir)?;
-        let encoder = PromptEncoder::from_dir(dir)?;
-        let model = QwenVl::new(config, source, device)?;
+        let options = LoadOptions::default();
+        Parts::read(dir.as_ref(), &options)?.build(source, device, &options)
+    }
+}
+
+/// All of a folder but its weights.
+struct Parts<M: LoadModel> {
+    config: M::Config,
+    encoder: PromptEncoder,
+    files: CheckpointFiles,
+    name: String,
+}
+
+impl<M: LoadModel> Parts<M> {
+    fn read(dir: &Path, options: &LoadOptions) -> Result<Self, Error> {
+        let config = M::read_config(dir)?;
+        let mut files = CheckpointFiles::from_dir(dir)?;
+        let processor = M::read_processor(dir, options, &mut files)?;
         Ok(Self {
-            model,
-            encoder: Arc::new(encoder),
-            files: CheckpointFiles::read(dir)?,
+            config,
+            encoder: PromptEncoder::from_dir(dir, processor)?,
+            files,
             name: dir.display().to_string(),
         })
+    }
+
+    fn build(
+        self,
+        source: &mut dyn WeightSource,
+        device: &Device,
+        options: &LoadOptions,
+    ) -> Result<Pretrained<M>, Error> {
+        let model = M::from_weights(self.config, source, device, options.dtype)?;
+        Ok(Pretrained::from_parts(
+            self.name,
+            model,
+            self.encoder,
+            self.files,
+        ))
     }
 }

@@ -3,4 +3,5 @@
 
 pub mod chat;
 pub(crate) mod prompt_encoder;
+mod text_only;
 pub mod tokenizer;

@@ -1,13 +1,14 @@
 //! From prompts to a model's input.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use visrl_core::{ImageSource, Prompt};
-use visrl_image::{ProcessedImage, Processor, Qwen2VlProcessor};
+use visrl_core::{FifoCache, ImageSource, Prompt};
+use visrl_image::{ProcessedImage, Processor};
 
 use super::chat::template::ChatTemplate;
+use super::text_only::TextOnly;
 use super::tokenizer::byte_level::Tokenizer;
 use crate::error::Error;
 use crate::model::prefill::ModelInput;
@@ -24,8 +25,11 @@ pub struct PromptEncoder {
     tokenizer: Arc<Tokenizer>,
     template: ChatTemplate,
     max_tokens: usize,
-    images: Mutex<ImageCache>,
+    images: Mutex<Images>,
 }
+
+/// Prepared images with the sources that they came from; each costs 1.
+type Images = FifoCache<ImageKey, (ImageSource, Arc<ProcessedImage>)>;
 
 impl std::fmt::Debug for PromptEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,19 +44,12 @@ const MAX_TOKENS: usize = 2048;
 const IMAGE_CAPACITY: usize = 4096;
 
 impl PromptEncoder {
-    /// Reads processor, tokenizer and chat template of a checkpoint.
+    /// Reads tokenizer and chat template of a checkpoint.
     ///
     /// # Errors
-    /// A typed error that names the file.
-    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
-        Self::with_processor(dir, Arc::new(Qwen2VlProcessor::from_dir(dir)?))
-    }
-
-    /// Reads tokenizer and chat template of a checkpoint, with a processor of one's own.
-    ///
-    /// # Errors
-    /// A typed error that names the file.
-    pub fn with_processor(dir: &Path, processor: Arc<dyn Processor>) -> Result<Self, Error> {
+    /// [`Error::File`], [`Error::Tokenizer`] or [`Error::Template`] with the file that is missing
+    /// or damaged.
+    pub fn from_dir(dir: &Path, processor: Arc<dyn Processor>) -> Result<Self, Error> {
         let tokenizer = Arc::new(Tokenizer::from_dir(dir)?);
         Ok(Self::new(
             processor,
@@ -67,17 +64,18 @@ impl PromptEncoder {
         tokenizer: Arc<Tokenizer>,
         template: ChatTemplate,
     ) -> Self {
-        let images = Mutex::new(ImageCache {
-            capacity: IMAGE_CAPACITY,
-            ..Default::default()
-        });
         Self {
             processor,
             tokenizer,
             template,
             max_tokens: MAX_TOKENS,
-            images,
+            images: Mutex::new(FifoCache::new(IMAGE_CAPACITY)),
         }
+    }
+
+    /// An encoder for a model that reads no images; prompts with one are refused.
+    pub fn text_only(tokenizer: Arc<Tokenizer>, template: ChatTemplate) -> Self {
+        Self::new(Arc::new(TextOnly), tokenizer, template)
     }
 
     /// Refuses prompts of more tokens than this (default 2048); they are never cut.
@@ -87,14 +85,20 @@ impl PromptEncoder {
         self
     }
 
-    /// Keeps at most this many prepared images from now on (default 4096); 0 keeps none.
+    /// Keeps at most this many prepared images from now on (default 4096), the newest; those kept
+    /// before are forgotten.
     pub fn set_image_capacity(&self, capacity: usize) {
-        self.lock().capacity = capacity;
+        *self.lock() = FifoCache::new(capacity);
     }
 
     /// The image processor.
     pub fn processor(&self) -> &dyn Processor {
         &*self.processor
+    }
+
+    /// The chat template.
+    pub fn template(&self) -> &ChatTemplate {
+        &self.template
     }
 
     /// The tokenizer.
@@ -105,7 +109,10 @@ impl PromptEncoder {
     /// Encodes prompts for a model, their images in parallel.
     ///
     /// # Errors
-    /// [`Error::Image`] or [`Error::Prompt`] by name.
+    /// [`Error::Image`] with the name of an image that cannot be used, [`Error::Prompt`] with the
+    /// id of a prompt that is too long or whose text and images do not fit, [`Error::Template`]
+    /// when the template refuses a conversation, and [`Error::Input`] when the model finds no
+    /// positions.
     pub fn encode_all<M: VisionLanguageModel>(
         &self,
         model: &M,
@@ -144,7 +151,7 @@ impl PromptEncoder {
             let cache = self.lock();
             sources
                 .iter()
-                .filter(|source| cache.get(source).is_none())
+                .filter(|source| !cache.contains_key(&ImageKey::of(source)))
                 .cloned()
                 .collect()
         };
@@ -156,51 +163,23 @@ impl PromptEncoder {
         let mut cache = self.lock();
         let mut out = Vec::with_capacity(sources.len());
         for source in sources {
-            let kept = cache
-                .get(source)
-                .or_else(|| fresh_by_key.get(&ImageKey::of(source)).cloned());
+            let key = ImageKey::of(source);
+            let kept = cache.get(&key).map(|(_, image)| image);
+            let kept = kept.or_else(|| fresh_by_key.get(&key)).cloned();
             let image = kept.ok_or_else(|| Error::Input("an image was not prepared".into()))?;
             out.push(image);
         }
         for source in &missing {
-            if let Some(image) = fresh_by_key.remove(&ImageKey::of(source)) {
-                cache.insert(source.clone(), image);
+            let key = ImageKey::of(source);
+            if let Some(image) = fresh_by_key.remove(&key) {
+                cache.insert(key, (source.clone(), image), 1);
             }
         }
         Ok(out)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, ImageCache> {
+    fn lock(&self) -> MutexGuard<'_, Images> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Prepared images by their sources; the oldest leave first.
-#[derive(Default)]
-struct ImageCache {
-    capacity: usize,
-    by_key: HashMap<ImageKey, (ImageSource, Arc<ProcessedImage>)>,
-    order: VecDeque<ImageKey>,
-}
-
-impl ImageCache {
-    fn get(&self, source: &ImageSource) -> Option<Arc<ProcessedImage>> {
-        self.by_key
-            .get(&ImageKey::of(source))
-            .map(|(_, image)| Arc::clone(image))
-    }
-
-    fn insert(&mut self, source: ImageSource, image: Arc<ProcessedImage>) {
-        let key = ImageKey::of(&source);
-        if self.by_key.insert(key.clone(), (source, image)).is_none() {
-            self.order.push_back(key);
-        }
-        while self.by_key.len() > self.capacity {
-            let Some(oldest) = self.order.pop_front() else {
-                return;
-            };
-            self.by_key.remove(&oldest);
-        }
     }
 }
 

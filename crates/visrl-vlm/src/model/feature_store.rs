@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use burn::tensor::Tensor;
-
+use visrl_core::FifoCache;
 use visrl_image::ProcessedImage;
 
 use super::vision_language_model::VisionLanguageModel;
 use crate::error::Error;
+
+/// By the address of the image, which the entry keeps alive; each costs 1.
+type Kept = FifoCache<usize, (Arc<ProcessedImage>, Tensor<2>)>;
 
 /// Keeps the features of images between steps and between engine and learner.
 ///
@@ -16,35 +19,25 @@ use crate::error::Error;
 /// change. An image is recognised by its allocation: the same [`Arc`], not equal pixels.
 #[derive(Debug)]
 pub struct FeatureStore {
-    capacity: usize,
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    /// By the address of the image, which the entry keeps alive.
-    by_image: HashMap<usize, (Arc<ProcessedImage>, Tensor<2>)>,
-    /// Addresses in the order of arrival.
-    order: std::collections::VecDeque<usize>,
+    kept: Mutex<Kept>,
 }
 
 impl FeatureStore {
     /// A store for at most this many images; the oldest leave first.
     pub fn new(capacity: usize) -> Self {
         Self {
-            capacity,
-            entries: Mutex::default(),
+            kept: Mutex::new(FifoCache::new(capacity)),
         }
     }
 
     /// Forgets all features.
     pub fn clear(&self) {
-        *self.lock() = Entries::default();
+        self.lock().clear();
     }
 
     /// The number of images kept.
     pub fn len(&self) -> usize {
-        self.lock().by_image.len()
+        self.lock().len()
     }
 
     /// Whether no image is kept.
@@ -56,7 +49,8 @@ impl FeatureStore {
     /// those not kept yet are encoded together. Nothing for no images.
     ///
     /// # Errors
-    /// What the model says of an unfit image.
+    /// [`Error::Input`] when an image was prepared for another model: its patches have another size
+    /// or its grid cannot be merged.
     pub fn get<M: VisionLanguageModel>(
         &self,
         model: &M,
@@ -66,9 +60,9 @@ impl FeatureStore {
         let mut found: HashMap<usize, Tensor<2>> = HashMap::new();
         let mut missing: Vec<Arc<ProcessedImage>> = Vec::new();
         {
-            let entries = self.lock();
+            let kept = self.lock();
             for image in images {
-                match entries.by_image.get(&key(image)) {
+                match kept.get(&key(image)) {
                     Some((_, features)) => {
                         found.insert(key(image), features.clone());
                     }
@@ -81,14 +75,14 @@ impl FeatureStore {
         }
         if !missing.is_empty() {
             let encoded = model.valid().encode_images(&missing)?;
-            let mut entries = self.lock();
+            let mut kept = self.lock();
             let mut start = 0;
             for image in missing {
                 let tokens = model.image_tokens(image.grid);
                 let features = encoded.clone().narrow(0, start, tokens);
                 start += tokens;
                 found.insert(key(&image), features.clone());
-                entries.insert(self.capacity, image, features);
+                kept.insert(key(&image), (image, features), 1);
             }
         }
         let parts: Vec<_> = images
@@ -98,28 +92,10 @@ impl FeatureStore {
         Ok((!parts.is_empty()).then(|| Tensor::cat(parts, 0)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        // Entries are whole at every point where a panic could have poisoned the lock.
-        self.entries
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // The cache is whole at every point where a panic could have poisoned the lock.
+        self.kept
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Entries {
-    fn insert(&mut self, capacity: usize, image: Arc<ProcessedImage>, features: Tensor<2>) {
-        if capacity == 0 {
-            return;
-        }
-        let key = Arc::as_ptr(&image) as usize;
-        if self.by_image.insert(key, (image, features)).is_none() {
-            self.order.push_back(key);
-        }
-        while self.by_image.len() > capacity {
-            let Some(oldest) = self.order.pop_front() else {
-                return;
-            };
-            self.by_image.remove(&oldest);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The contract of a vision-language model, and what sampling and learning do with it: segments of
-//! rows that share a prefix, their cache and attention, prefill, and the model's parameters by name.
+//! rows that share a prefix, their cache and attention, prefill, and the model's parameters by
+//! name.
 
 pub(crate) mod attention;
 pub(crate) mod decoder_input;

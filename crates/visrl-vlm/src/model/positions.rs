@@ -8,3 +8,14 @@ pub struct Positions {
     /// The position of the first token after the prompt, the same on all three axes.
     pub next: u32,
 }
+
+impl Positions {
+    /// Those of a text: token after token, the same on all axes.
+    pub fn sequential(len: usize) -> Self {
+        let len = len as u32;
+        Self {
+            ids: (0..len).map(|index| [index; 3]).collect(),
+            next: len,
+        }
+    }
+}

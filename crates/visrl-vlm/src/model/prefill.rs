@@ -40,13 +40,14 @@ pub struct SharedPrompt<'a> {
 /// completion token; so prompt positions never reach the head, and the last layer computes nothing
 /// but keys and values for them.
 ///
-/// Neighbouring prompts of equal length and as many rows come as one segment, which is ready for the
-/// first token of its rows; sort prompts to have few segments.
-/// Image features come from `features`, or are computed here, with gradients when the model tracks
-/// them, when there is no store.
+/// Neighbouring prompts of equal length and as many rows come as one segment, which is ready for
+/// the first token of its rows; sort prompts to have few segments. Image features come from
+/// `features`, or are computed here, with gradients when the model tracks them, when there is no
+/// store.
 ///
 /// # Errors
-/// [`Error::Input`] for a prompt of fewer than two tokens or one that does not fit its images.
+/// [`Error::Input`] for a prompt of fewer than two tokens, one whose positions differ in number
+/// from its tokens, and one whose image tokens do not fit the features of its images.
 pub fn prefill<M: VisionLanguageModel>(
     model: &M,
     features: Option<&FeatureStore>,
@@ -74,8 +75,8 @@ fn prefill_here<M: VisionLanguageModel>(
     Ok(layout.shared(segments))
 }
 
-/// Prompts as the decoder reads them, all but their last tokens: the parts of [`prefill`], for those
-/// who run the decoder's layers themselves.
+/// Prompts as the decoder reads them, all but their last tokens: the parts of [`prefill`], for
+/// those who run the decoder's layers themselves.
 #[derive(Clone, Debug)]
 pub struct PromptLayout {
     ids: Vec<u32>,
@@ -90,7 +91,8 @@ impl PromptLayout {
     /// Lays out prompts in the order given.
     ///
     /// # Errors
-    /// [`Error::Input`] for a prompt of fewer than two tokens or one whose positions do not fit.
+    /// [`Error::Input`] for a prompt of fewer than two tokens or one whose positions differ in
+    /// number from its tokens.
     pub fn new(prompts: &[SharedPrompt<'_>]) -> Result<Self, Error> {
         let mut ids = Vec::new();
         let mut positions = Vec::new();
@@ -147,7 +149,8 @@ impl PromptLayout {
     /// gradients when the model tracks them.
     ///
     /// # Errors
-    /// What the model says of an unfit image.
+    /// [`Error::Input`] when an image was prepared for another model: its patches have another size
+    /// or its grid cannot be merged.
     pub fn features<M: VisionLanguageModel>(
         &self,
         model: &M,

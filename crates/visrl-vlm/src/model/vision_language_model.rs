@@ -49,28 +49,42 @@ pub enum Output {
 ///
 /// # Adding a model
 /// Implement this trait for a burn module whose fields carry Hugging Face's names; rollout, learner
-/// and trainer need no change.
+/// and trainer need no change. [`Pretrained::from_parts`](crate::Pretrained::from_parts) makes it
+/// what a run starts from, and [`LoadModel`](crate::LoadModel) makes it load from a folder.
 pub trait VisionLanguageModel: Module + Sync {
     /// What callers need to know of the model.
     fn info(&self) -> &ModelInfo;
 
     /// Encodes images to `[visual tokens of all images, hidden]`.
     ///
+    /// The default refuses all images: that of a model that reads none.
+    ///
     /// # Errors
     /// [`Error::Input`] when an image was prepared for another model.
-    fn encode_images(&self, images: &[Arc<ProcessedImage>]) -> Result<Tensor<2>, Error>;
+    fn encode_images(&self, images: &[Arc<ProcessedImage>]) -> Result<Tensor<2>, Error> {
+        let count = images.len();
+        Err(Error::Input(format!(
+            "{count} images for a model that reads none"
+        )))
+    }
 
-    /// The number of visual tokens of an image with this grid (time, height, width in patches).
-    fn image_tokens(&self, grid: [usize; 3]) -> usize;
+    /// The number of visual tokens of an image with this grid (time, height, width in patches); by
+    /// default one for each patch.
+    fn image_tokens(&self, grid: [usize; 3]) -> usize {
+        grid.iter().product()
+    }
 
-    /// The rotary positions of a prompt whose images have these grids.
+    /// The rotary positions of a prompt whose images have these grids; by default
+    /// [`Positions::sequential`], which have no place for the axes of an image.
     ///
     /// # Errors
     /// [`Error::Input`] when image tokens and grids do not match.
-    fn positions(&self, ids: &[u32], grids: &[[usize; 3]]) -> Result<Positions, Error>;
+    fn positions(&self, ids: &[u32], _grids: &[[usize; 3]]) -> Result<Positions, Error> {
+        Ok(Positions::sequential(ids.len()))
+    }
 
-    /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the first
-    /// layer reads.
+    /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the
+    /// first layer reads.
     ///
     /// # Errors
     /// [`Error::Input`] when ids and features do not fit the model or each other.
@@ -119,14 +133,19 @@ pub trait VisionLanguageModel: Module + Sync {
     /// nothing when it is not trained.
     fn head_gradient(&self, hidden: Tensor<2>, d_logits: Tensor<2>) -> Option<(String, Tensor<1>)>;
 
-    /// The part of the model that a parameter belongs to, for freezing by part. The names are
-    /// those that [`visit_parameters`](crate::visit_parameters) shows.
-    fn part_of(&self, name: &str) -> Part;
+    /// The part of the model that a parameter belongs to, for freezing by part; by default the
+    /// language model. The names are those that [`visit_parameters`](crate::visit_parameters)
+    /// shows.
+    fn part_of(&self, _name: &str) -> Part {
+        Part::LanguageModel
+    }
 
-    /// Shows the linear layers that may carry an adapter, with their names.
-    fn each_linear(&mut self, visit: &mut dyn FnMut(&str, &mut LoraLinear));
+    /// Shows the linear layers that may carry an adapter, with their names; by default none.
+    fn each_linear(&mut self, _visit: &mut dyn FnMut(&str, &mut LoraLinear)) {}
 
     /// The shape in which Hugging Face stores a parameter, where it is not the one stored here
-    /// (linear weights aside, which are always transposed).
-    fn file_shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// (linear weights aside, which are always transposed); by default there is none.
+    fn file_shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
 }

@@ -123,7 +123,7 @@ impl QwenVlConfig {
     /// Reads `config.json` and the end tokens of `generation_config.json` in a folder.
     ///
     /// # Errors
-    /// A typed error that names the file and the field: a missing file, JSON that does not parse,
+    /// [`Error::File`] with the file and the field: a missing file, JSON that does not parse,
     /// a missing field, a size out of range, sizes that do not divide each other, or another
     /// `model_type` than `qwen2_vl`.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, Error> {

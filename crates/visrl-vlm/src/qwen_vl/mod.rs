@@ -1,6 +1,7 @@
 //! Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923): one decoder, two vision towers.
 
 pub(crate) mod config;
+mod load;
 pub(crate) mod model;
 mod positions;
 mod rope;

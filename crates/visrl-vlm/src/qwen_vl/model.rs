@@ -42,7 +42,8 @@ impl QwenVl {
     /// Loads the weights and the shape from a folder in Hugging Face layout.
     ///
     /// # Errors
-    /// A typed error that names the file and the field or tensor.
+    /// [`Error::File`] with the file and the field of a configuration that cannot be read or used;
+    /// [`Error::Weights`], [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
     pub fn from_dir(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let config = QwenVlConfig::from_dir(&dir)?;
         Self::new(config, &mut SafetensorsDir::open(&dir)?, device)
@@ -51,7 +52,8 @@ impl QwenVl {
     /// Builds the model of a shape from any source of weights.
     ///
     /// # Errors
-    /// What the source says of a missing or unfit tensor.
+    /// [`Error::MissingTensor`] for a tensor that the source lacks, [`Error::Shape`] for one that
+    /// does not have the configuration's shape, and [`Error::Weights`] for one that cannot be read.
     pub fn new(
         config: QwenVlConfig,
         source: &mut dyn WeightSource,

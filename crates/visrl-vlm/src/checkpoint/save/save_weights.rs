@@ -15,7 +15,8 @@ use crate::model::vision_language_model::VisionLanguageModel;
 /// one tensor at a time, so that saving takes little more memory than the largest one.
 ///
 /// # Errors
-/// [`Error::File`] or [`Error::Weights`] with the path.
+/// [`Error::File`] with the file that cannot be written, and [`Error::Weights`] for two parameters
+/// of one name or one that cannot be read from its device.
 pub fn save_weights<M: VisionLanguageModel>(
     model: &M,
     dir: &Path,

@@ -38,8 +38,8 @@ impl std::fmt::Debug for TensorToSave<'_> {
 /// is in memory at a time.
 ///
 /// # Errors
-/// [`Error::File`] with the file, [`Error::Weights`] for two tensors of one name or one whose bytes
-/// do not fit its shape, and what a tensor's `bytes` returns.
+/// [`Error::File`] with the file that cannot be written, [`Error::Weights`] for two tensors of one
+/// name or one whose bytes do not fit its shape, and the error of a tensor's `bytes` as it is.
 pub fn write_tensors(
     dir: &Path,
     tensors: &[TensorToSave<'_>],

@@ -37,7 +37,9 @@ impl SafetensorsDir {
     /// Maps the files of a folder and reads their headers; no tensor is read yet.
     ///
     /// # Errors
-    /// A missing, truncated or damaged file, by its name.
+    /// [`Error::File`] with the file that is missing or an index that cannot be used, and
+    /// [`Error::Weights`] with one that is truncated, damaged or holds a tensor that another file
+    /// has.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref().to_owned();
         let index = dir.join("model.safetensors.index.json");

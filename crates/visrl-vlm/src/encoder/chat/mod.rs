@@ -1,7 +1,6 @@
 //! From a conversation to token ids: chat templates and image placeholders.
 
 pub(crate) mod encoded_prompt;
-mod python;
 pub(crate) mod template;
 
 pub use encoded_prompt::EncodedPrompt;

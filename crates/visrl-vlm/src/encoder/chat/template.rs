@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
+use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Value, json};
-use visrl_core::files::{read_json, write_file};
+use visrl_core::files::{read_json, read_text, write_file};
 use visrl_core::{Content, Message};
 
-use super::python;
 use crate::error::Error;
 
 /// The chat template of Qwen2-VL, for checkpoints that are made and not downloaded.
@@ -44,8 +44,8 @@ const MAX_STEPS: u64 = 1_000_000;
 /// A chat template, rendered with the settings of transformers (`trim_blocks`, `lstrip_blocks`,
 /// `raise_exception`, Python's string methods).
 ///
-/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that it
-/// builds are not: take templates from where you would take code.
+/// A template is a program. Its steps are limited, so that it comes to an end, but the texts that
+/// it builds are not: take templates from where you would take code.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
@@ -59,19 +59,12 @@ impl ChatTemplate {
     /// `default`).
     ///
     /// # Errors
-    /// [`Error::File`] with the file, and [`Error::Template`]
-    /// when there is no template or it does not parse.
+    /// [`Error::File`] with the file that cannot be read or is larger than 16 MiB, and
+    /// [`Error::Template`] when there is no template or it does not parse.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(TEMPLATE_FILE);
         if path.exists() {
-            let size = fs::metadata(&path)
-                .map_err(|source| Error::io(&path, source))?
-                .len();
-            if size > MAX_BYTES {
-                let message = format!("has {size} bytes, more than the {MAX_BYTES} allowed");
-                return Err(Error::Template { path, message });
-            }
-            let source = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+            let source = read_text(&path, MAX_BYTES)?;
             return Self::parse(source, path);
         }
         for name in [JSON_FILE, CONFIG_FILE] {
@@ -92,7 +85,7 @@ impl ChatTemplate {
     /// A template from its text.
     ///
     /// # Errors
-    /// [`Error::Template`] when it does not parse.
+    /// [`Error::Template`] with the line of a text that does not parse.
     pub fn new(source: impl Into<String>) -> Result<Self, Error> {
         Self::parse(source.into(), PathBuf::from(TEMPLATE_FILE))
     }
@@ -132,7 +125,8 @@ impl ChatTemplate {
     /// begins; with `add_vision_id` images are numbered where the template can do that.
     ///
     /// # Errors
-    /// [`Error::Template`] when the template refuses the conversation.
+    /// [`Error::Template`] when the template refuses the conversation, calls a method that there is
+    /// not, or takes more than a million steps.
     pub fn render(
         &self,
         messages: &[Message],
@@ -149,7 +143,7 @@ impl ChatTemplate {
     /// Writes the template as `chat_template.json`, which transformers 4 and 5 read.
     ///
     /// # Errors
-    /// [`Error::File`] with the file.
+    /// [`Error::File`] when the file or its folder cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         let text = format!("{:#}\n", json!({ "chat_template": self.source }));
@@ -175,7 +169,7 @@ fn environment() -> Environment<'static> {
     }
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(MAX_STEPS));
-    environment.set_unknown_method_callback(python::call);
+    environment.set_unknown_method_callback(unknown_method_callback);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<String, minijinja::Error> {
@@ -308,5 +302,58 @@ mod tests {
     fn blocks_are_trimmed() {
         let template = ChatTemplate::new("  {% if true %}\n  a\n  {% endif %}\nb\n").unwrap();
         assert_eq!(template.render(&[], false, false).unwrap(), "  a\nb");
+    }
+
+    /// The text that an expression gives.
+    fn evaluate(source: &str) -> Result<String, Error> {
+        let template =
+            ChatTemplate::new(format!("{{% set map = {{'a': 1, 'b': 'x'}} %}}{source}"))?;
+        template.render(&[], false, false)
+    }
+
+    #[test]
+    fn methods_do_what_python_does() {
+        for (source, expected) in [
+            ("{{ ' \u{3000}a b\n'.strip() }}|", "a b|"),
+            (
+                "{{ 'xxaxx'.lstrip('x') }} {{ 'xxaxx'.rstrip('x') }}",
+                "axx xxa",
+            ),
+            (
+                "{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith('ab') }}",
+                "True False",
+            ),
+            ("{{ 'aBc'.lower() }}{{ 'aBc'.upper() }}", "abcABC"),
+            ("{{ 'a-b-c'.replace('-', '+') }}", "a+b+c"),
+            ("{{ 'a</think>b</think>c'.split('</think>')[-1] }}", "c"),
+            ("{{ 'a-b-c'.split('-', 1) | join('|') }}", "a|b-c"),
+            ("{{ '  a  b c '.split() | join('|') }}", "a|b|c"),
+            ("{{ ' a  b c '.split(none, 1) | join('|') }}", "a|b c "),
+            (
+                "{{ map.keys() | join('') }} {{ map.values() | join('') }}",
+                "ab 1x",
+            ),
+            (
+                "{% for k, v in map.items() %}{{ k }}{{ v }}{% endfor %}",
+                "a1bx",
+            ),
+            (
+                "{{ map.get('a') }} {{ map.get('c', 7) }} {{ map.get('c') }}",
+                "1 7 None",
+            ),
+        ] {
+            assert_eq!(evaluate(source).unwrap(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn other_methods_and_arguments_are_errors() {
+        for source in [
+            "{{ 'a'.nothing() }}",
+            "{{ 'a'.strip(1, 2) }}",
+            "{{ 3.keys() }}",
+        ] {
+            assert!(evaluate(source).is_err(), "{source}");
+        }
     }
 }

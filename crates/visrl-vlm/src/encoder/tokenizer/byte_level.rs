@@ -1,13 +1,12 @@
 //! From text to token ids and back: the byte-level BPE tokenizer of a checkpoint folder.
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use tokenizers::DecoderWrapper;
 
-use visrl_core::files::{FileError, write_file};
+use visrl_core::files::{self, FileError, write_file};
 
 use super::check;
 use super::special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, VISION_TOKENS};
@@ -50,21 +49,22 @@ impl Tokenizer {
     /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json`.
     ///
     /// # Errors
-    /// [`Error::File`] with the file, and [`Error::Tokenizer`]
-    /// when `tokenizer.json` is damaged, is not byte-level, or lacks `<|image_pad|>`.
+    /// [`Error::File`] with a file that cannot be read, has more than 256 MiB or names a token that
+    /// there is not, and [`Error::Tokenizer`] when `tokenizer.json` is damaged, is not byte-level,
+    /// or lacks `<|image_pad|>`.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
-        let mut files = Vec::new();
+        let mut found = Vec::new();
         for name in FILES {
             let path = dir.join(name);
             if name == MAIN_FILE || path.exists() {
-                files.push((name, read(&path)?));
+                found.push((name, files::read(&path, MAX_BYTES)?));
             }
         }
-        Self::from_files(dir, files)
+        Self::from_files(dir, found)
     }
 
-    /// A tokenizer from the text of a `tokenizer.json`, as [`train_bpe`](super::train_bpe) gives it. It gets a
-    /// `tokenizer_config.json` that makes transformers load it as Qwen2's.
+    /// A tokenizer from the text of a `tokenizer.json`, as [`train_bpe`](super::train_bpe) gives
+    /// it. It gets a `tokenizer_config.json` that makes transformers load it as Qwen2's.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] as for [`from_dir`](Self::from_dir).
@@ -230,10 +230,17 @@ impl Tokenizer {
         self.pad
     }
 
+    /// The tokenizer's files, by name, byte for byte as they were read.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.files
+            .iter()
+            .map(|(name, bytes)| (*name, bytes.as_slice()))
+    }
+
     /// Writes the tokenizer's files into a folder, byte for byte as they were read.
     ///
     /// # Errors
-    /// [`Error::File`] with the file.
+    /// [`Error::File`] when a file or its folder cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         for (name, bytes) in &self.files {
@@ -241,19 +248,6 @@ impl Tokenizer {
         }
         Ok(())
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let path: PathBuf = path.to_owned();
-    let mut bytes = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|source| Error::io(&path, source))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let message = format!("has more than the {MAX_BYTES} bytes allowed");
-        return Err(Error::Tokenizer { path, message });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
