@@ -53,15 +53,16 @@ impl<'r, C> RunningGroup<'r, C> {
         &self.rows
     }
 
-    /// The position that each row's next token will have in its completion.
-    pub fn position(&self) -> usize {
-        let first = self.rows.first();
-        first.map_or(0, |&sample| self.completions[sample].tokens.len())
-    }
-
-    /// The tokens of a row so far.
+    /// The tokens of a row so far; their number is the position of the next one.
     pub fn tokens(&self, row: usize) -> &[u32] {
         &self.completions[self.rows[row]].tokens
+    }
+
+    /// The uniform number in `[0, 1)` by which a row's next token is drawn; it depends on the
+    /// request, the sample and the position alone.
+    pub fn uniform(&self, row: usize) -> f64 {
+        let position = self.tokens(row).len();
+        self.request.uniform(self.rows[row], position)
     }
 
     /// Adds the token of each row that goes through the decoder next, with its rotary position: the
@@ -172,11 +173,12 @@ mod tests {
             group.push(row, drawn(token), &stop);
         }
         assert_eq!(group.drop_ended_rows(), Some(vec![0, 2]));
-        assert_eq!((group.rows(), group.position()), (&[0, 2][..], 1));
+        assert_eq!((group.rows(), group.tokens(1)), (&[0, 2][..], &[22][..]));
         assert_eq!(inputs(&group), (vec![20, 22], vec![15, 15]));
         group.push(0, drawn(30), &stop);
         group.push(1, drawn(32), &stop);
         assert_eq!(group.drop_ended_rows(), None);
+        assert_eq!(group.uniform(1), request.uniform(2, 2));
         assert_eq!(inputs(&group), (vec![30, 32], vec![16, 16]));
         assert!(!group.is_finished());
         group.push(0, drawn(40), &stop);

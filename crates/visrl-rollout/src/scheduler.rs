@@ -250,7 +250,7 @@ mod tests {
             steps.push(groups.collect());
             for group in scheduler.running_mut() {
                 for row in 0..group.rows().len() {
-                    let token = match group.rows()[row] == group.position() {
+                    let token = match group.rows()[row] == group.tokens(row).len() {
                         true => EOS,
                         false => 20,
                     };

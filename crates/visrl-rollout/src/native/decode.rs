@@ -129,7 +129,6 @@ fn sample<M: VisionLanguageModel>(
 impl Draws<'_, '_> {
     fn run(&mut self, sampler: &mut Sampler, info: &ModelInfo, stop: &StopRules<'_>) {
         let request = self.group.request();
-        let position = self.group.position();
         for (row, logits) in self.logits.chunks_exact(info.vocab_size).enumerate() {
             let completion = self.group.tokens(row);
             let choices = request.choices.as_ref();
@@ -140,11 +139,11 @@ impl Draws<'_, '_> {
                 completion,
                 allowed_ids: allowed_ids.as_deref(),
             };
-            let u = request.uniform(self.group.rows()[row], position);
+            let u = self.group.uniform(row);
             match sampler.sample(logits, &request.sampling, context, u) {
                 Some(drawn) => self.group.push(row, drawn, stop),
                 None => {
-                    self.failed_at = Some(position);
+                    self.failed_at = Some(completion.len());
                     return;
                 }
             }
