@@ -1,4 +1,4 @@
-//! What the engine promises beside its numbers: conformance, independence of company, stops,
+//! What the engine promises beside its numbers: conformance, batch-invariant results, stops,
 //! cancellation, budgets, closed lists, and errors that stay with their request. On every model of
 //! the fixtures folder.
 
@@ -228,7 +228,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn groups_are_the_same_in_any_company(
+    fn groups_are_batch_invariant(
         sizes in proptest::collection::vec(1usize..7, 2..9), most in 2usize..12,
         max_sequences in 1usize..12, max_prefill_tokens in 1usize..200, threads in 1usize..4,
         split in 0usize..9, shuffle in 0u64..1000, model in 0usize..8,
