@@ -54,14 +54,11 @@ impl BetaSchedule {
         }
     }
 
-    /// Checks that all values lie in `low..=high`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming `field`.
+    /// Checks that all values lie in a range.
     fn check(&self, field: &'static str, range: (f64, f64), allowed: &'static str) -> Result<()> {
         let (first, last) = (self.at(0), self.at(u64::MAX));
         for value in [first, last] {
-            Error::check_config(value >= range.0 && value <= range.1, field, value, allowed)?;
+            Error::check(value >= range.0 && value <= range.1, field, value, allowed)?;
         }
         Ok(())
     }
@@ -92,10 +89,7 @@ pub struct ReferenceRefresh {
 
 impl Default for ReferenceRefresh {
     fn default() -> Self {
-        Self {
-            every: None,
-            mix: BetaSchedule::Constant { value: 1.0 },
-        }
+        Self { every: None, mix: BetaSchedule::Constant { value: 1.0 } }
     }
 }
 
@@ -112,68 +106,24 @@ impl ReferenceRefresh {
     /// # Errors
     /// [`Error::Config`] when the period is 0 or a mixing rate lies outside 0 to 1.
     pub fn validate(&self) -> Result<()> {
-        Error::check_config(self.every != Some(0), "every", 0.0, "one or more, or none")?;
+        Error::check(self.every != Some(0), "every", 0.0, "one or more, or none")?;
         self.mix.check("mix", (0.0, 1.0), "between 0 and 1")
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(start: f64, end: f64, steps: u64) -> BetaSchedule {
-        BetaSchedule::Linear { start, end, steps }
-    }
-
-    #[test]
-    fn a_line_ends_where_it_should() {
-        let falling = line(1.0, 0.5, 10);
-        assert_eq!(
-            [0, 5, 10, 99].map(|step| falling.at(step)),
-            [1.0, 0.75, 0.5, 0.5]
-        );
-        assert_eq!(line(1.0, 0.5, 0).at(0), 0.5);
-        assert_eq!(BetaSchedule::default().at(u64::MAX), 0.04);
-        assert!(!falling.is_zero() && !BetaSchedule::default().is_zero());
-        assert!(line(1.0, 0.0, 0).is_zero());
-        assert!(BetaSchedule::Constant { value: 0.0 }.is_zero());
-    }
-
-    #[test]
-    fn the_reference_follows_on_time() {
-        assert_eq!(ReferenceRefresh::default().after(100), None);
-        let refresh = ReferenceRefresh {
-            every: Some(10),
-            ..Default::default()
-        };
-        assert_eq!([0, 9].map(|step| refresh.after(step)), [None; 2]);
-        assert_eq!([10, 20].map(|step| refresh.after(step)), [Some(1.0); 2]);
-    }
-
-    #[test]
-    fn wrong_values_are_refused() {
-        assert!(
-            BetaSchedule::Constant { value: -0.1 }
-                .validate_beta()
-                .is_err()
-        );
-        assert!(line(0.1, f64::NAN, 3).validate_beta().is_err());
-        assert!(BetaSchedule::default().validate_beta().is_ok());
-        let refresh = |every, value| ReferenceRefresh {
-            every: Some(every),
-            mix: BetaSchedule::Constant { value },
-        };
-        assert!(refresh(1, 0.5).validate().is_ok());
-        assert!(refresh(0, 0.5).validate().is_err() && refresh(1, 1.5).validate().is_err());
-    }
-
-    #[test]
-    fn configuration_files() {
-        let text = r#"{"type":"linear","start":0.04,"end":0,"steps":9}"#;
-        assert_eq!(
-            serde_json::from_str::<BetaSchedule>(text).unwrap(),
-            line(0.04, 0.0, 9)
-        );
-        assert!(serde_json::from_str::<BetaSchedule>(r#"{"type":"constant","val":1}"#).is_err());
-    }
+#[test]
+fn lines_end_where_they_should_and_the_reference_follows_on_time() {
+    let line = |start, end, steps| BetaSchedule::Linear { start, end, steps };
+    let falling = line(1.0, 0.5, 10);
+    assert_eq!([0, 5, 10, 99].map(|step| falling.at(step)), [1.0, 0.75, 0.5, 0.5]);
+    assert_eq!((line(1.0, 0.5, 0).at(0), BetaSchedule::default().at(9)), (0.5, 0.04));
+    assert!(line(1.0, 0.0, 0).is_zero() && !falling.is_zero());
+    assert!(falling.validate_beta().is_ok() && line(0.1, -0.1, 3).validate_beta().is_err());
+    let mut refresh = ReferenceRefresh::default();
+    assert_eq!(refresh.after(100), None);
+    refresh.every = Some(10);
+    assert_eq!([0, 9, 20].map(|step| refresh.after(step)), [None, None, Some(1.0)]);
+    refresh.mix = line(1.5, 0.5, 9);
+    assert!(refresh.validate().is_err());
 }

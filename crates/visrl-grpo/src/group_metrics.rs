@@ -1,33 +1,12 @@
 //! What the groups of a batch looked like, and whether they can teach anything.
 
-use serde::{Deserialize, Serialize};
-
 use crate::advantage::moments::{Bessel, Moments};
-use crate::advantage::rewards::RewardTable;
+use crate::advantage::reward_table::RewardTable;
 use crate::diagnosis::Diagnosis;
 use crate::real::Real;
 
 /// Rewards that differ by no more than this are the same: sums of rules are rounded.
 const TOLERANCE: f64 = 1e-6;
-
-/// The rewards that count as entirely wrong and entirely right, both inclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RewardRange {
-    /// A total at or below this is wrong. Default 0.
-    pub wrong: f64,
-    /// A total at or above this is right. Default 1: one rule that gives 0 or 1.
-    pub right: f64,
-}
-
-impl Default for RewardRange {
-    fn default() -> Self {
-        Self {
-            wrong: 0.0,
-            right: 1.0,
-        }
-    }
-}
 
 /// What the groups of a batch looked like.
 ///
@@ -40,13 +19,11 @@ pub struct GroupMetrics {
     pub groups: usize,
     /// Completions per group.
     pub group_size: usize,
-    /// Groups in which every completion is right (a subset of those without variance unless
-    /// rewards exceed the range).
+    /// Groups in which every completion is right.
     pub all_right: usize,
     /// Groups in which every completion is wrong.
     pub all_wrong: usize,
-    /// Groups with at least one scored completion whose scored completions all have the same
-    /// reward.
+    /// Groups with scored completions that all have the same reward.
     pub zero_variance: usize,
     /// Groups without any scored completion.
     pub unscored: usize,
@@ -60,81 +37,55 @@ pub struct GroupMetrics {
 }
 
 impl GroupMetrics {
-    /// Looks at the groups of a reward table. `range` says which rewards are right and wrong: the
-    /// largest and the smallest that the rules can give.
-    pub fn new<F: Real>(rewards: &RewardTable<'_, F>, range: RewardRange) -> Self {
-        let size = rewards.group_size();
-        let totals: Vec<F> = (0..rewards.completions())
-            .map(|c| rewards.total(c))
-            .collect();
-        let mut metrics = Self {
-            group_size: size,
-            ..Self::default()
-        };
-        let (mut sum, mut scored, mut std, mut stds) = (0.0, 0usize, 0.0, 0usize);
-        for group in totals.chunks(size) {
+    /// Looks at the groups of a reward table. A completion is wrong at the `least` reward that the
+    /// rules can give, and right at the `greatest`.
+    pub fn new<F: Real>(rewards: &RewardTable<'_, F>, (least, greatest): (F, F)) -> Self {
+        let totals: Vec<F> = rewards.totals().collect();
+        let right = |v: &F| v.to_f64() >= greatest.to_f64() - TOLERANCE;
+        let wrong = |v: &F| v.to_f64() <= least.to_f64() + TOLERANCE;
+        let (mut metrics, mut sum, mut scored, mut stds) = (Self::default(), 0.0, 0, 0);
+        metrics.group_size = rewards.group_size();
+        for group in totals.chunks(rewards.group_size()) {
+            let moments = Moments::of(group, Bessel::Exact);
             metrics.groups += 1;
-            let values = || group.iter().filter(|v| !v.is_nan()).map(|v| v.to_f64());
-            let count = values().count();
-            metrics.unscorable += size - count;
-            scored += count;
-            sum += values().sum::<f64>();
-            if count == 0 {
-                metrics.unscored += 1;
-                continue;
+            metrics.unscorable += group.len() - moments.count;
+            scored += moments.count;
+            if moments.count > 0 {
+                sum += moments.mean.to_f64() * moments.count as f64;
+                metrics.zero_variance += usize::from(!has_variance(group));
             }
-            if count > 1 {
-                std += Moments::of(group, Bessel::Exact).std.to_f64();
+            if moments.count > 1 {
+                metrics.std_reward += moments.std.to_f64();
                 stds += 1;
             }
-            let all = |is: &dyn Fn(f64) -> bool| usize::from(count == size && values().all(is));
-            metrics.all_right += all(&|v| v >= range.right - TOLERANCE);
-            metrics.all_wrong += all(&|v| v <= range.wrong + TOLERANCE);
-            metrics.zero_variance += usize::from(!has_variance(group));
+            metrics.unscored += usize::from(moments.count == 0);
+            metrics.all_right += usize::from(group.iter().all(right));
+            metrics.all_wrong += usize::from(group.iter().all(wrong));
         }
         metrics.mean_reward = sum / scored.max(1) as f64;
-        metrics.std_reward = std / stds.max(1) as f64;
+        metrics.std_reward /= f64::from(stds.max(1));
         metrics
     }
 
     /// Groups that have an advantage: those whose scored completions differ.
     pub fn effective(&self) -> usize {
-        self.groups
-            .saturating_sub(self.zero_variance + self.unscored)
+        self.groups.saturating_sub(self.zero_variance + self.unscored)
     }
 
-    /// Fraction of groups that have an advantage.
-    pub fn effective_fraction(&self) -> f64 {
-        self.fraction(self.effective())
+    /// So many groups as a fraction of all.
+    pub fn fraction(&self, groups: usize) -> f64 {
+        groups as f64 / self.groups.max(1) as f64
     }
 
-    /// Fraction of groups in which every completion is right.
-    pub fn all_right_fraction(&self) -> f64 {
-        self.fraction(self.all_right)
-    }
-
-    /// Fraction of groups in which every completion is wrong.
-    pub fn all_wrong_fraction(&self) -> f64 {
-        self.fraction(self.all_wrong)
-    }
-
-    /// Fraction of groups without any difference.
-    pub fn zero_variance_fraction(&self) -> f64 {
-        self.fraction(self.zero_variance)
-    }
-
-    /// The metrics by name, for a metrics sink: `reward/mean`, `reward/std`, `groups/effective`
-    /// (a number), and the fractions `groups/effective_fraction`, `groups/all_right`,
-    /// `groups/all_wrong`, `groups/zero_variance`, `groups/unscored`.
+    /// The metrics by name, for a metrics sink; of groups the fractions.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + use<> {
         let named = [
             ("reward/mean", self.mean_reward),
             ("reward/std", self.std_reward),
-            ("groups/effective", self.effective() as f64),
-            ("groups/effective_fraction", self.effective_fraction()),
-            ("groups/all_right", self.all_right_fraction()),
-            ("groups/all_wrong", self.all_wrong_fraction()),
-            ("groups/zero_variance", self.zero_variance_fraction()),
+            ("groups/effective", self.fraction(self.effective())),
+            ("groups/all_right", self.fraction(self.all_right)),
+            ("groups/all_wrong", self.fraction(self.all_wrong)),
+            ("groups/zero_variance", self.fraction(self.zero_variance)),
             ("groups/unscored", self.fraction(self.unscored)),
         ];
         named.into_iter()
@@ -142,33 +93,17 @@ impl GroupMetrics {
 
     /// Why this batch can teach nothing; `None` when at least one group has an advantage.
     pub fn diagnosis(&self) -> Option<Diagnosis> {
-        let groups = self.groups;
-        Some(if self.effective() > 0 {
-            return None;
-        } else if groups == 0 {
-            Diagnosis::NothingSampled
-        } else if self.group_size < 2 {
-            Diagnosis::SingleCompletions
-        } else if self.unscored == groups {
-            Diagnosis::Unscored {
-                completions: self.unscorable,
-            }
-        } else if self.all_right == groups {
-            Diagnosis::AllRight { groups }
-        } else if self.all_wrong == groups {
-            Diagnosis::AllWrong { groups }
-        } else {
-            Diagnosis::NoVariance {
-                groups,
-                all_right: self.all_right,
-                all_wrong: self.all_wrong,
-                unscored: self.unscored,
-            }
-        })
-    }
-
-    fn fraction(&self, count: usize) -> f64 {
-        count as f64 / self.groups.max(1) as f64
+        let (groups, all_right, all_wrong) = (self.groups, self.all_right, self.all_wrong);
+        let unscored = self.unscored;
+        match groups {
+            _ if self.effective() > 0 => None,
+            0 => Some(Diagnosis::NothingSampled),
+            _ if self.group_size < 2 => Some(Diagnosis::SingleCompletions),
+            _ if unscored == groups => Some(Diagnosis::Unscored(self.unscorable)),
+            _ if all_right == groups => Some(Diagnosis::AllRight(groups)),
+            _ if all_wrong == groups => Some(Diagnosis::AllWrong(groups)),
+            _ => Some(Diagnosis::NoVariance { groups, all_right, all_wrong, unscored }),
+        }
     }
 }
 
@@ -185,8 +120,7 @@ mod tests {
     use super::*;
 
     fn metrics(rewards: &[f64], size: usize) -> GroupMetrics {
-        let table = RewardTable::new(rewards, 1, size).unwrap();
-        GroupMetrics::new(&table, RewardRange::default())
+        GroupMetrics::new(&RewardTable::new(rewards, 1, size).unwrap(), (0.0, 1.0))
     }
 
     #[test]
@@ -194,40 +128,22 @@ mod tests {
         let nan = f64::NAN;
         let rewards = [1.0, 1.0, 0.0, 1e-7, 0.5, 0.5, 1.0, 0.0, nan, 1.0, nan, nan];
         let m = metrics(&rewards, 2);
-        assert_eq!((m.groups, m.all_right, m.all_wrong), (6, 1, 1));
+        assert_eq!((m.groups, m.all_right, m.all_wrong, m.effective()), (6, 1, 1, 1));
         assert_eq!((m.zero_variance, m.unscored, m.unscorable), (4, 1, 3));
         assert!((m.mean_reward - 5.0 / 9.0).abs() < 1e-7);
         assert!((m.std_reward - 0.5f64.sqrt() / 4.0).abs() < 1e-7);
-        assert_eq!((m.effective(), m.diagnosis()), (1, None));
-        let named: std::collections::BTreeMap<_, _> = m.named().collect();
-        assert_eq!(named["groups/effective"], 1.0);
-        assert_eq!(named["groups/effective_fraction"], 1.0 / 6.0);
-        assert_eq!(named["groups/zero_variance"], 4.0 / 6.0);
-        assert_eq!(
-            (named["groups/all_right"], named["groups/unscored"]),
-            (1.0 / 6.0, 1.0 / 6.0)
-        );
+        assert_eq!((m.fraction(m.zero_variance), m.diagnosis()), (4.0 / 6.0, None));
     }
 
     #[test]
     fn a_useless_batch_says_why() {
-        let nan = f64::NAN;
-        let groups = 1;
-        let mixed = Diagnosis::NoVariance {
-            groups: 2,
-            all_right: 1,
-            all_wrong: 1,
-            unscored: 0,
-        };
-        for (rewards, size, expected) in [
-            (vec![], 2, Diagnosis::NothingSampled),
-            (vec![1.0, 0.0], 1, Diagnosis::SingleCompletions),
-            (vec![nan, nan], 2, Diagnosis::Unscored { completions: 2 }),
-            (vec![1.0, 1.0], 2, Diagnosis::AllRight { groups }),
-            (vec![0.0, 0.0], 2, Diagnosis::AllWrong { groups }),
-            (vec![0.0, 0.0, 1.0, 1.0], 2, mixed),
-        ] {
-            assert_eq!(metrics(&rewards, size).diagnosis(), Some(expected));
-        }
+        let why = |rewards: &[f64], size| metrics(rewards, size).diagnosis().unwrap();
+        assert_eq!(why(&[], 2), Diagnosis::NothingSampled);
+        assert_eq!(why(&[1.0, 0.0], 1), Diagnosis::SingleCompletions);
+        assert_eq!(why(&[f64::NAN; 2], 2), Diagnosis::Unscored(2));
+        assert_eq!(why(&[1.0, 1.0], 2), Diagnosis::AllRight(1));
+        assert_eq!(why(&[0.0, 0.0], 2), Diagnosis::AllWrong(1));
+        let even = why(&[0.0, 0.0, 1.0, 1.0], 2).to_string();
+        assert!(even.contains("the same (1 entirely right, 1 entirely wrong"), "{even}");
     }
 }

@@ -8,7 +8,6 @@ use crate::loss::aggregation::Aggregation;
 use crate::loss::family::LossFamily;
 use crate::loss::surrogate::Surrogate;
 use crate::loss_batch::LossBatch;
-use crate::normalization::Normalization;
 use crate::policy_loss::{LossSummary, PolicyLoss};
 use crate::real::Real;
 use crate::shared_options::SharedOptions;
@@ -37,13 +36,25 @@ pub struct GrpoLoss {
     pub terms: SharedOptions,
 }
 
+/// Does something with the surrogate of a family.
+macro_rules! with_surrogate {
+    ($family:expr, $surrogate:ident => $work:expr) => {
+        match &$family {
+            LossFamily::PaperClsRl($surrogate) => $work,
+            LossFamily::Grpo($surrogate) | LossFamily::Bnpo($surrogate) => $work,
+            LossFamily::Dapo($surrogate) | LossFamily::Luspo($surrogate) => $work,
+            LossFamily::DrGrpo { clip: $surrogate, .. } => $work,
+            LossFamily::Cispo($surrogate) => $work,
+            LossFamily::Sapo($surrogate) => $work,
+            LossFamily::Vespo($surrogate) => $work,
+        }
+    };
+}
+
 impl GrpoLoss {
     /// A family with the default (the paper's) options.
     pub fn new(family: LossFamily) -> Self {
-        Self {
-            family,
-            terms: SharedOptions::default(),
-        }
+        Self { family, terms: SharedOptions::default() }
     }
 
     /// Checks every value's range, so that a wrong configuration fails before the first batch.
@@ -52,17 +63,7 @@ impl GrpoLoss {
     /// [`Error::Config`](crate::Error::Config) naming the first field outside its range.
     pub fn validate(&self) -> Result<()> {
         self.terms.validate()?;
-        match &self.family {
-            LossFamily::PaperClsRl(s) => Surrogate::<f64>::validate(s),
-            LossFamily::Grpo(s)
-            | LossFamily::Bnpo(s)
-            | LossFamily::Dapo(s)
-            | LossFamily::Luspo(s) => Surrogate::<f64>::validate(s),
-            LossFamily::DrGrpo(d) => Surrogate::<f64>::validate(&d.clip),
-            LossFamily::Cispo(s) => Surrogate::<f64>::validate(s),
-            LossFamily::Sapo(s) => Surrogate::<f64>::validate(s),
-            LossFamily::Vespo(s) => Surrogate::<f64>::validate(s),
-        }
+        with_surrogate!(self.family, surrogate => Surrogate::<f64>::validate(surrogate))
     }
 
     /// How the family averages over tokens.
@@ -79,105 +80,55 @@ impl<F: Real> PolicyLoss<F> for GrpoLoss {
         entropy_grad: Option<&mut [F]>,
     ) -> Result<LossSummary> {
         let (how, terms) = (self.aggregation(), &self.terms);
-        match &self.family {
-            LossFamily::PaperClsRl(s) => evaluate(s, how, terms, batch, grad, entropy_grad),
-            LossFamily::Grpo(s)
-            | LossFamily::Bnpo(s)
-            | LossFamily::Dapo(s)
-            | LossFamily::Luspo(s) => evaluate(s, how, terms, batch, grad, entropy_grad),
-            LossFamily::DrGrpo(d) => evaluate(&d.clip, how, terms, batch, grad, entropy_grad),
-            LossFamily::Cispo(s) => evaluate(s, how, terms, batch, grad, entropy_grad),
-            LossFamily::Sapo(s) => evaluate(s, how, terms, batch, grad, entropy_grad),
-            LossFamily::Vespo(s) => evaluate(s, how, terms, batch, grad, entropy_grad),
-        }
+        with_surrogate!(self.family, surrogate => {
+            evaluate(surrogate, how, terms, batch, grad, entropy_grad)
+        })
     }
 
-    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
-        self.terms.normalization(batch)
+    fn options(&self) -> Option<&SharedOptions> {
+        Some(&self.terms)
     }
 
     fn set_step(&mut self, step: u64) {
         self.terms.set_step(step);
-    }
-
-    fn needs_reference(&self) -> bool {
-        self.terms.needs_reference()
-    }
-
-    fn needs_entropies(&self) -> bool {
-        self.terms.needs_entropies()
-    }
-
-    fn has_entropy_grad(&self) -> bool {
-        self.terms.entropy_coef != 0.0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::beta_schedule::BetaSchedule;
-    use crate::loss::sapo::Sapo;
 
     #[test]
-    fn the_default_is_the_paper() {
-        let loss = GrpoLoss::default();
-        assert_eq!(loss.family.name(), "paper_cls_rl");
-        assert_eq!(loss.aggregation(), Aggregation::SequenceMean);
-        assert_eq!(loss.terms.beta, 0.04);
-        assert_eq!(serde_json::from_str::<GrpoLoss>("{}").unwrap(), loss);
-        assert!(loss.validate().is_ok());
-    }
-
-    #[test]
-    fn files_may_say_loss_for_family() {
-        let read = |key| serde_json::from_str(&format!(r#"{{"{key}": {{"type": "sapo"}}}}"#));
-        let (old, new): (GrpoLoss, GrpoLoss) = (read("loss").unwrap(), read("family").unwrap());
-        assert_eq!((old, old.family.name()), (new, "sapo"));
-    }
-
-    #[test]
-    fn the_paper_by_hand() {
+    fn the_paper_by_hand_and_beta_by_its_schedule() {
         // One row of two tokens: -A + beta * mean(k3), and its derivative.
-        let batch = LossBatch::new(&[2], &[-1.0f64, -2.0], &[0.5]).with_ref_logps(&[-1.5, -1.0]);
-        let out = GrpoLoss::default().evaluate(&batch).unwrap();
+        let bare = LossBatch::new(&[2], &[-1.0f64, -2.0], &[0.5]);
+        let batch = bare.with_ref_logps(&[-1.5, -1.0]);
         let k3 = |d: f64| d.exp() - d - 1.0;
-        let expected = -0.5 + 0.04 * (k3(-0.5) + k3(1.0)) / 2.0;
-        assert!((out.loss - expected).abs() < 1e-15);
-        let expected = (-0.5 + 0.04 * (1.0 - (-0.5f64).exp())) / 2.0;
-        assert!((out.grad[0] - expected).abs() < 1e-15);
-        assert_eq!(out.metrics.mean_ratio(), 1.0);
-    }
-
-    #[test]
-    fn beta_follows_its_schedule() {
-        let text = r#"{"terms": {"beta_schedule":
-            {"type": "linear", "start": 0.1, "end": 0.0, "steps": 4}}}"#;
-        let mut loss: GrpoLoss = serde_json::from_str(text).unwrap();
-        let bare = LossBatch::new(&[1], &[-1.0f64], &[0.0]);
-        let batch = bare.with_ref_logps(&[-1.5]);
-        let k3 = (-0.5f64).exp() - 0.5;
+        let expected = |beta: f64| -0.5 + beta * (k3(-0.5) + k3(1.0)) / 2.0;
+        let mut loss: GrpoLoss = serde_json::from_str("{}").unwrap();
+        let out = loss.evaluate(&batch).unwrap();
+        assert!((out.loss - expected(0.04)).abs() < 1e-15);
+        let slope = (-0.5 + 0.04 * (1.0 - (-0.5f64).exp())) / 2.0;
+        assert!((out.grad[0] - slope).abs() < 1e-15);
+        let line = r#"{"type": "linear", "start": 0.1, "end": 0.0, "steps": 4}"#;
+        loss.terms.beta_schedule = serde_json::from_str(line).unwrap();
         for (step, beta) in [(0, 0.1), (2, 0.05), (4, 0.0), (9, 0.0)] {
             PolicyLoss::<f64>::set_step(&mut loss, step);
             let out = loss.evaluate(&batch).unwrap();
-            assert!((out.loss - beta * k3).abs() < 1e-15, "step {step}");
+            assert!((out.loss - expected(beta)).abs() < 1e-15, "step {step}");
+            // From where beta is 0 the reference may be left out.
+            assert_eq!(loss.evaluate(&bare).is_ok(), beta == 0.0);
             assert!(PolicyLoss::<f64>::needs_reference(&loss));
         }
-        // From where beta is 0 the reference may be left out.
-        assert!(loss.evaluate(&bare).is_ok());
-        PolicyLoss::<f64>::set_step(&mut loss, 0);
-        assert!(loss.evaluate(&bare).is_err());
-        loss.terms.beta_schedule = Some(BetaSchedule::Constant { value: -1.0 });
-        assert!(loss.validate().is_err());
     }
 
     #[test]
-    fn wrong_parameters_fail_before_the_first_batch() {
-        let loss = GrpoLoss::new(LossFamily::Sapo(Sapo {
-            temperature_neg: -1.0,
-            ..Sapo::default()
-        }));
-        let error = loss.validate().unwrap_err();
-        assert!(error.to_string().contains("temperature_neg"));
+    fn files_may_say_loss_for_family_and_values_are_checked() {
+        for key in ["loss", "family"] {
+            let text = format!(r#"{{"{key}": {{"type": "sapo", "temperature_neg": -1}}}}"#);
+            let loss: GrpoLoss = serde_json::from_str(&text).unwrap();
+            let error = loss.validate().unwrap_err().to_string();
+            assert!(error.contains("temperature_neg"), "{error}");
+        }
     }
 }

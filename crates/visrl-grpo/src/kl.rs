@@ -45,38 +45,16 @@ impl KlEstimator {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn k1_and_k3_are_unbiased_and_k2_is_not() {
-        let (p, q) = ([0.5, 0.3, 0.2f64], [0.2, 0.2, 0.6f64]);
-        let pairs = || p.iter().zip(&q);
-        let exact: f64 = pairs().map(|(p, q)| p * (p / q).ln()).sum();
-        let bias = |kl: KlEstimator| {
-            let expected = pairs().map(|(p, q)| p * kl.value_and_grad(p.ln(), q.ln()).0);
-            (expected.sum::<f64>() - exact).abs()
-        };
-        assert!(bias(KlEstimator::K1) < 1e-15 && bias(KlEstimator::K3) < 1e-15);
-        assert!(bias(KlEstimator::K2) > 1e-3);
-    }
-
-    proptest! {
-        #[test]
-        fn derivatives_agree_with_finite_differences(
-            logp in -5.0..0.0f64, ref_logp in -5.0..0.0f64,
-        ) {
-            let h = 1e-6;
-            for kl in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3] {
-                let at = |x: f64| kl.value_and_grad(x, ref_logp).0;
-                let numeric = (at(logp + h) - at(logp - h)) / (2.0 * h);
-                let exact = kl.value_and_grad(logp, ref_logp).1;
-                prop_assert!((numeric - exact).abs() <= 1e-6 * (1.0 + exact.abs()));
-            }
-            prop_assert!(KlEstimator::K3.value_and_grad(logp, ref_logp).0 >= -1e-15);
-            prop_assert_eq!(KlEstimator::K3.value_and_grad(logp, logp), (0.0, 0.0));
-        }
-    }
+#[test]
+fn k1_and_k3_are_unbiased_and_k2_is_not() {
+    let (p, q) = ([0.5, 0.3, 0.2f64], [0.2, 0.2, 0.6f64]);
+    let pairs = || p.iter().zip(&q);
+    let exact: f64 = pairs().map(|(p, q)| p * (p / q).ln()).sum();
+    let bias = |kl: KlEstimator| {
+        let expected = pairs().map(|(p, q)| p * kl.value_and_grad(p.ln(), q.ln()).0);
+        (expected.sum::<f64>() - exact).abs()
+    };
+    assert!(bias(KlEstimator::K1) < 1e-15 && bias(KlEstimator::K3) < 1e-15);
+    assert!(bias(KlEstimator::K2) > 1e-3);
+    assert_eq!(KlEstimator::K3.value_and_grad(-0.3, -0.3f32), (0.0, 0.0));
 }

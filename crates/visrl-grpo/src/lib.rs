@@ -2,15 +2,11 @@
 //! losses, their gradients and metrics.
 //!
 //! The crate knows no model and no tensor. It works on slices of `f32` or `f64`: one value per
-//! token, rows (completions) one after another, and where each row ends ([`LossBatch`]).
-//!
-//! 1. Rewards of a group of completions become **advantages**: how much better is each than its
-//!    siblings? ([`AdvantageEstimator`], [`Advantage`])
-//! 2. The learner computes the **log-probabilities** of the same completions.
-//! 3. A **policy loss** maps log-probabilities and advantages to a loss, its metrics and
-//!    `d loss / d logp` of every token ([`PolicyLoss`], [`GrpoLoss`]), with a **KL** term that
-//!    keeps the policy near a reference ([`KlEstimator`]).
-//! 4. The learner pushes these coefficients back through its model.
+//! token, rows (completions) one after another, and where each row ends ([`LossBatch`]). Rewards of
+//! a group become **advantages** ([`Advantage`]); a **policy loss** maps log-probabilities and
+//! advantages to a loss, its metrics and `d loss / d logp` of every token ([`GrpoLoss`]), with a
+//! **KL** term that keeps the policy near a reference. A learner pushes these coefficients back
+//! through its model.
 //!
 //! Every default is that of the paper "Think or Not Think" (arXiv 2503.16188).
 //!
@@ -36,24 +32,9 @@
 //! # }
 //! ```
 //!
-//! # Where to read
-//!
-//! `evaluation.rs` is the one loop over rows and tokens that all losses share. What a family says
-//! of a token stands in its file in `loss/`, what an estimator does with a group in `advantage/`;
-//! every option of the loop has a file of its own (`kl.rs`, `sampler_correction.rs`,
-//! `off_policy_mask.rs`, `quantile.rs`). Files import from those before them in this order: number
-//! types and errors, batch, options, families, evaluation, complete losses.
-//!
-//! # A batch in pieces
-//!
-//! A loss divides by counts of the whole batch. Give every piece these counts
-//! ([`Normalization`]), and the pieces' losses, gradients and metrics add up to those of the
-//! whole, whatever the pieces are.
-//!
-//! # A loss of your own
-//!
-//! Implement [`Surrogate`] (what one token is worth) and wrap it in a [`SurrogateLoss`]; KL term,
-//! entropy bonus, masks, corrections, metrics and the sequence level come with it.
+//! A batch may come in pieces: give every piece the counts of the whole ([`Normalization`]), and
+//! losses, gradients and metrics add up. A loss of your own is a [`Surrogate`] (what one token is
+//! worth) in a [`SurrogateLoss`].
 #![forbid(unsafe_code)]
 
 mod advantage;
@@ -78,20 +59,16 @@ mod shared_options;
 mod supervised_loss;
 mod surrogate_loss;
 
-pub use advantage::{
-    Advantage, AdvantageEstimator, Bessel, LeaveOneOut, MeanOnly, NormalizeThenSum, Paper,
-    RewardTable, Scale, SumThenNormalize,
-};
+pub use advantage::{Advantage, AdvantageEstimator, Bessel, RewardTable, Scale};
 pub use beta_schedule::{BetaSchedule, ReferenceRefresh};
 pub use diagnosis::Diagnosis;
 pub use error::{Error, Result};
-pub use group_metrics::{GroupMetrics, RewardRange, has_variance};
+pub use group_metrics::{GroupMetrics, has_variance};
 pub use grpo_loss::GrpoLoss;
 pub use importance_level::ImportanceLevel;
 pub use kl::KlEstimator;
 pub use loss::{
-    Aggregation, Cispo, Clip, Clipped, DrGrpo, LossFamily, OnPolicy, RowView, Sapo, Surrogate,
-    Term, TokenView, Vespo,
+    Aggregation, Cispo, Clip, Clipped, LossFamily, OnPolicy, RowView, Sapo, Surrogate, Term, Vespo,
 };
 pub use loss_batch::LossBatch;
 pub use metrics::LossMetrics;

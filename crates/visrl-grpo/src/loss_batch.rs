@@ -44,6 +44,18 @@ pub struct LossBatch<'a, F> {
     pub normalization: Option<Normalization>,
 }
 
+/// Methods that set an optional field.
+macro_rules! with {
+    ($($(#[$doc:meta])* $name:ident $field:ident: $kind:ty;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $field: $kind) -> Self {
+            self.$field = Some($field);
+            self
+        })*
+    };
+}
+
 impl<'a, F: Real> LossBatch<'a, F> {
     /// A batch of the required fields: where each row ends `[rows]`, log-probabilities `[tokens]`
     /// and advantages `[rows]`. The others are added by the `with_` methods.
@@ -63,53 +75,21 @@ impl<'a, F: Real> LossBatch<'a, F> {
         }
     }
 
-    /// Sets the sampling policy's log-probabilities, `[tokens]`.
-    #[must_use]
-    pub fn with_old_logps(mut self, old_logps: &'a [F]) -> Self {
-        self.old_logps = Some(old_logps);
-        self
-    }
-
-    /// Sets the reference policy's log-probabilities, `[tokens]`.
-    #[must_use]
-    pub fn with_ref_logps(mut self, ref_logps: &'a [F]) -> Self {
-        self.ref_logps = Some(ref_logps);
-        self
-    }
-
-    /// Sets the entropies, `[tokens]`.
-    #[must_use]
-    pub fn with_entropies(mut self, entropies: &'a [F]) -> Self {
-        self.entropies = Some(entropies);
-        self
-    }
-
-    /// Sets the sampler's log-probabilities, `[tokens]`.
-    #[must_use]
-    pub fn with_sampler_logps(mut self, sampler_logps: &'a [F]) -> Self {
-        self.sampler_logps = Some(sampler_logps);
-        self
-    }
-
-    /// Sets precomputed importance ratios, `[tokens]`.
-    #[must_use]
-    pub fn with_importance_ratios(mut self, ratios: &'a [F]) -> Self {
-        self.importance_ratios = Some(ratios);
-        self
-    }
-
-    /// Sets which rows were cut at the length limit, `[rows]`.
-    #[must_use]
-    pub fn with_truncated(mut self, truncated: &'a [bool]) -> Self {
-        self.truncated = Some(truncated);
-        self
-    }
-
-    /// Sets the counts to divide by.
-    #[must_use]
-    pub fn with_normalization(mut self, normalization: Normalization) -> Self {
-        self.normalization = Some(normalization);
-        self
+    with! {
+        /// Sets the sampling policy's log-probabilities, `[tokens]`.
+        with_old_logps old_logps: &'a [F];
+        /// Sets the reference policy's log-probabilities, `[tokens]`.
+        with_ref_logps ref_logps: &'a [F];
+        /// Sets the entropies, `[tokens]`.
+        with_entropies entropies: &'a [F];
+        /// Sets the sampler's log-probabilities, `[tokens]`.
+        with_sampler_logps sampler_logps: &'a [F];
+        /// Sets precomputed importance ratios, `[tokens]`.
+        with_importance_ratios importance_ratios: &'a [F];
+        /// Sets which rows were cut at the length limit, `[rows]`.
+        with_truncated truncated: &'a [bool];
+        /// Sets the counts to divide by.
+        with_normalization normalization: Normalization;
     }
 
     /// Number of rows.
@@ -122,12 +102,14 @@ impl<'a, F: Real> LossBatch<'a, F> {
         self.ends.last().map_or(0, |end| end - self.start)
     }
 
+    /// Where the rows before this one end.
+    fn before(&self, row: usize) -> usize {
+        row.checked_sub(1).map_or(self.start, |before| self.ends[before])
+    }
+
     /// The place of a row's tokens in the token fields.
     pub fn row(&self, row: usize) -> Range<usize> {
-        let start = row
-            .checked_sub(1)
-            .map_or(self.start, |before| self.ends[before]);
-        start - self.start..self.ends[row] - self.start
+        self.before(row) - self.start..self.ends[row] - self.start
     }
 
     /// Checks that rows end in order and that every field has one value per token or row.
@@ -140,8 +122,8 @@ impl<'a, F: Real> LossBatch<'a, F> {
             return Err(Error::Ends);
         }
         let (rows, tokens) = (self.rows(), self.tokens());
-        Error::check_length("logps", self.logps.len(), tokens, "token")?;
-        Error::check_length("advantages", self.advantages.len(), rows, "row")?;
+        Error::check_length("logps", self.logps.len(), tokens)?;
+        Error::check_length("advantages", self.advantages.len(), rows)?;
         for (field, values) in [
             ("old_logps", self.old_logps),
             ("ref_logps", self.ref_logps),
@@ -150,11 +132,11 @@ impl<'a, F: Real> LossBatch<'a, F> {
             ("importance_ratios", self.importance_ratios),
         ] {
             if let Some(values) = values {
-                Error::check_length(field, values.len(), tokens, "token")?;
+                Error::check_length(field, values.len(), tokens)?;
             }
         }
         match self.truncated {
-            Some(truncated) => Error::check_length("truncated", truncated.len(), rows, "row"),
+            Some(truncated) => Error::check_length("truncated", truncated.len(), rows),
             None => Ok(()),
         }
     }
@@ -167,15 +149,10 @@ impl<'a, F: Real> LossBatch<'a, F> {
     pub fn slice(&self, rows: Range<usize>) -> Result<Self> {
         self.validate()?;
         if rows.start > rows.end || rows.end > self.rows() {
-            return Err(Error::Rows {
-                start: rows.start,
-                end: rows.end,
-                rows: self.rows(),
-            });
+            return Err(Error::Rows(rows, self.rows()));
         }
-        let before = |row: usize| row.checked_sub(1).map_or(self.start, |r| self.ends[r]);
-        let start = before(rows.start);
-        let tokens = start - self.start..before(rows.end) - self.start;
+        let start = self.before(rows.start);
+        let tokens = start - self.start..self.before(rows.end) - self.start;
         let cut = |field: Option<&'a [F]>| field.map(|f| &f[tokens.clone()]);
         Ok(Self {
             ends: &self.ends[rows.clone()],
@@ -193,60 +170,32 @@ impl<'a, F: Real> LossBatch<'a, F> {
     }
 
     /// Whether a row takes no part because it was cut at the length limit.
-    #[inline]
     pub(crate) fn is_dropped(&self, row: usize, mask_truncated: bool) -> bool {
-        mask_truncated && self.truncated.is_some_and(|t| t[row])
+        mask_truncated && self.truncated.is_some_and(|truncated| truncated[row])
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let batch = LossBatch::new(&[1, 4], &[0.0f32; 4], &[1.0, 2.0]);
-        assert!(batch.validate().is_ok());
-        let field = |batch: LossBatch<'_, f32>| match batch.validate() {
-            Err(Error::Length { field, .. }) => field,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(field(batch.with_entropies(&[0.0; 3])), "entropies");
-        assert_eq!(field(batch.with_truncated(&[true])), "truncated");
-        assert_eq!(
-            field(LossBatch::new(&[1, 4], &[0.0; 4], &[1.0])),
-            "advantages"
-        );
-        assert_eq!(
-            field(LossBatch::new(&[1, 3], &[0.0; 4], &[1.0, 2.0])),
-            "logps"
-        );
-        let falling = LossBatch::new(&[4, 1], &[0.0f32; 1], &[1.0, 2.0]);
-        assert_eq!(falling.validate(), Err(Error::Ends));
-    }
-
-    #[test]
-    fn slices_take_all_fields_along() {
-        let logps = [1.0, 2.0, 3.0, 4.0f64];
-        let batch = LossBatch::new(&[1, 1, 3, 4], &logps, &[5.0, 6.0, 7.0, 8.0])
-            .with_old_logps(&logps)
-            .with_truncated(&[false, false, true, false]);
-        let last = batch.slice(1..4).unwrap().slice(1..3).unwrap();
-        assert_eq!((last.rows(), last.tokens()), (2, 3));
-        assert_eq!((last.row(0), last.row(1)), (0..2, 2..3));
-        assert_eq!(last.old_logps.unwrap(), [2.0, 3.0, 4.0]);
-        assert_eq!(
-            (last.advantages, last.truncated.unwrap()[0]),
-            (&[7.0, 8.0][..], true)
-        );
-        assert!(last.validate().is_ok());
-        assert!(matches!(batch.slice(1..5), Err(Error::Rows { end: 5, .. })));
-    }
-
-    #[test]
-    fn an_empty_batch_is_valid() {
-        let batch = LossBatch::<f32>::new(&[], &[], &[]);
-        assert!(batch.validate().is_ok());
-        assert_eq!(batch.slice(0..0).unwrap().rows(), 0);
-    }
+#[test]
+fn slices_take_all_fields_along_and_what_does_not_fit_is_named() {
+    let (logps, advantages) = ([1.0, 2.0, 3.0, 4.0f64], [5.0, 6.0, 7.0, 8.0]);
+    let batch = LossBatch::new(&[1, 1, 3, 4], &logps, &advantages)
+        .with_old_logps(&logps)
+        .with_truncated(&[false, false, true, false]);
+    let last = batch.slice(1..4).unwrap().slice(1..3).unwrap();
+    assert_eq!((last.row(0), last.row(1), last.tokens()), (0..2, 2..3, 3));
+    assert_eq!(last.old_logps.unwrap(), [2.0, 3.0, 4.0]);
+    assert_eq!((last.advantages, last.truncated.unwrap()[0]), (&[7.0, 8.0][..], true));
+    assert!(last.validate().is_ok() && batch.slice(4..4).unwrap().rows() == 0);
+    assert!(matches!(batch.slice(1..5), Err(Error::Rows(_, 4))));
+    let field = |batch: LossBatch<'_, f64>| match batch.validate() {
+        Err(Error::Length { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field(batch.with_entropies(&[0.0; 3])), "entropies");
+    assert_eq!(field(batch.with_truncated(&[true])), "truncated");
+    assert_eq!(field(LossBatch::new(&[1, 4], &logps, &advantages)), "advantages");
+    assert_eq!(field(LossBatch::new(&[3], &logps, &[1.0])), "logps");
+    let falling = LossBatch::new(&[4, 1], &[0.0], &[1.0, 2.0]);
+    assert_eq!(falling.validate(), Err(Error::Ends));
 }

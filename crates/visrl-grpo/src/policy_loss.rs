@@ -5,6 +5,7 @@ use crate::loss_batch::LossBatch;
 use crate::metrics::LossMetrics;
 use crate::normalization::Normalization;
 use crate::real::Real;
+use crate::shared_options::SharedOptions;
 
 /// A policy loss: log-probabilities in, a loss and its derivatives out.
 ///
@@ -26,12 +27,22 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
         entropy_grad: Option<&mut [F]>,
     ) -> Result<LossSummary>;
 
+    /// The options that all families share, for a loss that has them. Default none.
+    fn options(&self) -> Option<&SharedOptions> {
+        None
+    }
+
     /// The counts of a batch taken whole, to be given to each of its pieces. Only lengths are read,
     /// and `truncated` and `entropies` where an option asks for them.
     ///
     /// # Errors
     /// As [`evaluate_into`](Self::evaluate_into).
-    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization>;
+    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
+        match self.options() {
+            Some(options) => options.normalization(batch),
+            None => batch.validate().map(|()| Normalization::new(batch.rows(), batch.tokens())),
+        }
+    }
 
     /// Tells the loss which optimizer step its batches are for, counted from 0, so that
     /// parameters can follow a schedule. A loss without a schedule needs nothing of it.
@@ -39,13 +50,19 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
 
     /// Whether batches need `ref_logps`, at this step or a later one, so that a learner can leave
     /// out the reference forward.
-    fn needs_reference(&self) -> bool;
+    fn needs_reference(&self) -> bool {
+        self.options().is_some_and(SharedOptions::needs_reference)
+    }
 
     /// Whether batches need `entropies`.
-    fn needs_entropies(&self) -> bool;
+    fn needs_entropies(&self) -> bool {
+        self.options().is_some_and(SharedOptions::needs_entropies)
+    }
 
     /// Whether `d loss / d entropy` is not zero, so that a learner must backpropagate it.
-    fn has_entropy_grad(&self) -> bool;
+    fn has_entropy_grad(&self) -> bool {
+        self.options().is_some_and(|options| options.entropy_coef != 0.0)
+    }
 
     /// Evaluates the loss into fresh buffers.
     ///
@@ -56,12 +73,7 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
         let mut entropy_grad = self.has_entropy_grad().then(|| grad.clone());
         let LossSummary { loss, metrics } =
             self.evaluate_into(batch, &mut grad, entropy_grad.as_deref_mut())?;
-        Ok(LossOutput {
-            loss,
-            grad,
-            entropy_grad,
-            metrics,
-        })
+        Ok(LossOutput { loss, grad, entropy_grad, metrics })
     }
 }
 

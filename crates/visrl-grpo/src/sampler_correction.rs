@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::real::Real;
 
-/// What is done with the ratio `p_old / p_sampler`.
+/// What is done with the ratio `p_old / p_sampler`, of a token or (the product) of a sequence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CorrectionMode {
-    /// One ratio per token, clamped into the bounds.
+    /// A token's ratio is clamped into the bounds.
     TokenTruncate,
-    /// One ratio per token; a token outside the bounds is dropped (ratio 0).
+    /// A token with a ratio outside the bounds is dropped (ratio 0).
     TokenMask,
-    /// One ratio per sequence (the product over its tokens), clamped into the bounds.
+    /// A sequence's ratio is clamped into the bounds.
     SequenceTruncate,
-    /// One ratio per sequence; a sequence outside the bounds is dropped (ratio 0). The default.
+    /// A sequence with a ratio outside the bounds is dropped (ratio 0).
     #[default]
     SequenceMask,
 }
@@ -28,7 +28,7 @@ pub enum CorrectionMode {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImportanceCorrection {
-    /// Per token or per sequence, truncated or masked.
+    /// Per token or per sequence, truncated or masked. Default the sequence mask.
     pub mode: CorrectionMode,
     /// The lower bound; `None`: none. Default none.
     pub clip_min: Option<f64>,
@@ -38,11 +38,7 @@ pub struct ImportanceCorrection {
 
 impl Default for ImportanceCorrection {
     fn default() -> Self {
-        Self {
-            mode: CorrectionMode::default(),
-            clip_min: None,
-            clip_max: Some(3.0),
-        }
+        Self { mode: CorrectionMode::default(), clip_min: None, clip_max: Some(3.0) }
     }
 }
 
@@ -54,27 +50,21 @@ impl ImportanceCorrection {
     pub fn validate(&self) -> Result<()> {
         let min = self.clip_min.unwrap_or(0.0);
         let max = self.clip_max.unwrap_or(f64::INFINITY);
-        let field = "importance_correction.clip_min";
-        Error::check_config(min >= 0.0, field, min, "zero or more")?;
-        let field = "importance_correction.clip_max";
-        Error::check_config(max >= min, field, max, "at least clip_min")
+        Error::check(min >= 0.0, "importance_correction.clip_min", min, "zero or more")?;
+        Error::check(max >= min, "importance_correction.clip_max", max, "at least clip_min")
     }
 
     /// The ratios of one row, from log-probabilities of the learner's old policy and of the
     /// sampler, `[tokens of the row]` both.
     pub(crate) fn row<'a, F: Real>(&self, old: &'a [F], sampler: &'a [F]) -> RowCorrection<'a, F> {
         match self.mode {
-            CorrectionMode::TokenTruncate | CorrectionMode::TokenMask => RowCorrection::Tokens {
-                correction: *self,
-                old,
-                sampler,
-            },
+            CorrectionMode::TokenTruncate | CorrectionMode::TokenMask => {
+                RowCorrection::Tokens(*self, old, sampler)
+            }
             CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask => {
-                let pairs = old.iter().zip(sampler);
-                let sum: f64 = pairs
-                    .map(|(old, sampler)| difference(*old, *sampler).to_f64())
-                    .sum();
-                RowCorrection::Sequence(self.bounded(F::from_f64(sum).exp()))
+                let log_ratios = old.iter().zip(sampler).map(|(o, s)| log_ratio(*o, *s).to_f64());
+                let ratio = F::from_f64(log_ratios.sum()).exp();
+                RowCorrection::Sequence(self.bounded(ratio))
             }
         }
     }
@@ -84,24 +74,19 @@ impl ImportanceCorrection {
         let min = F::from_f64(self.clip_min.unwrap_or(f64::NEG_INFINITY));
         let max = F::from_f64(self.clip_max.unwrap_or(f64::INFINITY));
         match self.mode {
-            CorrectionMode::TokenTruncate | CorrectionMode::SequenceTruncate => {
-                ratio.at_least(min).at_most(max)
-            }
             CorrectionMode::TokenMask | CorrectionMode::SequenceMask => {
-                if ratio < min || ratio > max {
-                    F::ZERO
-                } else {
-                    ratio
-                }
+                let outside = ratio < min || ratio > max;
+                if outside { F::ZERO } else { ratio }
             }
+            _ => ratio.at_least(min).at_most(max),
         }
     }
 }
 
-/// The difference of log-probabilities; 0 where the sampler reported none.
-fn difference<F: Real>(old: F, sampler: F) -> F {
-    let d = old - sampler;
-    if d.is_nan() { F::ZERO } else { d }
+/// The log ratio of learner to sampler; 0 where the sampler reported none.
+fn log_ratio<F: Real>(old: F, sampler: F) -> F {
+    let log_ratio = old - sampler;
+    if log_ratio.is_nan() { F::ZERO } else { log_ratio }
 }
 
 /// The ratios that correct the tokens of one row.
@@ -113,73 +98,46 @@ pub enum RowCorrection<'a, F> {
     Given(&'a [F]),
     /// One ratio for all tokens.
     Sequence(F),
-    /// One ratio per token, computed when asked for.
-    Tokens {
-        /// What is done with a ratio.
-        correction: ImportanceCorrection,
-        /// Log-probabilities under the learner's old policy, `[tokens of the row]`.
-        old: &'a [F],
-        /// Those that the sampler reported, `[tokens of the row]`.
-        sampler: &'a [F],
-    },
+    /// One ratio per token, computed when asked for from the log-probabilities of the learner's old
+    /// policy and of the sampler, `[tokens of the row]` both.
+    Tokens(ImportanceCorrection, &'a [F], &'a [F]),
 }
 
 impl<F: Real> RowCorrection<'_, F> {
     /// The ratio of a token of the row.
-    #[inline]
     pub fn ratio(&self, token: usize) -> F {
         match self {
             Self::None => F::ONE,
             Self::Given(ratios) => ratios[token],
             Self::Sequence(ratio) => *ratio,
-            Self::Tokens {
-                correction,
-                old,
-                sampler,
-            } => correction.bounded(difference(old[token], sampler[token]).exp()),
+            Self::Tokens(rule, old, sampler) => {
+                rule.bounded(log_ratio(old[token], sampler[token]).exp())
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_four_modes() {
-        use CorrectionMode::*;
-        // Token ratios 4, 1/2 and unknown; their product is 2.
-        let old = [0.8f64, 0.1, 0.5].map(f64::ln);
-        let sampler = [0.2f64.ln(), 0.2f64.ln(), f64::NAN];
-        for (mode, clip_min, expected) in [
-            (TokenTruncate, None, [3.0, 0.5, 1.0]),
-            (TokenTruncate, Some(0.7), [3.0, 0.7, 1.0]),
-            (TokenMask, Some(0.7), [0.0, 0.0, 1.0]),
-            (SequenceTruncate, None, [2.0; 3]),
-            (SequenceMask, Some(2.5), [0.0; 3]),
-        ] {
-            let correction = ImportanceCorrection {
-                mode,
-                clip_min,
-                clip_max: Some(3.0),
-            };
-            let row = correction.row(&old, &sampler);
-            for (t, expected) in expected.into_iter().enumerate() {
-                assert!(
-                    (row.ratio(t) - expected).abs() < 1e-12,
-                    "{mode:?} {clip_min:?} {t}"
-                );
-            }
+#[test]
+fn the_four_modes() {
+    use CorrectionMode::*;
+    // Token ratios 4, 1/2 and unknown; their product is 2.
+    let old = [0.8f64, 0.1, 0.5].map(f64::ln);
+    let sampler = [0.2f64.ln(), 0.2f64.ln(), f64::NAN];
+    for (mode, clip_min, expected) in [
+        (TokenTruncate, None, [3.0, 0.5, 1.0]),
+        (TokenTruncate, Some(0.7), [3.0, 0.7, 1.0]),
+        (TokenMask, Some(0.7), [0.0, 0.0, 1.0]),
+        (SequenceTruncate, None, [2.0; 3]),
+        (SequenceMask, Some(2.5), [0.0; 3]),
+    ] {
+        let mut correction = ImportanceCorrection::default();
+        (correction.mode, correction.clip_min) = (mode, clip_min);
+        let row = correction.row(&old, &sampler);
+        for (t, expected) in expected.into_iter().enumerate() {
+            assert!((row.ratio(t) - expected).abs() < 1e-12, "{mode:?} {clip_min:?} {t}");
         }
-    }
-
-    #[test]
-    fn crossing_bounds_are_refused() {
-        let bad = ImportanceCorrection {
-            clip_min: Some(4.0),
-            ..Default::default()
-        };
-        assert!(matches!(bad.validate(), Err(Error::Config { .. })));
-        assert!(ImportanceCorrection::default().validate().is_ok());
+        correction.clip_min = Some(4.0);
+        assert!(correction.validate().is_err());
     }
 }

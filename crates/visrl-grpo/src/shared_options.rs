@@ -86,77 +86,41 @@ impl SharedOptions {
     /// # Errors
     /// [`Error::Config`] naming the first field outside its range.
     pub fn validate(&self) -> Result<()> {
-        let (beta, coef) = (self.beta, self.entropy_coef);
-        let valid = beta.is_finite() && beta >= 0.0;
-        Error::check_config(valid, "beta", beta, "zero or more")?;
+        let check = Error::check;
+        let (beta, coef, share) = (self.beta, self.entropy_coef, self.top_entropy_quantile);
+        check(beta.is_finite() && beta >= 0.0, "beta", beta, "zero or more")?;
         self.beta_schedule.map_or(Ok(()), |s| s.validate_beta())?;
-        let share = self.top_entropy_quantile;
-        let valid = share > 0.0 && share <= 1.0;
-        Error::check_config(
-            valid,
-            "top_entropy_quantile",
-            share,
-            "above 0 and at most 1",
-        )?;
-        Error::check_config(coef.is_finite(), "entropy_coef", coef, "finite")?;
-        if let Some(threshold) = self.off_policy_mask_threshold {
-            let field = "off_policy_mask_threshold";
-            Error::check_config(threshold >= 0.0, field, threshold, "zero or more")?;
-        }
+        let allowed = "above 0 and at most 1";
+        check(share > 0.0 && share <= 1.0, "top_entropy_quantile", share, allowed)?;
+        check(coef.is_finite(), "entropy_coef", coef, "finite")?;
+        let threshold = self.off_policy_mask_threshold.unwrap_or(0.0);
+        check(threshold >= 0.0, "off_policy_mask_threshold", threshold, "zero or more")?;
         self.importance_correction.map_or(Ok(()), |c| c.validate())
     }
 
     /// Checks the options, the batch's lengths, and that the batch carries what they need.
     pub(crate) fn check<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<()> {
         self.check_counted(batch)?;
-        if self.uses_reference() && batch.ref_logps.is_none() {
-            return missing("ref_logps", "beta", "add with_ref_logps, or set beta to 0");
-        }
-        if self.needs_entropies() && batch.entropies.is_none() {
-            return missing(
-                "entropies",
-                "entropy_coef",
-                "add with_entropies, or set entropy_coef to 0",
-            );
-        }
         let sampler = batch.sampler_logps.or(batch.importance_ratios);
-        if self.importance_correction.is_some() && sampler.is_none() {
-            return missing(
-                "sampler_logps",
-                "importance_correction",
-                "add with_sampler_logps or with_importance_ratios, or set it to none",
-            );
-        }
-        Ok(())
+        need(self.uses_reference(), batch.ref_logps, "ref_logps", "beta")?;
+        need(self.entropy_coef != 0.0, batch.entropies, "entropies", "entropy_coef")?;
+        let correct = self.importance_correction.is_some();
+        need(correct, sampler, "sampler_logps", "importance_correction")
     }
 
     /// As [`check`](Self::check), but only for what [`count`](Self::count) needs.
     fn check_counted<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<()> {
         self.validate()?;
         batch.validate()?;
-        if self.top_entropy_quantile < 1.0 && batch.entropies.is_none() {
-            return missing(
-                "entropies",
-                "top_entropy_quantile",
-                "add with_entropies, or set top_entropy_quantile to 1",
-            );
-        }
-        if self.mask_truncated_completions && batch.truncated.is_none() {
-            return missing(
-                "truncated",
-                "mask_truncated_completions",
-                "add with_truncated, or set the option to false",
-            );
-        }
-        Ok(())
+        let quantile = self.top_entropy_quantile < 1.0;
+        need(quantile, batch.entropies, "entropies", "top_entropy_quantile")?;
+        let cut = self.mask_truncated_completions;
+        need(cut, batch.truncated, "truncated", "mask_truncated_completions")
     }
 
     /// Whether the KL term is on, now or at a later step of beta's schedule.
     pub fn needs_reference(&self) -> bool {
-        self.beta != 0.0
-            || self
-                .beta_schedule
-                .is_some_and(|schedule| !schedule.is_zero())
+        self.uses_reference() || self.beta_schedule.is_some_and(|schedule| !schedule.is_zero())
     }
 
     /// Whether the KL term is on now.
@@ -166,9 +130,7 @@ impl SharedOptions {
 
     /// Sets beta to its schedule's value.
     pub(crate) fn set_step(&mut self, step: u64) {
-        if let Some(schedule) = self.beta_schedule {
-            self.beta = schedule.at(step);
-        }
+        self.beta = self.beta_schedule.map_or(self.beta, |schedule| schedule.at(step));
     }
 
     /// Whether the entropy quantile or the entropy bonus is on.
@@ -186,11 +148,9 @@ impl SharedOptions {
     pub(crate) fn count<F: Real>(&self, batch: &LossBatch<'_, F>) -> Normalization {
         let kept = |row: &usize| !batch.is_dropped(*row, self.mask_truncated_completions);
         let rows = || (0..batch.rows()).filter(kept).map(|row| batch.row(row));
-        let tokens = rows().map(|at| at.len()).sum();
-        let mut counts = Normalization::new(batch.rows(), tokens);
+        let mut counts = Normalization::new(batch.rows(), rows().map(|at| at.len()).sum());
         if let (true, Some(entropies)) = (self.top_entropy_quantile < 1.0, batch.entropies) {
-            let mut counted = Vec::with_capacity(tokens);
-            counted.extend(rows().flat_map(|at| &entropies[at]).copied());
+            let mut counted: Vec<F> = rows().flat_map(|at| &entropies[at]).copied().collect();
             counts.entropy_threshold = quantile(&mut counted, 1.0 - self.top_entropy_quantile);
             if let Some(threshold) = counts.entropy_threshold {
                 let selected = counted.iter().filter(|e| e.to_f64() >= threshold).count();
@@ -201,12 +161,10 @@ impl SharedOptions {
     }
 }
 
-fn missing(field: &'static str, needed_by: &'static str, advice: &'static str) -> Result<()> {
-    Err(Error::Missing {
-        field,
-        needed_by,
-        advice,
-    })
+/// Checks that a field is there if it is `needed_by` an option that is `on`.
+fn need<T>(on: bool, value: Option<T>, field: &'static str, needed_by: &'static str) -> Result<()> {
+    let error = Error::Missing { field, needed_by };
+    if on && value.is_none() { Err(error) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -214,65 +172,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_fields_are_named() {
+    fn what_is_missing_or_wrong_is_named() {
         let batch = LossBatch::new(&[1], &[0.0f32], &[1.0]);
-        let off = SharedOptions {
-            beta: 0.0,
-            ..SharedOptions::default()
-        };
-        assert!(off.check(&batch).is_ok());
-        let missing = |change: fn(&mut SharedOptions)| {
-            let mut options = off;
-            change(&mut options);
-            match options.check(&batch) {
-                Err(Error::Missing { field, .. }) => field,
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(missing(|o| o.beta = 0.04), "ref_logps");
-        assert_eq!(missing(|o| o.entropy_coef = 0.1), "entropies");
-        assert_eq!(missing(|o| o.top_entropy_quantile = 0.2), "entropies");
-        assert_eq!(
-            missing(|o| o.mask_truncated_completions = true),
-            "truncated"
-        );
-        let correct = |o: &mut SharedOptions| o.importance_correction = Some(Default::default());
-        assert_eq!(missing(correct), "sampler_logps");
-    }
-
-    #[test]
-    fn ranges_are_checked() {
-        let bad: [fn(&mut SharedOptions); 6] = [
-            |o| o.beta = -1.0,
-            |o| o.beta = f64::NAN,
-            |o| o.top_entropy_quantile = 0.0,
-            |o| o.top_entropy_quantile = 1.5,
-            |o| o.entropy_coef = f64::INFINITY,
-            |o| o.off_policy_mask_threshold = Some(-0.1),
-        ];
-        for change in bad {
-            let mut options = SharedOptions::default();
-            change(&mut options);
-            assert!(
-                matches!(options.validate(), Err(Error::Config { .. })),
-                "{options:?}"
-            );
+        for (text, field) in [
+            (r#"{"beta": 0.04}"#, "ref_logps"),
+            (r#"{"beta": 0, "entropy_coef": 0.1}"#, "entropies"),
+            (r#"{"beta": 0, "top_entropy_quantile": 0.2}"#, "entropies"),
+            (r#"{"beta": 0, "mask_truncated_completions": true}"#, "truncated"),
+            (r#"{"beta": 0, "importance_correction": {}}"#, "sampler_logps"),
+            (r#"{"beta": -1}"#, "beta"),
+            (r#"{"top_entropy_quantile": 0}"#, "top_entropy_quantile"),
+            (r#"{"off_policy_mask_threshold": -0.1}"#, "off_policy_mask_threshold"),
+        ] {
+            let options: SharedOptions = serde_json::from_str(text).unwrap();
+            let error = options.check(&batch).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{field}`")), "{error}");
         }
-    }
-
-    #[test]
-    fn unknown_fields_are_refused() {
-        let error = serde_json::from_str::<SharedOptions>(r#"{"betta": 0.1}"#).unwrap_err();
-        assert!(error.to_string().contains("betta"));
-        let options: SharedOptions = serde_json::from_str(r#"{"beta": 0.1}"#).unwrap();
-        let beta = 0.1;
-        assert_eq!(
-            options,
-            SharedOptions {
-                beta,
-                ..SharedOptions::default()
-            }
-        );
+        assert!(serde_json::from_str::<SharedOptions>(r#"{"betta": 0.1}"#).is_err());
     }
 
     #[test]
@@ -280,21 +196,15 @@ mod tests {
         let batch = LossBatch::new(&[2, 3], &[0.0f64; 3], &[1.0, 2.0])
             .with_entropies(&[0.1, 0.9, 0.5])
             .with_truncated(&[false, true]);
-        let mut options = SharedOptions {
-            top_entropy_quantile: 0.5,
-            ..SharedOptions::default()
+        let count = |cut: bool| {
+            let counts = SharedOptions {
+                top_entropy_quantile: 0.5,
+                mask_truncated_completions: cut,
+                ..SharedOptions::default()
+            }
+            .count(&batch);
+            (counts.sequences, counts.tokens, counts.entropy_tokens)
         };
-        let counts = options.count(&batch);
-        assert_eq!(
-            (counts.sequences, counts.tokens, counts.entropy_tokens),
-            (2.0, 3.0, 2.0)
-        );
-        assert_eq!(counts.entropy_threshold, Some(0.5));
-        options.mask_truncated_completions = true;
-        let counts = options.count(&batch);
-        assert_eq!(
-            (counts.sequences, counts.tokens, counts.entropy_tokens),
-            (2.0, 2.0, 1.0)
-        );
+        assert_eq!((count(false), count(true)), ((2.0, 3.0, 2.0), (2.0, 2.0, 1.0)));
     }
 }

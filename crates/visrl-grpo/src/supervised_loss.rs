@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::loss_batch::LossBatch;
 use crate::metrics::LossMetrics;
-use crate::normalization::{Normalization, guarded};
+use crate::normalization::guarded;
 use crate::policy_loss::{LossSummary, PolicyLoss};
 use crate::real::Real;
 
@@ -21,11 +21,13 @@ impl<F: Real> PolicyLoss<F> for SupervisedLoss {
         grad: &mut [F],
         entropy_grad: Option<&mut [F]>,
     ) -> Result<LossSummary> {
-        let tokens = guarded(self.normalization(batch)?.tokens);
-        Error::check_length("grad", grad.len(), batch.tokens(), "token")?;
+        batch.validate()?;
+        let tokens = batch.normalization.map_or(batch.tokens() as f64, |counts| counts.tokens);
+        let tokens = guarded(tokens);
+        Error::check_length("grad", grad.len(), batch.tokens())?;
         grad.fill(-F::ONE / F::from_f64(tokens));
         if let Some(grad) = entropy_grad {
-            Error::check_length("entropy_grad", grad.len(), batch.tokens(), "token")?;
+            Error::check_length("entropy_grad", grad.len(), batch.tokens())?;
             grad.fill(F::ZERO);
         }
         let sum: f64 = batch.logps.iter().map(|logp| -logp.to_f64()).sum();
@@ -34,48 +36,21 @@ impl<F: Real> PolicyLoss<F> for SupervisedLoss {
             rows: batch.rows() as u64,
             tokens: batch.tokens() as u64,
             selected_tokens: batch.tokens() as u64,
-            empty_rows: (0..batch.rows())
-                .filter(|row| batch.row(*row).is_empty())
-                .count() as u64,
+            empty_rows: (0..batch.rows()).filter(|row| batch.row(*row).is_empty()).count() as u64,
             policy_loss: loss,
             ..LossMetrics::default()
         };
         Ok(LossSummary { loss, metrics })
     }
-
-    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
-        batch.validate()?;
-        let counts = Normalization::new(batch.rows(), batch.tokens());
-        Ok(batch.normalization.unwrap_or(counts))
-    }
-
-    fn needs_reference(&self) -> bool {
-        false
-    }
-
-    fn needs_entropies(&self) -> bool {
-        false
-    }
-
-    fn has_entropy_grad(&self) -> bool {
-        false
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_token_weighs_the_same() {
-        let batch = LossBatch::new(&[2, 3], &[-1.0, -2.0, -4.0f32], &[0.0, 0.0]);
-        let output = SupervisedLoss.evaluate(&batch).unwrap();
-        assert!((output.loss - 7.0 / 3.0).abs() < 1e-6);
-        assert_eq!(output.grad, [-1.0 / 3.0; 3]);
-        let row = batch
-            .slice(1..2)
-            .unwrap()
-            .with_normalization(Normalization::new(2, 3));
-        assert!((SupervisedLoss.evaluate(&row).unwrap().loss - 4.0 / 3.0).abs() < 1e-6);
-    }
+#[test]
+fn every_token_weighs_the_same() {
+    let batch = LossBatch::new(&[2, 3], &[-1.0, -2.0, -4.0f32], &[0.0, 0.0]);
+    let output = SupervisedLoss.evaluate(&batch).unwrap();
+    assert!((output.loss - 7.0 / 3.0).abs() < 1e-6);
+    assert_eq!(output.grad, [-1.0 / 3.0; 3]);
+    let row = batch.slice(1..2).unwrap().with_normalization(crate::Normalization::new(2, 3));
+    assert!((SupervisedLoss.evaluate(&row).unwrap().loss - 4.0 / 3.0).abs() < 1e-6);
 }

@@ -5,7 +5,6 @@ use crate::evaluation::evaluate;
 use crate::loss::aggregation::Aggregation;
 use crate::loss::surrogate::Surrogate;
 use crate::loss_batch::LossBatch;
-use crate::normalization::Normalization;
 use crate::policy_loss::{LossSummary, PolicyLoss};
 use crate::real::Real;
 use crate::shared_options::SharedOptions;
@@ -33,23 +32,11 @@ impl<F: Real, S: Surrogate<F>> PolicyLoss<F> for SurrogateLoss<S> {
         evaluate(&self.surrogate, how, &self.terms, batch, grad, entropy_grad)
     }
 
-    fn normalization(&self, batch: &LossBatch<'_, F>) -> Result<Normalization> {
-        self.terms.normalization(batch)
+    fn options(&self) -> Option<&SharedOptions> {
+        Some(&self.terms)
     }
 
     fn set_step(&mut self, step: u64) {
         self.terms.set_step(step);
-    }
-
-    fn needs_reference(&self) -> bool {
-        self.terms.needs_reference()
-    }
-
-    fn needs_entropies(&self) -> bool {
-        self.terms.needs_entropies()
-    }
-
-    fn has_entropy_grad(&self) -> bool {
-        self.terms.entropy_coef != 0.0
     }
 }

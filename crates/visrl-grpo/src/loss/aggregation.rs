@@ -4,28 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::normalization::{Normalization, guarded};
 
-/// How the terms of tokens become one number.
-///
-/// `B` is the number of rows and `n_i` the number of counted tokens in row `i`:
-///
-/// | | weight of a token in row `i` | so that |
-/// |---|---|---|
-/// | `SequenceMean` | `1 / (B n_i)` | every completion weighs the same |
-/// | `TokenMean` | `1 / sum_j n_j` | every token weighs the same |
-/// | `ConstantLength` | `1 / (B L)` | every token weighs the same, whatever the batch |
-/// | `SequenceSum` | `1 / B` | long completions weigh more |
-///
+/// How the terms of tokens become one number, with `B` rows of `n_i` tokens.
 /// A count of zero divides as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
-    /// Mean over the tokens of each row, then mean over rows.
+    /// Mean over the tokens of each row, then over rows: `1 / (B n_i)` for each token.
     SequenceMean,
-    /// Mean over all tokens.
+    /// Mean over all tokens: `1 / sum_j n_j`.
     TokenMean,
-    /// Sum over tokens, divided by rows times a constant length.
+    /// Sum over tokens, divided by rows times a constant length: `1 / (B L)`.
     ConstantLength(usize),
-    /// Sum over the tokens of each row, then mean over rows.
+    /// Sum over the tokens of each row, then mean over rows: `1 / B`.
     SequenceSum,
 }
 
@@ -40,23 +30,5 @@ impl Aggregation {
             Self::ConstantLength(len) => 1.0 / (sequences * (*len).max(1) as f64),
             Self::SequenceSum => 1.0 / sequences,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights() {
-        let counts = Normalization::new(4, 20);
-        assert_eq!(Aggregation::SequenceMean.weight(5, &counts), 0.05);
-        assert_eq!(Aggregation::TokenMean.weight(5, &counts), 0.05);
-        assert_eq!(Aggregation::ConstantLength(10).weight(5, &counts), 0.025);
-        assert_eq!(Aggregation::SequenceSum.weight(5, &counts), 0.25);
-        assert_eq!(
-            Aggregation::SequenceMean.weight(0, &Normalization::new(0, 0)),
-            1.0
-        );
     }
 }

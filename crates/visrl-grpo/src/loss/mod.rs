@@ -8,7 +8,6 @@
 pub(crate) mod aggregation;
 pub(crate) mod cispo;
 pub(crate) mod clipped;
-pub(crate) mod dr_grpo;
 pub(crate) mod family;
 pub(crate) mod on_policy;
 pub(crate) mod sapo;
@@ -18,9 +17,8 @@ pub(crate) mod vespo;
 pub use aggregation::Aggregation;
 pub use cispo::Cispo;
 pub use clipped::Clipped;
-pub use dr_grpo::DrGrpo;
 pub use family::LossFamily;
 pub use on_policy::OnPolicy;
 pub use sapo::Sapo;
-pub use surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+pub use surrogate::{Clip, RowView, Surrogate, Term};
 pub use vespo::Vespo;

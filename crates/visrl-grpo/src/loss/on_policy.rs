@@ -2,14 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::loss::surrogate::{RowView, Surrogate, Term};
 use crate::real::Real;
 
-/// The loss of CLS-RL and No-Thinking-RL (arXiv 2503.16188):
+/// The loss of CLS-RL and No-Thinking-RL (arXiv 2503.16188): `-exp(logp - detach(logp)) A`.
 ///
-/// `-exp(logp_t - detach(logp_t)) * A`
-///
-/// The ratio is always 1, its derivative is that of `logp_t`, and nothing can be clipped. Old
+/// The ratio is always 1, its derivative is that of `logp`, and nothing can be clipped. Old
 /// log-probabilities in the batch are ignored: this is GRPO (arXiv 2402.03300, equation 3) with
 /// one update per sampled batch. Taken as a mean per sequence, then over sequences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,38 +19,12 @@ impl<F: Real> Surrogate<F> for OnPolicy {
 
     const ON_POLICY: bool = true;
 
-    #[inline]
     fn row(&self, row: &RowView<'_, F>) -> F {
         row.advantage
     }
 
-    #[inline]
-    fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
-        let loss = -(token.ratio * *advantage);
-        Term {
-            loss,
-            d_logp: F::ZERO,
-            d_log_ratio: loss,
-            clip: Clip::None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gradient_is_minus_the_advantage() {
-        let token = TokenView {
-            logp: -3.0,
-            log_ratio: 0.0,
-            ratio: 1.0f64,
-        };
-        let term = OnPolicy {}.token(&0.7, &token);
-        assert_eq!(
-            (term.loss, term.d_log_ratio, term.d_logp),
-            (-0.7, -0.7, 0.0)
-        );
+    fn token(&self, advantage: &F, _logp: F, ratio: F) -> Term<F> {
+        let loss = -(ratio * *advantage);
+        Term::of_ratio(loss, loss)
     }
 }

@@ -12,8 +12,8 @@ use crate::sampler_correction::RowCorrection;
 ///
 /// ```
 /// use visrl_grpo::{
-///     Aggregation, Clip, LossBatch, PolicyLoss, Real, RowView, SharedOptions, Surrogate,
-///     SurrogateLoss, Term, TokenView,
+///     Aggregation, LossBatch, PolicyLoss, Real, RowView, SharedOptions, Surrogate, SurrogateLoss,
+///     Term,
 /// };
 ///
 /// /// Plain REINFORCE: `-A * logp`.
@@ -24,13 +24,8 @@ use crate::sampler_correction::RowCorrection;
 ///     fn row(&self, row: &RowView<'_, F>) -> F {
 ///         row.advantage
 ///     }
-///     fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
-///         Term {
-///             loss: -*advantage * token.logp,
-///             d_logp: -*advantage,
-///             d_log_ratio: F::ZERO,
-///             clip: Clip::None,
-///         }
+///     fn token(&self, advantage: &F, logp: F, _ratio: F) -> Term<F> {
+///         Term::of_logp(-*advantage * logp, -*advantage)
 ///     }
 /// }
 ///
@@ -61,8 +56,9 @@ pub trait Surrogate<F: Real>: Send + Sync {
     /// Looks at a row. Called once for each row, also for one without tokens.
     fn row(&self, row: &RowView<'_, F>) -> Self::Row;
 
-    /// The term of one token. Called once for each token that counts, in order.
-    fn token(&self, row: &Self::Row, token: &TokenView<F>) -> Term<F>;
+    /// The term of a token with its log-probability under the policy and its importance ratio: its
+    /// own, or that of the row at sequence level. Called once for each token that counts, in order.
+    fn token(&self, row: &Self::Row, logp: F, ratio: F) -> Term<F>;
 
     /// The detached weight of a whole row, reported as a metric, for losses that have one.
     fn sequence_weight(&self, _row: &Self::Row) -> Option<F> {
@@ -93,33 +89,11 @@ pub struct RowView<'a, F> {
 }
 
 impl<F: Real> RowView<'_, F> {
-    /// Number of tokens.
-    pub fn tokens(&self) -> usize {
-        self.logps.len()
-    }
-
     /// The sum of `f(log ratio)` over the tokens.
-    #[inline]
     pub fn sum_log_ratio(&self, f: impl Fn(F) -> F) -> f64 {
-        match self.old_logps {
-            Some(old) => {
-                let pairs = self.logps.iter().zip(old);
-                pairs.map(|(logp, old)| f(*logp - *old).to_f64()).sum()
-            }
-            None => f(F::ZERO).to_f64() * self.tokens() as f64,
-        }
+        let pairs = self.logps.iter().zip(self.old_logps.unwrap_or(self.logps));
+        pairs.map(|(logp, old)| f(*logp - *old).to_f64()).sum()
     }
-}
-
-/// One token.
-#[derive(Debug, Clone, Copy)]
-pub struct TokenView<F> {
-    /// Log-probability under the policy being trained.
-    pub logp: F,
-    /// Log of the importance ratio: of the token, or of the row at sequence level.
-    pub log_ratio: F,
-    /// The importance ratio, `exp(log_ratio)`.
-    pub ratio: F,
 }
 
 /// What one token contributes to the policy term.
@@ -133,6 +107,29 @@ pub struct Term<F> {
     pub d_log_ratio: F,
     /// Whether the token was clipped, for the metrics.
     pub clip: Clip,
+}
+
+impl<F: Real> Term<F> {
+    /// A term that depends on the log-probability alone, with its derivative.
+    pub fn of_logp(loss: F, d_logp: F) -> Self {
+        let (d_log_ratio, clip) = (F::ZERO, Clip::None);
+        Self { loss, d_logp, d_log_ratio, clip }
+    }
+
+    /// A term that depends on the ratio alone, with its derivative with respect to the log ratio.
+    pub fn of_ratio(loss: F, d_log_ratio: F) -> Self {
+        Self { d_log_ratio, ..Self::of_logp(loss, F::ZERO) }
+    }
+
+    /// The term with all but its clip multiplied by a number.
+    pub(crate) fn scaled(self, by: F) -> Self {
+        Self {
+            loss: self.loss * by,
+            d_logp: self.d_logp * by,
+            d_log_ratio: self.d_log_ratio * by,
+            clip: self.clip,
+        }
+    }
 }
 
 /// On which side a ratio was clipped.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::loss::surrogate::{Clip, RowView, Surrogate, Term, TokenView};
+use crate::loss::surrogate::{RowView, Surrogate, Term};
 use crate::real::Real;
 use crate::sampler_correction::RowCorrection;
 
@@ -31,33 +31,26 @@ pub struct Vespo {
 
 impl Default for Vespo {
     fn default() -> Self {
-        Self {
-            k_pos: 2.0,
-            lambda_pos: 3.0,
-            k_neg: 3.0,
-            lambda_neg: 2.0,
-        }
+        Self { k_pos: 2.0, lambda_pos: 3.0, k_neg: 3.0, lambda_neg: 2.0 }
     }
 }
 
 impl Vespo {
     /// `phi(w)` for `log w`, in double precision.
     fn phi(&self, positive: bool, log_w: f64) -> f64 {
-        let (k, lambda) = if positive {
-            (self.k_pos, self.lambda_pos)
-        } else {
-            (self.k_neg, self.lambda_neg)
+        let (k, lambda) = match positive {
+            true => (self.k_pos, self.lambda_pos.max(1e-4)),
+            false => (self.k_neg, self.lambda_neg.max(1e-4)),
         };
-        let lambda = lambda.max(1e-4);
-        let log_w = log_w.clamp(Self::lower(), 20.0);
+        let log_w = bounded(log_w);
         let phi = (lambda + k * log_w - lambda * log_w.exp()).exp();
         if phi.is_finite() { phi } else { 0.0 }
     }
+}
 
-    /// The lower bound of logarithms.
-    fn lower() -> f64 {
-        1e-8f64.ln()
-    }
+/// A logarithm within its bounds.
+fn bounded(log: f64) -> f64 {
+    log.clamp(1e-8f64.ln(), 20.0)
 }
 
 impl<F: Real> Surrogate<F> for Vespo {
@@ -70,22 +63,15 @@ impl<F: Real> Surrogate<F> for Vespo {
         let bound = F::from_f64(20.0);
         let mut log_w = row.sum_log_ratio(|d| d.at_least(-bound).at_most(bound));
         if !matches!(row.correction, RowCorrection::None) {
-            let ratios = (0..row.tokens()).map(|token| row.correction.ratio(token));
-            let logs = ratios.map(|ratio| ratio.to_f64().ln().clamp(Self::lower(), 20.0));
-            log_w += logs.sum::<f64>();
+            let ratios = (0..row.logps.len()).map(|token| row.correction.ratio(token).to_f64());
+            log_w += ratios.map(|ratio| bounded(ratio.ln())).sum::<f64>();
         }
         let phi = F::from_f64(self.phi(row.advantage >= F::ZERO, log_w));
         (phi, -(phi * row.advantage))
     }
 
-    #[inline]
-    fn token(&self, row: &(F, F), token: &TokenView<F>) -> Term<F> {
-        Term {
-            loss: row.1 * token.logp,
-            d_logp: row.1,
-            d_log_ratio: F::ZERO,
-            clip: Clip::None,
-        }
+    fn token(&self, &(_, weight): &(F, F), logp: F, _ratio: F) -> Term<F> {
+        Term::of_logp(weight * logp, weight)
     }
 
     fn sequence_weight(&self, row: &(F, F)) -> Option<F> {
@@ -99,41 +85,9 @@ impl<F: Real> Surrogate<F> for Vespo {
             ("k_neg", self.k_neg),
             ("lambda_neg", self.lambda_neg),
         ] {
-            Error::check_config(
-                value.is_finite() && value >= 0.0,
-                field,
-                value,
-                "zero or more",
-            )?;
+            let valid = value.is_finite() && value >= 0.0;
+            Error::check(valid, field, value, "zero or more")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn phi_is_one_on_policy_and_fades_on_both_sides() {
-        let vespo = Vespo::default();
-        for positive in [true, false] {
-            assert_eq!(vespo.phi(positive, 0.0), 1.0);
-            assert!(vespo.phi(positive, -3.0) < 0.1);
-            assert!(vespo.phi(positive, 3.0) < 0.1);
-            assert_eq!(vespo.phi(positive, 1e9), 0.0);
-        }
-    }
-
-    #[test]
-    fn the_correction_enters_the_weight() {
-        let row = RowView {
-            advantage: 1.0,
-            logps: &[-1.0],
-            old_logps: None,
-            correction: RowCorrection::Given(&[0.5]),
-        };
-        let (phi, _) = Vespo::default().row(&row);
-        assert!((phi - Vespo::default().phi(true, 0.5f64.ln())).abs() < 1e-15);
     }
 }

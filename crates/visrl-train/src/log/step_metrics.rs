@@ -79,9 +79,9 @@ impl StepMetrics {
     /// Takes what the groups of the step looked like.
     pub fn record_groups(&mut self, groups: &GroupMetrics) {
         self.reward = groups.mean_reward;
-        self.all_right = groups.all_right_fraction();
-        self.all_wrong = groups.all_wrong_fraction();
-        self.no_variance = groups.zero_variance_fraction();
+        self.all_right = groups.fraction(groups.all_right);
+        self.all_wrong = groups.fraction(groups.all_wrong);
+        self.no_variance = groups.fraction(groups.zero_variance);
         self.diagnosis = groups.diagnosis().map(|found| found.to_string());
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use visrl_core::{Domain, Example, Group, SeedStream};
 use visrl_data::PromptTemplate;
-use visrl_grpo::{Advantage, AdvantageEstimator, GroupMetrics, RewardRange, RewardTable};
+use visrl_grpo::{Advantage, AdvantageEstimator, GroupMetrics, RewardTable};
 use visrl_reward::{RewardSet, Scored};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
@@ -235,14 +235,9 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         metrics: &mut StepMetrics,
         sampled: impl Iterator<Item = &'a Sampled> + Clone,
     ) -> Result<(), Error> {
-        let (least, greatest) = self.rewards.range();
-        // Sums of weighted scores are exact to rounding.
-        let range = RewardRange {
-            wrong: f64::from(least) + 1e-6,
-            right: f64::from(greatest) - 1e-6,
-        };
         let (scores, weights) = (scores(sampled.clone()), self.weights());
-        metrics.record_groups(&GroupMetrics::new(&self.table(&scores, &weights)?, range));
+        let table = self.table(&scores, &weights)?;
+        metrics.record_groups(&GroupMetrics::new(&table, self.rewards.range()));
         let scored = || sampled.clone().flat_map(|sampled| &sampled.scored);
         let completions = scored().count();
         let mean = |sum: f64| sum / completions.max(1) as f64;
