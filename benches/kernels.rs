@@ -9,7 +9,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-use visrl::kernels::{Gelu, Mask, Turn, masked_softmax, rms_norm, silu_mul};
+use visrl::kernels::{Gelu, Mask, RotationTable, masked_softmax, rms_norm, silu_mul};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
@@ -69,7 +69,7 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 
     let angles: Vec<f32> = (0..384 * 32).map(|i| i as f32 * 0.01).collect();
-    let turn = Turn::new(&angles, 32);
+    let turn = RotationTable::new(&angles, 32);
     let table = |f: fn(f32) -> f32| {
         let angles: Vec<f32> = angles
             .chunks(32)

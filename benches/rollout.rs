@@ -305,7 +305,7 @@ fn decode_parts(c: &mut Criterion) {
         });
         let narrow = random(count, 128);
         let angles: Vec<f32> = (0..count * 32).map(|i| i as f32 * 0.01).collect();
-        let turn = kernels::Turn::new(&angles, 32);
+        let turn = kernels::RotationTable::new(&angles, 32);
         group.bench_function(id("norms_rotations_activations_sums"), |b| {
             b.iter(|| {
                 kernels::on_rayon_worker(&wide, || {

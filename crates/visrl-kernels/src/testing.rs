@@ -1,9 +1,11 @@
-//! What kernels and their callers are tested with.
+//! What forms are tested with.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::forms::{Operation, run};
 
 /// Numbers that look random, the same for the same seed.
-pub fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
+pub(crate) fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
@@ -16,18 +18,24 @@ pub fn numbers(seed: u64, len: usize, scale: f32) -> Vec<f32> {
 }
 
 /// A matrix `[rows, columns]` of such numbers, up to `scale`.
-pub fn matrix(seed: u64, rows: usize, columns: usize, scale: f32, device: &Device) -> Tensor<2> {
+pub(crate) fn matrix(
+    seed: u64,
+    rows: usize,
+    columns: usize,
+    scale: f32,
+    device: &Device,
+) -> Tensor<2> {
     let values = numbers(seed, rows * columns, scale);
     Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
 /// All numbers of a tensor.
-pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as().unwrap()
 }
 
 /// Demands that numbers are equal to `tolerance`, relative above 1.
-pub fn close(a: &[f32], b: &[f32], tolerance: f32) {
+pub(crate) fn close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         let bound = tolerance * (1.0 + a.abs().max(b.abs()));
@@ -35,9 +43,9 @@ pub fn close(a: &[f32], b: &[f32], tolerance: f32) {
     }
 }
 
-/// Results and gradients of two functions of `N` matrices, tracked and not, on whole tensors and
-/// on views.
-pub fn compare<const N: usize>(
+/// Results and gradients of an operation of `N` matrices and of its plain form, tracked and not, on
+/// whole tensors and on views; and of the operation in f64, which is left to its plain form.
+pub(crate) fn compare<const N: usize>(
     inputs: [(usize, usize, f32); N],
     seed: u64,
     tolerance: f32,
@@ -67,20 +75,46 @@ pub fn compare<const N: usize>(
         for (held, fresh) in held.into_iter().zip(make(&device, view)) {
             assert_eq!(values(held), values(fresh));
         }
-        let gradients = |f: &dyn Fn([Tensor<2>; N]) -> Tensor<2>| {
-            let inputs = make(&device, view).map(|input| input.autodiff().require_grad());
+        let gradients = |f: &dyn Fn([Tensor<2>; N]) -> Tensor<2>, dtype: DType| {
+            let inputs = make(&device, view);
+            let inputs = inputs.map(|input| input.cast(dtype).autodiff().require_grad());
             let output = f(inputs.clone());
+            assert_eq!(output.dtype(), dtype);
             let [rows, columns] = output.dims();
-            let weights = matrix(seed + 99, rows, columns, 1.0, &device).autodiff();
+            let weights = matrix(seed + 99, rows, columns, 1.0, &device).cast(dtype);
+            let weights = weights.autodiff();
             let result = values(output.clone());
             let graph = (output * weights).sum().backward();
             let grads = inputs.map(|input| values(input.grad(&graph).unwrap()));
             (result, grads)
         };
-        let (result, grads) = gradients(&fused);
-        close(&result, &expected, tolerance);
-        for (fused, plain) in grads.iter().zip(gradients(&plain).1) {
-            close(fused, &plain, tolerance);
+        let (_, expected_grads) = gradients(&plain, DType::F32);
+        for dtype in [DType::F32, DType::F64] {
+            let (result, grads) = gradients(&fused, dtype);
+            close(&result, &expected, tolerance);
+            for (fused, plain) in grads.iter().zip(&expected_grads) {
+                close(fused, plain, tolerance);
+            }
         }
+        let in_f64 = make(&device, view).map(|input| input.cast(DType::F64));
+        close(&values(fused(in_f64)), &expected, tolerance);
+    }
+}
+
+/// Demands that an operation has a form for f32 matrices of these sizes on flex, tracked or not,
+/// and none for f64.
+pub(crate) fn has_form<const N: usize, O: Operation<N>>(op: &O, sizes: [(usize, usize); N]) {
+    let make = |dtype: DType, tracked: bool| {
+        sizes.map(|(rows, columns)| {
+            let tensor = matrix(1, rows, columns, 1.0, &Device::flex()).cast(dtype);
+            match tracked {
+                true => tensor.autodiff().require_grad().into_dispatch(),
+                false => tensor.into_dispatch(),
+            }
+        })
+    };
+    for tracked in [false, true] {
+        assert!(run::<2, N, O>(op, make(DType::F32, tracked)).is_ok());
+        assert!(run::<2, N, O>(op, make(DType::F64, tracked)).is_err());
     }
 }

@@ -34,6 +34,9 @@ pub enum Error {
         /// The step, from 0.
         step: usize,
     },
+    /// An operation of the model's mathematics.
+    #[error(transparent)]
+    Kernel(#[from] visrl_kernels::Error),
     /// The device failed to return a result.
     #[error("reading from the device: {0}")]
     Device(String),

@@ -50,7 +50,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             } else {
                 let (hidden, gradients) = (&decoder.hidden, &mut sum.gradients);
                 let d_hidden =
-                    head.backward(&self.model, hidden, &part.targets, &coefficients, gradients);
+                    head.backward(&self.model, hidden, &part.targets, &coefficients, gradients)?;
                 decoder.backward(&self.model, self.kept_features(), d_hidden, gradients)?;
             }
             clock.lap(&mut times.backward);

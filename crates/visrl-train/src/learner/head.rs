@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use visrl_kernels::{self as kernels, RowGradients};
 use visrl_vlm::VisionLanguageModel;
 
@@ -44,30 +44,12 @@ pub(crate) fn forward<M: VisionLanguageModel>(
     for start in (0..targets.len()).step_by(chunk.max(1)) {
         let range = start..(start + chunk.max(1)).min(targets.len());
         let logits = chunk_logits(hidden, &head, &range);
-        let logps = match kernels::log_softmax(logits, &targets[range.clone()]) {
-            Ok(found) => {
-                pass.logps.extend(found.chosen);
-                pass.entropies.extend(found.entropies);
-                found.logps
-            }
-            Err(logits) => {
-                let logps = log_softmax(logits, 1);
-                let index = indices(&targets[range.clone()], hidden);
-                let chosen = logps.clone().gather(1, index);
-                let entropy = -(logps.clone() * logps.clone().exp()).sum_dim(1);
-                let both: Vec<f32> = Tensor::cat(vec![chosen, entropy], 1)
-                    .try_into_vec_as()
-                    .map_err(Error::device)?;
-                for pair in both.as_chunks::<2>().0 {
-                    pass.logps.push(pair[0]);
-                    pass.entropies.push(pair[1]);
-                }
-                logps
-            }
-        };
+        let found = kernels::log_softmax(logits, &targets[range.clone()])?;
+        pass.logps.extend(found.chosen);
+        pass.entropies.extend(found.entropies);
         kept += range.len() * model.info().vocab_size;
         let keep = keep && kept <= KEPT_VALUES;
-        pass.chunks.push((range, keep.then_some(logps)));
+        pass.chunks.push((range, keep.then_some(found.logps)));
     }
     Ok(pass)
 }
@@ -101,7 +83,7 @@ impl HeadPass {
         targets: &[u32],
         coefficients: &Coefficients,
         gradients: &mut Gradients,
-    ) -> Tensor<2> {
+    ) -> Result<Tensor<2>, Error> {
         let head = model.head().without_autodiff();
         let entropy = coefficients.entropy.as_deref();
         let mut parts = Vec::with_capacity(self.chunks.len());
@@ -112,11 +94,7 @@ impl HeadPass {
                 logp: &coefficients.logp[range.clone()],
                 entropy: entropy.map(|e| (&e[range.clone()], &self.entropies[range.clone()])),
             };
-            let d_logits = match kernels::log_softmax_backward(logps, &targets[range.clone()], rows)
-            {
-                Ok(d_logits) => d_logits,
-                Err(logps) => plain_backward(logps, &targets[range.clone()], rows),
-            };
+            let d_logits = kernels::log_softmax_backward(logps, &targets[range.clone()], rows)?;
             let d_logits = d_logits.cast(head.dtype());
             let states = hidden.clone().narrow(0, range.start, range.len());
             if let Some((name, gradient)) = model.head_gradient(states, d_logits.clone()) {
@@ -124,33 +102,11 @@ impl HeadPass {
             }
             parts.push(kernels::matmul(d_logits, head.clone().transpose()));
         }
-        Tensor::cat(parts, 0)
+        Ok(Tensor::cat(parts, 0))
     }
-}
-
-/// [`kernels::log_softmax_backward`] in tensor operations.
-fn plain_backward(logps: Tensor<2>, targets: &[u32], rows: RowGradients<'_>) -> Tensor<2> {
-    let column = |values: &[f32]| {
-        let data = TensorData::new(values.to_vec(), [values.len(), 1]);
-        Tensor::<2>::from_data(data, &logps.device()).cast(logps.dtype())
-    };
-    let index = indices(targets, &logps);
-    let of_logp = column(rows.logp);
-    let mut factor = of_logp.clone().neg();
-    if let Some((entropy, entropies)) = rows.entropy {
-        // -(c + e (log p + H)) p
-        let shifted = logps.clone() + column(entropies);
-        factor = factor.expand(shifted.dims()) - shifted * column(entropy);
-    }
-    (logps.exp() * factor).scatter(1, index, of_logp, IndexingUpdateOp::Add)
 }
 
 fn chunk_logits(hidden: &Tensor<2>, head: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
     let states = hidden.clone().narrow(0, range.start, range.len());
     widened(kernels::matmul(states, head.clone()))
-}
-
-fn indices(targets: &[u32], like: &Tensor<2>) -> Tensor<2, Int> {
-    let ids: Vec<i64> = targets.iter().map(|&id| i64::from(id)).collect();
-    Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), &like.device())
 }

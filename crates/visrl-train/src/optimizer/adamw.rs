@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use visrl_kernels::{AdamWStep, adamw};
+use visrl_kernels::{AdamWStep, AdamWTensors, adamw};
 use visrl_vlm::{NamedParameter, map_parameters};
 
 use super::gradients::{Gradients, widened};
@@ -132,7 +132,7 @@ impl AdamW {
     }
 }
 
-/// Moves f32 values and their moments: in one pass on the CPU, by burn's rule elsewhere.
+/// Moves values and their moments.
 fn moved(
     step: AdamWStep,
     values: Tensor<1>,
@@ -148,25 +148,14 @@ fn moved(
         time: time + 1,
         ..step
     };
-    let moments = |time, [first, second]: [Tensor<1>; 2]| {
-        AdamWState::new(AdaptiveMomentumState::new(time, first, second))
+    let tensors = AdamWTensors {
+        values,
+        first,
+        second,
     };
-    match adamw(&step, [values, first, second], gradient) {
-        Ok([values, first, second]) => (values, moments(time + 1, [first, second])),
-        Err([values, first, second]) => {
-            let rule = AdamWConfig::new()
-                .with_beta_1(step.betas[0])
-                .with_beta_2(step.betas[1])
-                .with_epsilon(step.epsilon)
-                .with_weight_decay(step.weight_decay)
-                .build();
-            let before = moments(time, [first, second]);
-            let gradient = gradient.clone();
-            let (values, after) =
-                rule.step(step.learning_rate, values, gradient, Some(before.clone()));
-            (values, after.unwrap_or(before))
-        }
-    }
+    let moved = adamw(&step, tensors, gradient);
+    let momentum = AdaptiveMomentumState::new(step.time, moved.first, moved.second);
+    (moved.values, AdamWState::new(momentum))
 }
 
 #[cfg(test)]

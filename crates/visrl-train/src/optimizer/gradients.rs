@@ -82,28 +82,17 @@ impl Gradients {
     /// The Euclidean norm of all gradients taken as one vector.
     ///
     /// # Errors
-    /// [`Error::Device`] when the number cannot be read.
+    /// [`Error::Kernel`] when the number cannot be read.
     pub fn global_norm(&self) -> Result<f64, Error> {
-        let sums: Option<Vec<f64>> = self.by_name.values().map(sum_of_squares).collect();
-        if let Some(sums) = sums {
-            return Ok(sums.into_iter().sum::<f64>().sqrt());
-        }
-        let squares: Vec<_> = self
-            .by_name
-            .values()
-            .map(|gradient| gradient.clone().square().sum())
-            .collect();
-        let squares: Vec<f32> = Tensor::cat(squares, 0)
-            .try_into_vec_as()
-            .map_err(Error::device)?;
-        Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+        let gradients: Vec<_> = self.by_name.values().collect();
+        Ok(sum_of_squares(&gradients)?.sqrt())
     }
 
     /// Scales all gradients so that their global norm is at most `max_norm`, as
     /// `torch.nn.utils.clip_grad_norm_`, and returns the norm before.
     ///
     /// # Errors
-    /// [`Error::Device`] when the norm cannot be read.
+    /// [`Error::Kernel`] when the norm cannot be read.
     pub fn clip(&mut self, max_norm: f64) -> Result<f64, Error> {
         let norm = self.global_norm()?;
         let scale = max_norm / (norm + 1e-6);

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 /// Tokens that a row's own memory is made for at least, once it has to grow.
-const ROOM: usize = 16;
+const MIN_CAPACITY: usize = 16;
 
 /// Keys and values of one layer.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +42,9 @@ impl LayerCache {
             let grown = match capacity >= total {
                 true => own,
                 false => {
-                    let room = (2 * capacity).max(total).max(ROOM);
+                    let capacity = (2 * capacity).max(total).max(MIN_CAPACITY);
                     let options = (&own.device(), own.dtype());
-                    let empty = Tensor::zeros([sequences, room, width], options);
+                    let empty = Tensor::zeros([sequences, capacity, width], options);
                     empty.slice_assign([0..sequences, 0..len, 0..width], own.narrow(1, 0, len))
                 }
             };

@@ -136,6 +136,7 @@ impl<F: FnMut(NamedParameter) -> NamedParameter> ModuleMapper for Mapper<F> {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::Flex;
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::{DType, Device};
 
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn values_without_another_holder_are_changed_in_place() {
         let place = |tensor: Tensor<1>| {
-            let host = visrl_kernels::flex::plain(&tensor).unwrap();
+            let host = tensor.try_into_primitive::<Flex>().unwrap();
             host.storage::<f32>().as_ptr()
         };
         let mut layer = layer(&Device::flex().autodiff());

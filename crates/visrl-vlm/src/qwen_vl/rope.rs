@@ -1,11 +1,11 @@
 //! Rotary position embeddings with several axes.
 
 use burn::tensor::Tensor;
-use visrl_kernels::Turn;
+use visrl_kernels::RotationTable;
 
 /// The rotation of a batch of tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct Rotary(Turn);
+pub(crate) struct Rotary(RotationTable);
 
 impl Rotary {
     /// M-RoPE of Qwen2-VL (arXiv 2409.12191, section 2.1): the frequencies are split into
@@ -25,7 +25,7 @@ impl Rotary {
                     .map(move |(f, &axis)| f * p[axis] as f32)
             })
             .collect();
-        Self(Turn::new(&angles, half))
+        Self(RotationTable::new(&angles, half))
     }
 
     /// Two-dimensional positions (row, column): half of the frequencies turn with each.
@@ -40,11 +40,11 @@ impl Rotary {
                     .flatten()
             })
             .collect();
-        Self(Turn::new(&angles, quarter * 2))
+        Self(RotationTable::new(&angles, quarter * 2))
     }
 
-    /// The rotation itself.
-    pub(crate) fn turn(&self) -> &Turn {
+    /// The angles themselves.
+    pub(crate) fn table(&self) -> &RotationTable {
         &self.0
     }
 

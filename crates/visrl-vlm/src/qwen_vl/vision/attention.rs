@@ -37,7 +37,7 @@ impl Attention {
         heads: usize,
     ) -> Tensor<2> {
         let attention = SelfAttention {
-            turn: rotary.turn().clone(),
+            rotation: rotary.table().clone(),
             sizes: sizes.to_vec(),
             heads,
         };

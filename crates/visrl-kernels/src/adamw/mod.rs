@@ -1,0 +1,8 @@
+//! One step of AdamW (arXiv 1711.05101).
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+
+pub use op::{AdamWStep, AdamWTensors, adamw};

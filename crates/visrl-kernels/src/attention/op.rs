@@ -1,0 +1,124 @@
+use burn::tensor::Tensor;
+
+use super::plain;
+use crate::forms::{Form, Operation, run};
+use crate::heads::Heads;
+
+/// New tokens of groups of rows, and the keys and values that they see.
+///
+/// The rows of a group share a prefix, and each has tokens of its own, of which the last `len` are
+/// new: their queries are given to [`attend`], their keys and values are in `own` already.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Groups, each with a prefix of its own.
+    pub groups: usize,
+    /// Rows of each group.
+    pub rows: usize,
+    /// New tokens of each row.
+    pub len: usize,
+    /// Keys and values that the rows of a group share, `[groups, prefix, kv heads * dim]` each.
+    pub prefix: Option<&'a [Tensor<3>; 2]>,
+    /// Keys and values of the rows, `[groups * rows, capacity, kv heads * dim]` each, of which the
+    /// first `own_len` tokens of each row are there.
+    pub own: &'a [Tensor<3>; 2],
+    /// Tokens that each row has of its own, the new ones among them.
+    pub own_len: usize,
+}
+
+impl Segment<'_> {
+    /// New tokens of all rows.
+    pub fn tokens(&self) -> usize {
+        self.groups * self.rows * self.len
+    }
+}
+
+/// A segment without earlier tokens of its own: queries, keys and values, and the prefix's keys and
+/// values where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct SharedPrefix {
+    pub(super) heads: Heads,
+    pub(super) groups: usize,
+    pub(super) rows: usize,
+    pub(super) len: usize,
+}
+
+impl Operation<3> for SharedPrefix {
+    const FORMS: &'static [Form<Self, 3>] = &[
+        #[cfg(feature = "flex")]
+        crate::forms::on::<burn::backend::Flex, _, 3>,
+    ];
+}
+
+impl Operation<5> for SharedPrefix {
+    const FORMS: &'static [Form<Self, 5>] = &[
+        #[cfg(feature = "flex")]
+        crate::forms::on::<burn::backend::Flex, _, 5>,
+    ];
+}
+
+/// Attention of all segments together where nothing is recorded; nothing where a form does not take
+/// the tensors.
+type Untracked = fn(Heads, &[Segment<'_>], &Tensor<2>) -> Option<Tensor<2>>;
+
+const UNTRACKED: &[Untracked] = &[
+    #[cfg(feature = "flex")]
+    super::flex::attend,
+];
+
+/// `softmax(q k^T / sqrt(dim)) v` for the new tokens of segments, one after another in `queries`
+/// `[tokens, query heads * dim]`; gives the same shape.
+///
+/// A token sees its group's prefix, its row's earlier tokens and the new ones up to itself. The
+/// prefix is multiplied once for all rows of a group, and keys are never repeated over query heads.
+pub fn attend(heads: Heads, segments: &[Segment<'_>], queries: Tensor<2>) -> Tensor<2> {
+    let tracked = queries.is_autodiff();
+    if !tracked {
+        let output = UNTRACKED
+            .iter()
+            .find_map(|form| form(heads, segments, &queries));
+        if let Some(output) = output {
+            return output;
+        }
+    }
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let queries = match segments.len() {
+            1 => queries.clone(),
+            _ => queries.clone().narrow(0, start, segment.tokens()),
+        };
+        start += segment.tokens();
+        parts.push(match tracked {
+            true => recorded(heads, segment, queries),
+            false => plain::attend(heads, segment, queries),
+        });
+    }
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Tensor::cat(parts, 0),
+    }
+}
+
+/// Attention that a backward pass follows.
+fn recorded(heads: Heads, segment: &Segment<'_>, queries: Tensor<2>) -> Tensor<2> {
+    let [_, capacity, _] = segment.own[0].dims();
+    if segment.own_len != segment.len || capacity != segment.len {
+        return plain::attend(heads, segment, queries);
+    }
+    let op = SharedPrefix {
+        heads,
+        groups: segment.groups,
+        rows: segment.rows,
+        len: segment.len,
+    };
+    let queries = queries.into_dispatch();
+    let [keys, values] = segment.own.clone().map(Tensor::into_dispatch);
+    let output = match segment.prefix {
+        None => run(&op, [queries, keys, values]).map_err(|[queries, ..]| queries),
+        Some(pair) => {
+            let [of_keys, of_values] = pair.clone().map(Tensor::into_dispatch);
+            run(&op, [queries, keys, values, of_keys, of_values]).map_err(|[queries, ..]| queries)
+        }
+    };
+    output.unwrap_or_else(|queries| plain::attend(heads, segment, Tensor::from_dispatch(queries)))
+}

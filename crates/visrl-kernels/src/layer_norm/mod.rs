@@ -1,0 +1,7 @@
+//! Layer norm (arXiv 1607.06450).
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+
+pub use op::layer_norm;

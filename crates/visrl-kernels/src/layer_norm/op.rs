@@ -1,0 +1,30 @@
+use burn::nn::LayerNorm;
+use burn::tensor::Tensor;
+
+use crate::forms::{Form, Operation, run};
+
+/// The operation on rows, weights and biases.
+#[derive(Clone, Debug)]
+pub(super) struct Standardize {
+    pub(super) epsilon: f64,
+}
+
+impl Operation<3> for Standardize {
+    const FORMS: &'static [Form<Self, 3>] = &[
+        #[cfg(feature = "flex")]
+        crate::forms::on::<burn::backend::Flex, _, 3>,
+    ];
+}
+
+/// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` for each row of `x`; its plain form is
+/// burn's, which also serves norms without `beta`. `epsilon` is that of `norm`, which does not tell
+/// it.
+pub fn layer_norm(norm: &LayerNorm, epsilon: f64, x: Tensor<2>) -> Tensor<2> {
+    let Some(beta) = &norm.beta else {
+        return norm.forward(x);
+    };
+    let weights = [norm.gamma.val(), beta.val()].map(Tensor::into_dispatch);
+    let [gamma, beta] = weights;
+    run(&Standardize { epsilon }, [x.into_dispatch(), gamma, beta])
+        .unwrap_or_else(|[x, ..]| norm.forward(Tensor::from_dispatch(x)))
+}

@@ -1,0 +1,8 @@
+//! Linear maps: a product with a bias, and both products of the gradient.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+
+pub use op::{FEW_ROWS, linear, matmul};

@@ -1,0 +1,8 @@
+//! Log-probabilities of tokens under the head's logits with their entropies, and back.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+
+pub use op::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};

@@ -1,0 +1,10 @@
+//! Softmax over the last axis, with a causal mask.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod mask;
+mod op;
+mod plain;
+
+pub use mask::Mask;
+pub use op::masked_softmax;

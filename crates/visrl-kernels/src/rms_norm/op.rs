@@ -1,0 +1,26 @@
+use burn::nn::RmsNorm;
+use burn::tensor::Tensor;
+
+use crate::forms::{Form, Operation, run};
+
+/// The operation on rows and weights.
+#[derive(Clone, Debug)]
+pub(super) struct RootMeanSquare {
+    pub(super) epsilon: f64,
+}
+
+impl Operation<2> for RootMeanSquare {
+    const FORMS: &'static [Form<Self, 2>] = &[
+        #[cfg(feature = "flex")]
+        crate::forms::on::<burn::backend::Flex, _, 2>,
+    ];
+}
+
+/// `x / sqrt(mean(x^2) + epsilon) * gamma` for each row of `x`; its plain form is burn's.
+pub fn rms_norm(norm: &RmsNorm, x: Tensor<2>) -> Tensor<2> {
+    let op = RootMeanSquare {
+        epsilon: norm.epsilon,
+    };
+    let inputs = [x.into_dispatch(), norm.gamma.val().into_dispatch()];
+    run(&op, inputs).unwrap_or_else(|[x, _]| norm.forward(Tensor::from_dispatch(x)))
+}

@@ -1,0 +1,9 @@
+//! Rotary positions (arXiv 2104.09864): turning pairs of numbers by tables of angles.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+mod table;
+
+pub use table::RotationTable;

@@ -1,0 +1,19 @@
+//! The rotation in tensor operations.
+
+use burn::tensor::Tensor;
+
+use super::table::RotationTable;
+
+pub(crate) fn rotate(table: &RotationTable, x: Tensor<2>) -> Tensor<2> {
+    let [tokens, width] = x.dims();
+    let half = table.half();
+    let [cos, sin] = table
+        .tensors(&x.device())
+        .clone()
+        .map(|table| table.cast(x.dtype()));
+    let x = x.reshape([tokens, width / (2 * half), 2 * half]);
+    let left = x.clone().narrow(2, 0, half);
+    let right = x.clone().narrow(2, half, half);
+    let turned = Tensor::cat(vec![right.neg(), left], 2);
+    (x * cos + turned * sin).reshape([tokens, width])
+}

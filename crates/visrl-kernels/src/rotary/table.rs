@@ -1,0 +1,65 @@
+use std::sync::{Arc, OnceLock};
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Cosines and sines of the angles of each token, `[tokens, half]`.
+///
+/// The first half of a head's numbers are the first coordinates of its pairs, the second half are
+/// the second ones.
+#[derive(Clone, Debug)]
+pub struct RotationTable {
+    angles: Arc<Angles>,
+}
+
+#[derive(Debug)]
+struct Angles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+    /// Both, repeated over the two halves, `[tokens, 1, 2 half]`; made when tensor operations ask.
+    tensors: OnceLock<[Tensor<3>; 2]>,
+}
+
+impl RotationTable {
+    /// By these angles, `[tokens, half]`.
+    pub fn new(angles: &[f32], half: usize) -> Self {
+        let angles = Angles {
+            cos: angles.iter().map(|angle| angle.cos()).collect(),
+            sin: angles.iter().map(|angle| angle.sin()).collect(),
+            half,
+            tensors: OnceLock::new(),
+        };
+        Self {
+            angles: Arc::new(angles),
+        }
+    }
+
+    /// Pairs of a head.
+    pub(crate) fn half(&self) -> usize {
+        self.angles.half
+    }
+
+    /// Cosines and sines, `[tokens, half]` each.
+    #[cfg(feature = "flex")]
+    #[inline(always)]
+    pub(crate) fn values(&self) -> [&[f32]; 2] {
+        [&self.angles.cos, &self.angles.sin]
+    }
+
+    /// Cosines and sines, `[tokens, 1, 2 half]` each, on the device that asked first.
+    pub(crate) fn tensors(&self, device: &Device) -> &[Tensor<3>; 2] {
+        let Angles { cos, sin, half, .. } = &*self.angles;
+        self.angles.tensors.get_or_init(|| {
+            [cos, sin].map(|values| {
+                let twice: Vec<f32> = values
+                    .chunks(*half)
+                    .flat_map(|row| [row, row])
+                    .flatten()
+                    .copied()
+                    .collect();
+                let tokens = values.len() / half.max(&1);
+                Tensor::from_data(TensorData::new(twice, [tokens, 1, 2 * half]), device)
+            })
+        })
+    }
+}

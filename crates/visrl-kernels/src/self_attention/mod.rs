@@ -1,0 +1,9 @@
+//! Attention of patches to those of their own run, a window or a frame, from the projection to the
+//! mixed values.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+
+pub use op::SelfAttention;

@@ -1,0 +1,8 @@
+//! The sum of squares of many tensors' numbers, for the norm of a gradient.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod op;
+mod plain;
+
+pub use op::sum_of_squares;
