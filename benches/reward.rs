@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use visrl::core::{Example, ImageSource};
-use visrl::reward::rules::{CvBench, RepetitionPenalty, ThinkAnswerAgreement};
+use visrl::reward::rules::{CvBenchScore, RepetitionPenalty, ThinkAnswerAgreement};
 use visrl::reward::tags::{only_answer, only_thought};
-use visrl::reward::{RewardSet, Rule, WeightedRule};
+use visrl::reward::{Answered, RewardSet, Rule, WeightedRule};
 
 const GROUP: usize = 64;
 const BYTES: usize = 4096;
@@ -55,7 +55,7 @@ fn scoring(c: &mut Criterion) {
     for (name, set, label) in [
         ("cls_rl", RewardSet::cls_rl(), "Coat"),
         ("cls_rl_reference", RewardSet::cls_rl_reference(), "Coat"),
-        ("cv_bench", one(CvBench::default().into()), "(B)"),
+        ("cv_bench", one(CvBenchScore::default().into()), "(B)"),
         (
             "repetition",
             one(RepetitionPenalty::default().into()),
@@ -68,9 +68,12 @@ fn scoring(c: &mut Criterion) {
         ),
     ] {
         let example = example(label);
-        group.bench_function(name, |b| {
-            b.iter(|| set.score_group(black_box(&texts), &example))
+        let answered = texts.iter().map(|completion| Answered {
+            completion,
+            example: &example,
         });
+        let batch: Vec<_> = answered.collect();
+        group.bench_function(name, |b| b.iter(|| set.score_batch(black_box(&batch))));
     }
     group.finish();
 }

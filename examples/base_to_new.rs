@@ -8,8 +8,8 @@
 mod common;
 
 use clap::Parser;
-use visrl::Recipe;
 use visrl::experiment::base_to_new;
+use visrl::{Recipe, Registry};
 
 #[derive(Parser, Debug)]
 #[command(about = "Trained on half of the classes, tested on both halves")]
@@ -30,7 +30,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let run = cli.flags.run(recipe)?;
     common::announce(&run);
     let base = run.load_model()?;
-    let data = run.data.source.open()?;
+    let data = run.data.source.open(&Registry::new())?;
     let shots = run.data.shots.unwrap_or(4);
     let result = base_to_new(base, &run.recipe, &run.fine_tune, &data, shots)?;
     println!("accuracy in %, greedy        base      new        H");

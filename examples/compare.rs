@@ -12,7 +12,7 @@ mod common;
 
 use clap::Parser;
 use visrl::experiment::{Comparison, ComparisonRow, Spread};
-use visrl::{FineTune, Recipe};
+use visrl::{FineTune, Recipe, Registry};
 
 #[derive(Parser, Debug)]
 #[command(about = "Several recipes on one data set, in one table")]
@@ -42,7 +42,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         let run = cli.flags.run(recipe)?;
         common::announce(&run);
         let base = run.load_model()?;
-        let data = run.data.source.open()?;
+        let data = run.data.source.open(&Registry::new())?;
         let shots = run.data.shots.unwrap_or(4);
         let mut done = Vec::new();
         for &seed in &cli.seeds {

@@ -10,7 +10,7 @@ mod common;
 
 use clap::Parser;
 use visrl::experiment::cross_dataset;
-use visrl::{DrawnShapes, Recipe};
+use visrl::{DrawnShapes, Recipe, Registry};
 
 #[derive(Parser, Debug)]
 #[command(about = "The matrix of gains over data sets")]
@@ -31,7 +31,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let run = cli.flags.run(recipe)?;
     common::announce(&run);
     let base = run.load_model()?;
-    let fashion = run.data.source.open()?;
+    let fashion = run.data.source.open(&Registry::new())?;
     let shapes = DrawnShapes::default().draw()?;
     let shots = run.data.shots.unwrap_or(4);
     let matrix = cross_dataset(

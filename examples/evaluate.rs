@@ -16,7 +16,7 @@ use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
 use visrl::train::CvBenchAccuracy;
 use visrl::vlm::{Pretrained, QwenVl};
-use visrl::{DataSource, Measured, Recipe, RunConfig};
+use visrl::{DataSource, Measured, Recipe, Registry, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Evaluation of a checkpoint")]
@@ -40,7 +40,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     if let DataSource::CvBench { path, options } = source {
         return by_task(&base, run.clone(), &options.open(path)?);
     }
-    let data = source.open()?;
+    let data = source.open(&Registry::new())?;
     let most = run.fine_tune.sampling.max_new_tokens;
     let measure = |sampling: SamplingParams| {
         evaluate_with(&base, &run.recipe, &run.fine_tune, &data, &sampling)

@@ -29,7 +29,7 @@ use visrl::grpo::{GrpoLoss, ReferenceRefresh};
 use visrl::rollout::{EngineConfig, NativeEngine, SamplingParams};
 use visrl::train::{
     ExampleDealer, GrpoConfig, GrpoTrainer, Learner, LearnerConfig, LearningRateSchedule,
-    StepMetrics, TrainStep,
+    StepContext, StepMetrics, TrainStep,
 };
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
@@ -154,7 +154,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             first = memory.show(step);
         }
         let mut next = |count| Ok(dealer.deal(step * cli.prompts, count)?);
-        memory.record(&trainer.train_step(step, &mut next)?);
+        memory.record(&trainer.train_step(&mut StepContext::new(step, &mut next))?);
     }
     let last = memory.show(cli.steps);
     println!(

@@ -215,5 +215,10 @@ fn mistakes_are_named_with_file_and_field() {
     let mut run = RunConfig::from_toml(&good).unwrap();
     run.device = "abacus".into();
     run.fine_tune.out = dir.path().join("out");
-    assert!(run.run().unwrap_err().to_string().starts_with("`device`"));
+    assert!(
+        run.run()
+            .unwrap_err()
+            .to_string()
+            .starts_with("device: `abacus`")
+    );
 }

@@ -20,7 +20,7 @@ fn run(model: &Path, settings: &FineTune) -> Summary {
     let data = FashionMnist::open(asset("fashion-mnist")).unwrap();
     let train = few_shot(&data, 4, settings.seed).unwrap();
     settings
-        .reinforce(base, &Recipe::no_thinking_rl(), &train, &data)
+        .run(base, &Recipe::no_thinking_rl(), &train, &data)
         .unwrap()
 }
 

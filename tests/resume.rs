@@ -16,7 +16,7 @@ fn asset(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn run(recipe: &Recipe, settings: &FineTune) -> Result<Summary, visrl::fine_tune::Error> {
+fn run(recipe: &Recipe, settings: &FineTune) -> Result<Summary, visrl::Error> {
     let base = Pretrained::<QwenVl>::load(asset("base"), &Device::flex())?;
     let data = FashionMnist::open(asset("fashion-mnist"))?;
     let train = few_shot(&data, 4, settings.seed)?;

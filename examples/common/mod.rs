@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
 use visrl::data::Classes;
 use visrl::image::ImagePipeline;
 use visrl::rollout::SamplingParams;
+use visrl::train::Interrupt;
 use visrl::vlm::{LoadOptions, LoraConfig};
 use visrl::{
-    DataConfig, DataSource, DrawnShapes, FineTune, ModelConfig, Recipe, RunConfig, Summary,
+    DataConfig, DataSource, DrawnShapes, FineTune, ModelConfig, Recipe, Registry, RunConfig,
+    Summary,
 };
 
 /// The embedded model and data.
@@ -118,7 +122,7 @@ pub fn defaults(recipe: &Recipe) -> FineTune {
 impl Flags {
     /// The run: that of the file where one is given or, when resuming, found; else the recipe's on
     /// the embedded model and data. Flags come last.
-    pub fn run(&self, recipe: Recipe) -> Result<RunConfig, visrl::fine_tune::Error> {
+    pub fn run(&self, recipe: Recipe) -> Result<RunConfig, visrl::Error> {
         let mut run = match self.file() {
             Some(file) => RunConfig::from_file(file)?,
             None => RunConfig {
@@ -191,14 +195,45 @@ fn set<T: Clone>(to: &mut T, from: &Option<T>) {
     }
 }
 
-/// Runs an example that fine-tunes by a recipe.
+/// Runs an example that fine-tunes by a recipe. Ctrl-C ends it after its step, with a checkpoint.
 pub fn fine_tune(recipe: Recipe, flags: &Flags) -> ExitCode {
-    exit(flags.run(recipe).map_err(Into::into).and_then(|run| {
-        announce(&run);
-        let summary = run.run()?;
-        show(&summary, &run.fine_tune.out);
-        Ok(())
-    }))
+    let run = match flags.run(recipe) {
+        Ok(run) => run,
+        Err(error) => return exit(Err(error.into())),
+    };
+    announce(&run);
+    let out = &run.fine_tune.out;
+    let launched = on_ctrl_c().and_then(|interrupt| {
+        let trainer = run.trainer(&Registry::new())?;
+        Ok(trainer.interrupt(interrupt).launch())
+    });
+    match launched {
+        Ok(Err(visrl::Error::Interrupted { step, .. })) => {
+            eprintln!(
+                "interrupted after {step} steps; go on with --resume --out {}",
+                out.display()
+            );
+            ExitCode::from(INTERRUPTED)
+        }
+        Ok(launched) => exit(launched.map_err(Into::into).map(|outcome| {
+            show(&outcome.summary, out);
+        })),
+        Err(error) => exit(Err(error)),
+    }
+}
+
+/// The exit code of a program that Ctrl-C ended: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// A handle that Ctrl-C triggers, or SIGTERM; the second time the program is ended at once.
+pub fn on_ctrl_c() -> Result<Interrupt, Box<dyn Error>> {
+    let interrupt = Interrupt::new();
+    for signal in [SIGINT, SIGTERM] {
+        // The first handler that was registered is the first that runs.
+        register_conditional_shutdown(signal, INTERRUPTED.into(), interrupt.flag())?;
+        register(signal, interrupt.flag())?;
+    }
+    Ok(interrupt)
 }
 
 /// Runs an example's body; an error is printed with its causes and gives exit code 1.

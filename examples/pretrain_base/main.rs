@@ -22,9 +22,9 @@ use clap::Parser;
 use serde_json::json;
 use visrl::core::{Domain, SeedStream};
 use visrl::data::FashionMnist;
-use visrl::fine_tune::supervised;
 use visrl::train::{
     AdamWSettings, Decay, LearnGroup, Learner, LearnerConfig, LearningRateSchedule, SupervisedLoss,
+    supervised,
 };
 use visrl::vlm::chat::QWEN2_VL_CHAT_TEMPLATE;
 use visrl::vlm::tokenizer::{Tokenizer, train_bpe};

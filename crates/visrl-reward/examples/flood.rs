@@ -13,13 +13,13 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use visrl_core::{Example, ImageSource};
-use visrl_reward::matcher::{Matcher, MatcherKind, Numeric};
+use visrl_reward::Rule;
+use visrl_reward::matchers::{Matcher, MatcherKind, Numeric};
 use visrl_reward::rules::{
-    AdaptiveFormat, AnswerReasonFormat, CvBench, ExactCompletion, LengthUnit, LenientEvaluation,
-    OverlongPenalty, ReferenceTagAccuracy, RepetitionPenalty, SatAccuracy, StrictTagAccuracy,
-    TagUse, ThinkAnswerAgreement, ThinkAnswerFormat, TrimmedCompletion,
+    AdaptiveFormat, AnswerReasonFormat, CvBenchScore, ExactCompletion, LengthUnit,
+    LenientEvaluation, OverlongPenalty, ReferenceTagAccuracy, RepetitionPenalty, SatAccuracy,
+    StrictTagAccuracy, TagUse, ThinkAnswerAgreement, ThinkAnswerFormat, TrimmedCompletion,
 };
-use visrl_reward::{RewardRule, Rule};
 
 /// What a flood repeats, and whether it stands within a thought and an answer.
 const FLOODS: [(&str, bool); 20] = [
@@ -76,7 +76,7 @@ fn rules() -> Vec<(&'static str, Rule)> {
             trimmed(MatcherKind::Numeric(Numeric::default())),
         ),
         ("lenient_evaluation", LenientEvaluation::default().into()),
-        ("cv_bench", CvBench::default().into()),
+        ("cv_bench", CvBenchScore::default().into()),
         ("think_answer_format", ThinkAnswerFormat::default().into()),
         ("  once", ThinkAnswerFormat { tags }.into()),
         ("answer_reason_format", AnswerReasonFormat::default().into()),

@@ -1,7 +1,9 @@
-/// What is wrong with a reward configuration.
+use crate::reward_rule::RuleFailure;
+
+/// What is wrong with a reward configuration, or kept a rule from scoring.
 ///
-/// Scoring itself never fails: a completion that a rule cannot judge scores `None`.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+/// The built-in rules never fail: a completion that one cannot judge scores `None`.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A set without rules gives no reward.
@@ -29,4 +31,33 @@ pub enum Error {
         /// What to give instead.
         hint: &'static str,
     },
+    /// A rule of one's own that a file names, and nobody gave.
+    #[error(
+        "rule `{name}`: no rule of this name is registered; there are: {}",
+        list(known)
+    )]
+    UnknownRule {
+        /// The name in the file.
+        name: String,
+        /// The registered names.
+        known: Vec<String>,
+    },
+    /// A rule of one's own that was read from a file, and not resolved before it was asked.
+    #[error("rule `{0}` is only a name: resolve the reward set before scoring with it")]
+    Unresolved(String),
+    /// A rule could not score.
+    #[error("rule `{rule}`: {source}")]
+    Rule {
+        /// The rule's name.
+        rule: String,
+        /// What it says.
+        source: RuleFailure,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => format!("`{}`", names.join("`, `")),
+    }
 }

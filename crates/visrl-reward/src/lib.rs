@@ -5,7 +5,7 @@
 //! the tag goes missing. So this crate keeps three things apart and gives each a name:
 //!
 //! * a [`Matcher`] decides when an answer counts as the label, from
-//!   [`Exact`](matcher::Exact) to the lenient [`Contains`](matcher::Contains) of the paper's
+//!   [`Exact`](matchers::Exact) to the lenient [`Contains`](matchers::Contains) of the paper's
 //!   evaluation;
 //! * a [`RewardRule`] finds the answer in a completion and scores it, or its format, or its length.
 //!   The rules of the paper "Think or Not Think" (arXiv 2503.16188) stand in [`rules`], each in the
@@ -21,7 +21,7 @@
 //!
 //! ```
 //! use visrl_core::{Example, ImageSource};
-//! use visrl_reward::{RewardRule, RewardSet, Rule};
+//! use visrl_reward::{Answered, RewardRule, RewardSet};
 //!
 //! let example = Example {
 //!     id: "train/7".into(),
@@ -49,10 +49,11 @@
 //!     {"rule": {"type": "think_answer_agreement"}, "weight": 0.0}
 //! ]"#;
 //! let rewards: RewardSet = serde_json::from_str(json)?;
-//! let rewards = rewards.with(Rule::custom(OneLine), 0.25)?;
+//! let rewards = rewards.with(OneLine, 0.25)?;
 //!
-//! let group = ["<think>A coat.</think><answer>Coat</answer>", "Bag or Coat"];
-//! let scored = rewards.score_group(&group, &example);
+//! let texts = ["<think>A coat.</think><answer>Coat</answer>", "Bag or Coat"];
+//! let batch = texts.map(|completion| Answered { completion, example: &example });
+//! let scored = rewards.score_batch(&batch)?;
 //! assert_eq!(scored[0].scores, [Some(1.0), Some(1.0), Some(1.0), Some(1.0)]);
 //! assert_eq!(scored[0].total, Some(1.75));
 //! // Without tags there is no thought that could agree with an answer.
@@ -63,15 +64,24 @@
 #![forbid(unsafe_code)]
 
 mod error;
-pub mod matcher;
-mod rule;
+pub mod matchers;
+mod reward_rule;
+mod reward_set;
+mod rule_fn;
 pub mod rules;
-mod set;
+mod scored;
 pub mod tags;
 pub mod text;
 
 pub use error::Error;
-pub use matcher::{Matcher, MatcherKind};
-pub use rule::{RewardRule, RuleFn, rule_fn};
+pub use matchers::{Matcher, MatcherKind};
+pub use reward_rule::{Answered, RewardRule, RuleFailure};
+pub use reward_set::{RewardSet, WeightedRule};
+pub use rule_fn::{RuleFn, rule_fn};
 pub use rules::Rule;
-pub use set::{RewardSet, Scored, WeightedRule};
+pub use scored::Scored;
+
+/// The README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use visrl_core::{Example, ImageSource};
-use visrl_reward::matcher::{Contains, Exact, IgnoreCase, Matcher, MatcherKind, Numeric, Trimmed};
+use visrl_reward::matchers::{Contains, Exact, IgnoreCase, Matcher, MatcherKind, Numeric, Trimmed};
 use visrl_reward::rules::{
-    AdaptiveFormat, AnswerReasonFormat, CvBench, ExactCompletion, LengthUnit, LenientEvaluation,
-    OverlongPenalty, ReferenceTagAccuracy, RepetitionPenalty, SatAccuracy, StrictTagAccuracy,
-    TagUse, ThinkAnswerAgreement, ThinkAnswerFormat, TrimmedCompletion,
+    AdaptiveFormat, AnswerReasonFormat, CvBenchScore, ExactCompletion, LengthUnit,
+    LenientEvaluation, OverlongPenalty, ReferenceTagAccuracy, RepetitionPenalty, SatAccuracy,
+    StrictTagAccuracy, TagUse, ThinkAnswerAgreement, ThinkAnswerFormat, TrimmedCompletion,
 };
 use visrl_reward::tags::{first_answer, first_answer_in_line};
 use visrl_reward::text::is_blank;
@@ -334,7 +334,7 @@ fn lenient_evaluation() {
 #[test]
 fn cv_bench() {
     check(
-        CvBench {},
+        CvBenchScore {},
         &example("(B)", &["left", "right"]),
         &[
             ("<think>A</think><answer>(B)</answer>", YES, "the letter"),
@@ -362,7 +362,7 @@ fn cv_bench() {
             ("", NO, "nothing"),
         ],
     );
-    let foreign = CvBench {}.score("right", &example("right", &["left", "right"]));
+    let foreign = CvBenchScore {}.score("right", &example("right", &["left", "right"]));
     assert_eq!(foreign, None, "the label is no bracketed letter");
 }
 
@@ -610,7 +610,7 @@ fn all_rules() -> Vec<Rule> {
         ExactCompletion { underscore: false }.into(),
         ExactCompletion { underscore: true }.into(),
         LenientEvaluation {}.into(),
-        CvBench {}.into(),
+        CvBenchScore {}.into(),
         ThinkAnswerFormat::default().into(),
         ThinkAnswerFormat { tags: once }.into(),
         AnswerReasonFormat::default().into(),
@@ -668,7 +668,7 @@ fn megabytes_of_tags() {
         StrictTagAccuracy::default().into(),
         ReferenceTagAccuracy::default().into(),
         LenientEvaluation {}.into(),
-        CvBench {}.into(),
+        CvBenchScore {}.into(),
         ThinkAnswerFormat::default().into(),
         AnswerReasonFormat { tags: TagUse::Once }.into(),
         AdaptiveFormat::default().into(),
@@ -911,9 +911,9 @@ proptest! {
             .with(RepetitionPenalty::default(), 2.0)?
             .with(ThinkAnswerAgreement {}, -0.25)?;
         let (least, greatest) = set.range();
-        let scored = set.score_group(&[&completion], &example(&label, &[]));
-        let total = scored[0].total.unwrap();
+        let scored = set.score(&completion, &example(&label, &[]));
+        let total = scored.total.unwrap();
         prop_assert!((least..=greatest).contains(&total), "{total}");
-        prop_assert_eq!(scored[0].scores.len(), set.names().count());
+        prop_assert_eq!(scored.scores.len(), set.names().count());
     }
 }

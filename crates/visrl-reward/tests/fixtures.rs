@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use visrl_core::{Example, ImageSource};
 use visrl_reward::rules::{
-    AdaptiveFormat, CvBench, ExactCompletion, LenientEvaluation, ReferenceTagAccuracy, SatAccuracy,
-    ThinkAnswerFormat,
+    AdaptiveFormat, CvBenchScore, ExactCompletion, LenientEvaluation, ReferenceTagAccuracy,
+    SatAccuracy, ThinkAnswerFormat,
 };
 use visrl_reward::tags::{cv_bench_answer, evaluation_answer};
 use visrl_reward::{RewardRule, Rule};
@@ -216,7 +216,7 @@ fn cv_bench_is_the_references() {
         let choices: Vec<String> = serde_json::from_value(row["choices"].clone()).unwrap();
         let short = cv_bench_answer(response);
         assert_eq!(short, text(row, "short_response"), "{row}");
-        let parsed = CvBench::parse(short, &choices);
+        let parsed = CvBenchScore::parse(short, &choices);
         // The reference keeps what it parsed and, at the end, the same as written.
         let want = row["parsed"].as_array().unwrap().last();
         assert_eq!(
@@ -224,7 +224,7 @@ fn cv_bench_is_the_references() {
             want.map(|want| want.as_str().unwrap()),
             "{row}"
         );
-        let score = CvBench::default().score(response, &example(text(row, "answer"), choices));
+        let score = CvBenchScore::default().score(response, &example(text(row, "answer"), choices));
         assert_eq!(
             score,
             row["correct"].as_f64().map(|score| score as f32),

@@ -15,6 +15,9 @@ pub enum Error {
     /// The policy loss or the advantages.
     #[error(transparent)]
     Grpo(#[from] visrl_grpo::Error),
+    /// Rewards: a rule could not score.
+    #[error(transparent)]
+    Reward(#[from] visrl_reward::Error),
     /// Data.
     #[error(transparent)]
     Data(#[from] visrl_data::Error),
@@ -51,6 +54,9 @@ pub enum Error {
     /// A file of the run could not be read or written.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// What a sink, an observer or another part of one's own says.
+    #[error(transparent)]
+    Own(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
@@ -60,6 +66,11 @@ impl Error {
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         FileError::io(&path.into(), source).into()
+    }
+
+    /// An error of a part of one's own.
+    pub fn own(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Own(error.into())
     }
 
     /// A file that cannot be used, by name.

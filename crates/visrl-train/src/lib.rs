@@ -3,7 +3,8 @@
 //! The [`Learner`] turns a policy loss's coefficients into gradients. A [`TrainStep`] is a way of
 //! training: a [`GrpoTrainer`] samples, scores and learns, an [`SftTrainer`] learns labels. The
 //! [`TrainLoop`] runs either with evaluations, early stop and checkpoints in a [`CheckpointStore`];
-//! an [`Evaluator`] measures a policy; a [`MetricSink`] records the run.
+//! an [`Evaluator`] measures a policy; a [`MetricSink`] records the run, an [`Observer`] is told what
+//! happens in it, an [`Interrupt`] ends it early.
 //!
 //! The folders are the stages, and each imports only from those above it:
 //!
@@ -43,8 +44,9 @@ pub use optimizer::{
     AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,
 };
 pub use trainer::{
-    GrpoConfig, GrpoTrainer, LoopConfig, NextExamples, Observer, SftTrainer, Start, StopCause,
-    TrainLoop, TrainStep, supervised,
+    GrpoConfig, GrpoTrainer, Interrupt, LoopConfig, NextExamples, Observer, ScoredGroup,
+    SftTrainer, Start, StepContext, StopCause, StopCondition, TrainLoop, TrainStep, Validation,
+    supervised,
 };
 pub use visrl_data::{ExampleDealer, ExampleSource};
 pub use visrl_grpo::SupervisedLoss;

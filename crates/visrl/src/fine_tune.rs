@@ -1,4 +1,4 @@
-//! Whole runs: measure, fine-tune, measure again, save.
+//! The numbers of a run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,23 +6,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, Split};
-use visrl_grpo::{Advantage, GrpoLoss};
+use visrl_grpo::Advantage;
 use visrl_reward::rules::LenientEvaluation;
 use visrl_rollout::SamplingParams;
-use visrl_train::{
-    Evaluator, ExampleDealer, GrpoConfig, GrpoTrainer, JsonLines, Learner, LearnerConfig,
-    LearningRateSchedule, LoopConfig, MemoryPlan, MetricSink, Progress, SftTrainer, Start,
-    StopCause, SupervisedLoss, TensorBoard, TrainLoop, TrainState, TrainStep, resident_memory,
-};
+use visrl_train::{Evaluator, ExampleDealer, LearnerConfig};
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
-use crate::run::{Run, RunData};
-use crate::{Objective, Recipe, Summary};
-
-pub use visrl_train::supervised;
-
-/// What can go wrong in a run.
-pub use visrl_train::Error;
+use crate::error::Error;
+use crate::loss_setting::LossSetting;
+use crate::recipe::Recipe;
+use crate::summary::Summary;
+use crate::trainer::Trainer;
 
 /// The numbers of a run. The defaults suit the embedded model and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +42,7 @@ pub struct FineTune {
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The policy loss.
-    pub loss: GrpoLoss,
+    pub loss: LossSetting,
     /// How the policy is updated.
     pub learner: LearnerConfig,
     /// Train low-rank adapters instead of the weights themselves.
@@ -101,7 +95,7 @@ impl Default for FineTune {
             },
             resample_rounds: 0,
             advantage: Advantage::default(),
-            loss: GrpoLoss::default(),
+            loss: LossSetting::default(),
             learner: LearnerConfig {
                 trainable: Trainable::language_model(),
                 ..LearnerConfig::default()
@@ -124,18 +118,11 @@ impl Default for FineTune {
 }
 
 impl FineTune {
-    /// Fine-tuning by a recipe: measures the base, trains it on the training split of `train`,
-    /// measures it again on the test split of `test`. Into the output folder go
-    ///
-    /// * `config.json`, `summary.json`, `evaluation.json` (before and after, by class, with
-    ///   confusion matrices), `metrics.jsonl` (a line per step), `events.out.tfevents` (the same
-    ///   for TensorBoard), `samples.jsonl` with the images in `samples/`,
-    /// * the fine-tuned checkpoint `model/`, the best one of the evaluations on the way `best/`,
-    ///   and adapters as `adapter/`, in PEFT's format; adapters are merged in the other two,
-    /// * `checkpoints/step-N`, to resume from.
+    /// Fine-tunes by a recipe on the training split of `train` and measures on the test split of
+    /// `test`: a [`Trainer`](crate::Trainer) with these settings and nothing of one's own.
     ///
     /// # Errors
-    /// What any part of the run says.
+    /// As [`Trainer::launch`](crate::Trainer::launch).
     pub fn run<M: VisionLanguageModel>(
         &self,
         base: Pretrained<M>,
@@ -143,182 +130,8 @@ impl FineTune {
         train: &dyn Dataset,
         test: &dyn Dataset,
     ) -> Result<Summary, Error> {
-        let (summary, _) = self.run_and_keep(base, recipe, train, test)?;
-        Ok(summary)
-    }
-
-    /// As [`run`](Self::run), and gives the fine-tuned model, too; adapters are merged.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn run_and_keep<M: VisionLanguageModel>(
-        &self,
-        base: Pretrained<M>,
-        recipe: &Recipe,
-        train: &dyn Dataset,
-        test: &dyn Dataset,
-    ) -> Result<(Summary, Pretrained<M>), Error> {
-        let data = RunData { train, test };
-        match recipe.objective {
-            Objective::Reinforce => self.reinforced(base, recipe, data),
-            Objective::Supervise => self.supervised(base, recipe, data),
-        }
-    }
-
-    /// Reinforcement learning by a recipe, whatever its objective; see [`run`](Self::run).
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn reinforce<M: VisionLanguageModel>(
-        &self,
-        base: Pretrained<M>,
-        recipe: &Recipe,
-        train: &dyn Dataset,
-        test: &dyn Dataset,
-    ) -> Result<Summary, Error> {
-        let (summary, _) = self.reinforced(base, recipe, RunData { train, test })?;
-        Ok(summary)
-    }
-
-    /// Supervised fine-tuning on the labels, whatever the recipe's objective, with the same
-    /// prompts, steps and files as [`reinforce`](Self::reinforce).
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn supervise<M: VisionLanguageModel>(
-        &self,
-        base: Pretrained<M>,
-        recipe: &Recipe,
-        train: &dyn Dataset,
-        test: &dyn Dataset,
-    ) -> Result<Summary, Error> {
-        let (summary, _) = self.supervised(base, recipe, RunData { train, test })?;
-        Ok(summary)
-    }
-
-    fn reinforced<M: VisionLanguageModel>(
-        &self,
-        base: Pretrained<M>,
-        recipe: &Recipe,
-        data: RunData<'_>,
-    ) -> Result<(Summary, Pretrained<M>), Error> {
-        let run = Run::start(self, base, recipe, data)?;
-        let dealer = self.dealer(data.train)?;
-        let steps = self.total_steps(dealer.len());
-        let mut trainer = GrpoTrainer {
-            learner: Learner::new(
-                run.policy()?,
-                Box::new(self.loss),
-                Arc::clone(&run.features),
-                self.learner.clone(),
-            ),
-            engine: run.engine(),
-            encoder: Arc::clone(&run.base.encoder),
-            template: recipe.template.clone(),
-            rewards: recipe.rewards.clone(),
-            config: GrpoConfig {
-                seed: self.seed,
-                prompts_per_step: self.prompts_per_step,
-                num_generations: self.num_generations,
-                sampling: self.sampling.clone(),
-                resample_rounds: self.resample_rounds,
-                advantage: self.advantage,
-                schedule: LearningRateSchedule::linear(self.learning_rate, steps),
-            },
-        };
-        let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
-        run.finish(trainer.learner.into_model().valid(), outcome)
-    }
-
-    fn supervised<M: VisionLanguageModel>(
-        &self,
-        base: Pretrained<M>,
-        recipe: &Recipe,
-        data: RunData<'_>,
-    ) -> Result<(Summary, Pretrained<M>), Error> {
-        let run = Run::start(self, base, recipe, data)?;
-        let dealer = self.dealer(data.train)?;
-        let steps = self.total_steps(dealer.len());
-        let mut trainer = SftTrainer {
-            learner: Learner::new(
-                run.policy()?,
-                Box::new(SupervisedLoss),
-                Arc::clone(&run.features),
-                self.learner.clone(),
-            ),
-            encoder: Arc::clone(&run.base.encoder),
-            template: recipe.template.clone(),
-            prompts_per_step: self.prompts_per_step,
-            schedule: LearningRateSchedule::linear(self.learning_rate, steps),
-        };
-        let (run, outcome) = self.train(run, &mut trainer, &dealer, steps)?;
-        run.finish(trainer.learner.into_model().valid(), outcome)
-    }
-
-    /// The part of a run that is the same for every way of training.
-    fn train<'a, M: VisionLanguageModel>(
-        &self,
-        mut run: Run<'a, M>,
-        trainer: &mut dyn TrainStep<M>,
-        dealer: &ExampleDealer<'_>,
-        steps: usize,
-    ) -> Result<(Run<'a, M>, Outcome), Error> {
-        let first = dealer.deal(0, self.prompts_per_step)?;
-        let plan = run.plan(trainer.learner(), &first)?;
-        let held = resident_memory();
-        let start = run.begin()?;
-        let path = self.out.join("metrics.jsonl");
-        let (mut lines, done) = match &start {
-            Start::New(_) => (JsonLines::create(path)?, 0),
-            Start::From(checkpoint) => {
-                let step = checkpoint.state.step;
-                (JsonLines::resume(path, step)?, step)
-            }
-        };
-        let mut progress = match self.progress {
-            true => Progress::new(steps, done),
-            false => Progress::hidden(),
-        };
-        progress.say(&format!("memory, estimated: {plan}"));
-        let mut sinks: Vec<&mut dyn MetricSink> = vec![&mut lines, &mut progress];
-        let mut events = self.events(&start)?;
-        if let Some(events) = &mut events {
-            sinks.push(events);
-        }
-        let store = run.store.clone();
-        let config = LoopConfig {
-            steps,
-            evaluate_every: self.evaluate_every,
-            patience: self.patience,
-            checkpoint_every: self.checkpoint_every,
-            budget_seconds: self.budget_seconds,
-        };
-        let looped = TrainLoop {
-            config,
-            data: dealer,
-            sinks: &mut sinks,
-            observer: &mut run,
-            store: Some(&store),
-        };
-        let (state, ended) = looped.run(trainer, start)?;
-        let outcome = Outcome {
-            state,
-            ended,
-            plan,
-            held,
-        };
-        Ok((run, outcome))
-    }
-
-    /// The event file, where there shall be one.
-    fn events(&self, start: &Start) -> Result<Option<TensorBoard>, Error> {
-        let path = self.out.join("events.out.tfevents");
-        let events = match (self.tensorboard, start) {
-            (false, _) => return Ok(None),
-            (true, Start::New(_)) => TensorBoard::create(path)?,
-            (true, Start::From(checkpoint)) => TensorBoard::resume(path, checkpoint.state.step)?,
-        };
-        Ok(Some(events))
+        let trainer = Trainer::new(base, recipe, train).test(test);
+        Ok(trainer.settings(self.clone()).launch()?.summary)
     }
 
     /// Steps of the whole run, over this many training examples.
@@ -329,7 +142,8 @@ impl FineTune {
         }
     }
 
-    fn dealer<'a>(&self, train: &'a dyn Dataset) -> Result<ExampleDealer<'a>, Error> {
+    /// What deals the training examples.
+    pub(crate) fn dealer<'a>(&self, train: &'a dyn Dataset) -> Result<ExampleDealer<'a>, Error> {
         let choices = ChoiceList::new(self.choices, self.seed);
         let records = train.records(Split::Train)?;
         Ok(ExampleDealer::new(train, records, choices, self.seed)?)
@@ -372,18 +186,10 @@ impl FineTune {
         Evaluator {
             examples,
             template: recipe.template.clone(),
-            strict: recipe.matcher(),
+            strict: recipe.strict_rule(),
             lenient: Arc::new(LenientEvaluation::default()),
-            tagged: recipe.tagged,
+            answer_in_tags: recipe.answer_in_tags,
             stream: SeedStream::new(self.seed, Domain::Evaluation),
         }
     }
-}
-
-/// How training ended.
-pub(crate) struct Outcome {
-    pub(crate) state: TrainState,
-    pub(crate) ended: StopCause,
-    pub(crate) plan: MemoryPlan,
-    pub(crate) held: Option<u64>,
 }

@@ -2,23 +2,29 @@
 //! (GRPO), in Rust, on burn.
 //!
 //! This crate is the facade: [`parse_device`] makes a device of its name, a [`Recipe`] is one of
-//! the ways of the paper "Think or Not Think" (arXiv 2503.16188), [`FineTune`] runs it whole:
+//! the ways of the paper "Think or Not Think" (arXiv 2503.16188), a [`Trainer`] runs it whole:
 //! measure, train, measure again, save. The modules re-export the layers below, which are crates of
 //! their own: take them to compose something else.
 //!
 //! ```no_run
-//! use visrl::data::{FashionMnist, few_shot};
-//! use visrl::vlm::{Pretrained, QwenVl};
-//! use visrl::{FineTune, Recipe, parse_device};
+//! use visrl::prelude::*;
 //!
 //! let base = Pretrained::<QwenVl>::load("assets/base", &parse_device("flex")?)?;
 //! let data = FashionMnist::open("assets/fashion-mnist")?;
 //! let train = few_shot(&data, 4, 100)?;
-//! let recipe = Recipe::no_thinking_rl();
-//! let summary = FineTune::default().run(base, &recipe, &train, &data)?;
-//! println!("{:.1} %", 100.0 * summary.after.greedy);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let trainer = Trainer::new(base, &Recipe::no_thinking_rl(), &train).test(&data);
+//! let outcome = trainer.launch()?;
+//! println!("{:.1} %", 100.0 * outcome.summary.after.greedy);
+//! # Ok::<(), visrl::Error>(())
 //! ```
+//!
+//! # Parts of one's own
+//!
+//! A reward is a [`RewardRule`](reward::RewardRule), a data set a [`Dataset`](data::Dataset), a
+//! model a [`VisionLanguageModel`](vlm::VisionLanguageModel), a loss a
+//! [`PolicyLoss`](grpo::PolicyLoss), a place for metrics a [`MetricSink`](train::MetricSink), and an
+//! [`Observer`](train::Observer) is told what happens. All go into a [`Trainer`]; rules, data sets
+//! and losses go into a run file by their names in a [`Registry`].
 //!
 //! # A run as a file
 //!
@@ -39,7 +45,7 @@
 //!
 //!     [recipe]
 //!     name = "brief_thoughts"
-//!     tagged = true
+//!     answer_in_tags = true
 //!
 //!     [recipe.template]
 //!     closed = """
@@ -68,37 +74,49 @@
 //! let misspelt = text.replace("num_generations", "num_generation");
 //! let error = RunConfig::from_toml(&misspelt).unwrap_err().to_string();
 //! assert!(error.contains("unknown field `num_generation`"));
-//! # Ok::<(), toml::de::Error>(())
+//! # Ok::<(), visrl::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
-mod config;
+mod before_after;
+mod data_config;
 mod device;
+mod drawn_shapes;
+mod error;
 pub mod experiment;
-pub mod fine_tune;
+mod fine_tune;
+mod loss_setting;
+pub mod prelude;
 mod recipe;
+mod registry;
 pub mod report;
+mod resume;
 mod run;
+mod run_config;
 mod samples;
-mod settings_diff;
-mod shapes;
 mod summary;
-mod tables;
+mod trainer;
 
-pub use config::{DataConfig, DataSource, ModelConfig, RunConfig};
+pub use before_after::{Accuracy, BeforeAfter, Measured};
+pub use data_config::{DataConfig, DataSource};
 pub use device::{DeviceError, parse_device};
+pub use drawn_shapes::DrawnShapes;
+pub use error::Error;
 pub use fine_tune::FineTune;
+pub use loss_setting::LossSetting;
 pub use recipe::{Objective, Recipe};
-pub use run::BeforeAfter;
+pub use registry::Registry;
+pub use run_config::{ModelConfig, RunConfig};
 pub use samples::Sample;
-pub use shapes::DrawnShapes;
-pub use summary::{Accuracy, Measured, Memory, Summary};
+pub use summary::{DataNames, Memory, Summary};
+pub use trainer::{Outcome, Trainer};
 
 /// The README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use burn;
 pub use visrl_core as core;
 pub use visrl_data as data;
 pub use visrl_grpo as grpo;

@@ -42,19 +42,20 @@ pub struct Recipe {
     /// What completions are worth in reinforcement learning.
     pub rewards: RewardSet,
     /// Whether an answer has to stand in `<answer>` tags to be right.
-    pub tagged: bool,
+    #[serde(alias = "tagged")]
+    pub answer_in_tags: bool,
 }
 
 impl Recipe {
     fn new(name: &str, method: Method, rewards: RewardSet) -> Self {
         let template = PromptTemplate::paper(method, Wording::Train);
-        let tagged = method != Method::NoThinking;
+        let answer_in_tags = method != Method::NoThinking;
         Self {
             name: name.to_owned(),
             objective: Objective::Reinforce,
             template,
             rewards,
-            tagged,
+            answer_in_tags,
         }
     }
 
@@ -110,7 +111,7 @@ impl Recipe {
 
     /// Whether completions hold more than the answer, so that they need room.
     pub fn is_wordy(&self) -> bool {
-        self.tagged
+        self.answer_in_tags
     }
 
     /// The same recipe, asked as the paper asks CV-Bench, whose questions list their options
@@ -129,8 +130,8 @@ impl Recipe {
 
     /// The strict rule that decides what is right in evaluation: the tag's text, or the whole
     /// completion, must be the label.
-    pub fn matcher(&self) -> Arc<dyn RewardRule> {
-        match self.tagged {
+    pub fn strict_rule(&self) -> Arc<dyn RewardRule> {
+        match self.answer_in_tags {
             true => Arc::new(StrictTagAccuracy::default()),
             false => Arc::new(ExactCompletion::default()),
         }
@@ -147,6 +148,8 @@ mod tests {
             assert_eq!(Recipe::named(&recipe.name).as_ref(), Some(&recipe));
             let json = serde_json::to_string(&recipe).unwrap();
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+            let older = json.replace("answer_in_tags", "tagged");
+            assert_eq!(serde_json::from_str::<Recipe>(&older).unwrap(), recipe);
         }
     }
 }

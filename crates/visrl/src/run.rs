@@ -1,160 +1,110 @@
-//! What stays the same through a run: base, measurements, samples, checkpoints.
+//! What stays the same through a run, however it trains: base, measurements, samples, checkpoints.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::Dataset;
-use visrl_rollout::{EngineConfig, NativeEngine, PolicySync, SamplingParams};
+use visrl_rollout::{EngineConfig, NativeEngine};
 use visrl_train::{
-    Answer, CheckpointStore, Evaluation, EvaluationPoint, Evaluator, Learner, LineFile, MemoryPlan,
-    Observer, Start, Workload, peak_memory,
+    CheckpointStore, EvaluationPoint, Learner, MemoryPlan, Start, StopCause, TrainState,
+    Validation, Workload, peak_memory,
 };
 use visrl_vlm::{
     FeatureStore, Pretrained, SaveDtype, VisionLanguageModel, attach_lora, merge_lora, save_lora,
 };
 
-use crate::fine_tune::{Error, Outcome};
-use crate::samples::write_images;
-use crate::settings_diff::settings_diff;
-use crate::summary::write_json;
-use crate::{FineTune, Measured, Memory, Recipe, Sample, Summary};
+use crate::before_after::{BeforeAfter, Measured, Measurement};
+use crate::error::Error;
+use crate::fine_tune::FineTune;
+use crate::recipe::Recipe;
+use crate::resume;
+use crate::samples::{SampleLog, write_images};
+use crate::summary::{DataNames, Memory, Summary, write_json};
 
 /// Image features kept, at the most.
 const FEATURES: usize = 4096;
 
-/// Where examples come from.
-#[derive(Clone, Copy)]
-pub(crate) struct RunData<'a> {
-    pub(crate) train: &'a dyn Dataset,
-    pub(crate) test: &'a dyn Dataset,
-}
-
-/// What a run measured of its two ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BeforeAfter {
-    /// The base.
-    pub before: Measured,
-    /// The fine-tuned model.
-    pub after: Measured,
-}
-
+/// A run before its first step.
 pub(crate) struct Run<'a, M> {
     settings: &'a FineTune,
     recipe: &'a Recipe,
+    data: DataNames,
     pub(crate) base: Pretrained<M>,
-    /// Features of the training images; those of evaluations have a store of their own, so that
-    /// none depends on which evaluations there were.
+    /// Features of the training images.
     pub(crate) features: Arc<FeatureStore>,
-    test_features: Arc<FeatureStore>,
     pub(crate) store: CheckpointStore,
-    evaluator: Evaluator,
-    validator: Option<Evaluator>,
-    samples: Option<LineFile>,
+    measurement: Measurement<M>,
     config: Value,
-    before: Option<Measured>,
+}
+
+/// A run that was begun: the base is measured.
+pub(crate) struct BegunRun<'a, M> {
+    pub(crate) run: Run<'a, M>,
+    before: Measured,
+    samples: SampleLog,
+}
+
+/// How training ended.
+pub(crate) struct Trained {
+    pub(crate) state: TrainState,
+    pub(crate) cause: StopCause,
+    pub(crate) plan: MemoryPlan,
+    /// What the process held in bytes before the first step.
+    pub(crate) held: Option<u64>,
 }
 
 impl<'a, M: VisionLanguageModel> Run<'a, M> {
-    pub(crate) fn start(
+    pub(crate) fn new(
         settings: &'a FineTune,
         base: Pretrained<M>,
         recipe: &'a Recipe,
-        data: RunData<'_>,
+        (train, test): (&dyn Dataset, &dyn Dataset),
     ) -> Result<Self, Error> {
-        // An output folder that cannot be written must show now, not after the training.
-        let evaluator = settings.evaluator(recipe, data.test)?;
-        let validator = settings.validator(recipe, data.train)?;
-        let config = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "model": base.name,
-            "processor": base.encoder.processor().settings(),
-            "matchers": {
-                "strict": evaluator.strict.name(),
-                "lenient": evaluator.lenient.name(),
-            },
-            "fine_tune": settings,
-            "recipe": recipe,
-        });
-        write_json(&settings.out.join("config.json"), &config)?;
         let trainable = &settings.learner.trainable;
         let capacity = match trainable.vision_tower || trainable.merger {
             true => 0,
             false => FEATURES,
         };
+        let measurement = Measurement::new(settings, &base, recipe, (train, test), capacity)?;
+        let data = DataNames {
+            train: train.name().to_owned(),
+            test: test.name().to_owned(),
+        };
+        let config = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "model": base.name,
+            "processor": base.encoder.processor().settings(),
+            "matchers": {
+                "strict": measurement.test.strict.name(),
+                "lenient": measurement.test.lenient.name(),
+            },
+            "data": data,
+            "fine_tune": settings,
+            "recipe": recipe,
+        });
+        // An output folder that cannot be written must show now, not after the training.
+        write_json(&settings.out.join("config.json"), &config)?;
         let checkpoints = settings.out.join("checkpoints");
-        let asked = |evaluator: &Evaluator| evaluator.examples.len();
-        let tests = asked(&evaluator) + validator.as_ref().map_or(0, asked);
         Ok(Self {
             settings,
             recipe,
+            data,
             base,
             features: Arc::new(FeatureStore::new(capacity)),
-            // All or none, for the same reason.
-            test_features: Arc::new(FeatureStore::new(match tests <= capacity {
-                true => capacity,
-                false => 0,
-            })),
             store: CheckpointStore::new(checkpoints, settings.keep_checkpoints),
-            evaluator,
-            validator,
-            samples: None,
+            measurement,
             config,
-            before: None,
         })
-    }
-
-    /// Where to begin: after the newest checkpoint, or at step 0 with a measurement of the base.
-    pub(crate) fn begin(&mut self) -> Result<Start, Error> {
-        let out = &self.settings.out;
-        write_images(out, &self.evaluator.examples, self.settings.samples)?;
-        let samples = out.join("samples.jsonl");
-        let found = match self.settings.resume {
-            true => self.store.latest()?,
-            false => None,
-        };
-        let Some(checkpoint) = found else {
-            self.store.clear()?;
-            self.samples = Some(LineFile::create(&samples)?);
-            let before = self.measure(&self.base.model.clone())?;
-            self.write_samples(0, &before.greedy)?;
-            let note = serde_json::json!({ "config": self.config, "before": before });
-            self.before = Some(before);
-            return Ok(Start::New(note));
-        };
-        self.store.sweep()?;
-        let note = &checkpoint.state.note;
-        if let Some(field) = settings_diff(&note["config"], &self.config) {
-            let message = format!("was made with another `{field}`: resume with its settings");
-            return Err(Error::file(checkpoint.dir, message));
-        }
-        let before = Measured::deserialize(&note["before"])
-            .map_err(|error| Error::file(&checkpoint.dir, format!("note: {error}")))?;
-        self.before = Some(before);
-        let step = checkpoint.state.step;
-        // Samples of the step itself were there if an evaluation wrote them; those of the end of the
-        // run come again.
-        let points = &checkpoint.state.evaluations;
-        let evaluated = self.validator.is_none() && points.iter().any(|p| p.step == step);
-        let lines = LineFile::resume(&samples, |sample: Sample| {
-            sample.step < step || (evaluated && sample.step == step)
-        })?;
-        self.samples = Some(lines);
-        Ok(Start::From(Box::new(checkpoint)))
     }
 
     /// A rollout engine of the base, which shares the kept features.
     pub(crate) fn engine(&self) -> NativeEngine<M> {
-        self.engine_with(&self.features)
-    }
-
-    fn engine_with(&self, features: &Arc<FeatureStore>) -> NativeEngine<M> {
         NativeEngine::new(
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
-            Arc::clone(features),
+            Arc::clone(&self.features),
             EngineConfig::default(),
         )
     }
@@ -193,109 +143,105 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         Ok(MemoryPlan::new(learner, &load))
     }
 
-    fn evaluate(
-        &self,
-        evaluator: &Evaluator,
-        model: &M,
-        sampling: &SamplingParams,
-    ) -> Result<Evaluation, Error> {
-        let mut engine = self.engine_with(&self.test_features);
-        engine.set_policy(model)?;
-        evaluator.run(&mut engine, &self.base.encoder, model, sampling)
-    }
-
-    fn measure(&self, model: &M) -> Result<Measured, Error> {
-        let most = self.settings.sampling.max_new_tokens;
-        let t1 = SamplingParams {
-            top_k: 0,
-            max_new_tokens: most,
-            ..SamplingParams::default()
-        };
-        Ok(Measured {
-            greedy: self.evaluate(&self.evaluator, model, &SamplingParams::greedy(most))?,
-            t1: self.evaluate(&self.evaluator, model, &t1)?,
-        })
-    }
-
-    fn write_samples(&mut self, step: usize, evaluation: &Evaluation) -> Result<(), Error> {
-        let answers: &[Answer] = &evaluation.answers;
-        let Some(lines) = &mut self.samples else {
-            return Ok(());
-        };
-        for sample in Sample::of(step, answers, self.settings.samples) {
-            lines.write(&sample)?;
+    /// Where to begin: after the newest checkpoint, or at step 0 with a measurement of the base.
+    pub(crate) fn begin(self) -> Result<(BegunRun<'a, M>, Start), Error> {
+        let (out, count) = (&self.settings.out, self.settings.samples);
+        write_images(out, &self.measurement.test.examples, count)?;
+        if let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? {
+            let on_test = self.measurement.validation.is_none();
+            let found = resume::go_on(checkpoint, &self.config, (out, count, on_test))?;
+            let begun = BegunRun {
+                run: self,
+                before: found.before,
+                samples: found.samples,
+            };
+            return Ok((begun, found.start));
         }
-        Ok(())
+        let mut samples = SampleLog::create(out, count)?;
+        let before = self.measurement.measure(&self.base.model.clone())?;
+        samples.write(0, &before.greedy.answers)?;
+        let start = Start::New(resume::note(&self.config, &before));
+        let begun = BegunRun {
+            run: self,
+            before,
+            samples,
+        };
+        Ok((begun, start))
     }
 
-    fn save(&self, model: &M, dir: &Path) -> Result<(), Error> {
+    fn save(&self, model: &M, dir: &Path) -> Result<(), visrl_train::Error> {
         Ok(self.base.files.save(model, dir, SaveDtype::F32)?)
     }
+}
 
+impl<M: VisionLanguageModel> BegunRun<'_, M> {
     /// Measures and saves the fine-tuned model.
     pub(crate) fn finish(
         mut self,
         model: M,
-        outcome: Outcome,
+        trained: Trained,
     ) -> Result<(Summary, Pretrained<M>), Error> {
-        let out = self.settings.out.clone();
-        if let Some(lora) = &self.settings.lora {
-            save_lora(&model, lora, &self.base.name, out.join("adapter"))?;
+        let Run {
+            settings,
+            recipe,
+            measurement,
+            ..
+        } = &self.run;
+        let out = &settings.out;
+        let Trained { state, .. } = trained;
+        if let Some(lora) = &settings.lora {
+            save_lora(&model, lora, &self.run.base.name, out.join("adapter"))?;
         }
-        let after = self.measure(&model)?;
+        let after = measurement.measure(&model)?;
         let model = merge_lora(model);
-        self.save(&model, &out.join("model"))?;
-        let Outcome {
-            state,
-            ended,
-            plan,
-            held,
-        } = outcome;
-        let Some(before) = self.before.take() else {
-            return Err(Error::file(out, "the run was never begun"));
-        };
-        let on_test = self.validator.is_none() || self.settings.evaluate_every == 0;
+        self.run.save(&model, &out.join("model"))?;
+        let on_test = measurement.validation.is_none() || settings.evaluate_every == 0;
         if !(on_test && state.evaluations.iter().any(|p| p.step == state.step)) {
-            self.write_samples(state.step, &after.greedy)?;
+            self.samples.write(state.step, &after.greedy.answers)?;
         }
         let summary = Summary {
-            recipe: self.recipe.name.clone(),
-            matcher: self.evaluator.strict.name().to_owned(),
-            seed: self.settings.seed,
+            recipe: recipe.name.clone(),
+            matcher: measurement.test.strict.name().to_owned(),
+            rules: recipe.rewards.names().map(str::to_owned).collect(),
+            loss: settings.loss.clone(),
+            data: self.run.data.clone(),
+            seed: settings.seed,
             steps: state.step,
-            ended,
+            ended: trained.cause,
             best: state.best().cloned(),
             evaluations: state.evaluations.clone(),
-            validated_on: match self.validator {
+            validated_on: match measurement.validation {
                 Some(_) => "val".to_owned(),
                 None => "test".to_owned(),
             },
             seconds: state.seconds,
-            test_examples: self.evaluator.examples.len(),
-            before: before.accuracy(),
+            test_examples: measurement.test.examples.len(),
+            before: self.before.accuracy(),
             after: after.accuracy(),
             evaluation_seconds: after.greedy.seconds,
             memory: Memory {
-                plan,
-                held,
+                plan: trained.plan,
+                held: trained.held,
                 peak: peak_memory(),
             },
         };
+        let before = self.before;
         write_json(&out.join("evaluation.json"), &BeforeAfter { before, after })?;
         summary.write(out.join("summary.json"))?;
-        self.base.model = model;
-        Ok((summary, self.base))
+        let base = Pretrained {
+            model,
+            ..self.run.base
+        };
+        Ok((summary, base))
     }
 }
 
-impl<M: VisionLanguageModel> Observer<M> for Run<'_, M> {
-    fn evaluate(&mut self, step: usize, policy: &M) -> Result<EvaluationPoint, Error> {
-        let greedy = SamplingParams::greedy(self.settings.sampling.max_new_tokens);
-        let policy = policy.valid();
-        let evaluator = self.validator.as_ref().unwrap_or(&self.evaluator);
-        let evaluation = Run::evaluate(self, evaluator, &policy, &greedy)?;
-        if self.validator.is_none() {
-            self.write_samples(step, &evaluation)?;
+impl<M: VisionLanguageModel> Validation<M> for BegunRun<'_, M> {
+    fn validate(&mut self, step: usize, policy: &M) -> Result<EvaluationPoint, visrl_train::Error> {
+        let measurement = &self.run.measurement;
+        let evaluation = measurement.validate(&policy.valid())?;
+        if measurement.validation.is_none() {
+            self.samples.write(step, &evaluation.answers)?;
         }
         Ok(EvaluationPoint {
             step,
@@ -304,12 +250,12 @@ impl<M: VisionLanguageModel> Observer<M> for Run<'_, M> {
         })
     }
 
-    fn sync(&mut self) -> Result<(), Error> {
-        self.samples.as_mut().map_or(Ok(()), LineFile::sync)
+    fn keep_best(&mut self, policy: &M, _: &EvaluationPoint) -> Result<(), visrl_train::Error> {
+        let model = merge_lora(policy.valid());
+        self.run.save(&model, &self.run.settings.out.join("best"))
     }
 
-    fn best(&mut self, policy: &M, _: &EvaluationPoint) -> Result<(), Error> {
-        let model = merge_lora(policy.valid());
-        self.save(&model, &self.settings.out.join("best"))
+    fn sync(&mut self) -> Result<(), visrl_train::Error> {
+        self.samples.sync()
     }
 }

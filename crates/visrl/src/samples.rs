@@ -7,7 +7,12 @@ use image::{ExtendedColorType, ImageFormat};
 use serde::{Deserialize, Serialize};
 use visrl_core::files::{FileError, write_file};
 use visrl_core::{Example, ImageSource};
-use visrl_train::{Answer, Error};
+use visrl_train::{Answer, LineFile};
+
+use crate::error::Error;
+
+/// The file of samples in a run's folder.
+const FILE: &str = "samples.jsonl";
 
 /// A line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +28,7 @@ pub struct Sample {
 
 impl Sample {
     /// So many answers, of as many classes as possible.
-    pub(crate) fn of(step: usize, answers: &[Answer], count: usize) -> impl Iterator<Item = Self> {
+    fn of(step: usize, answers: &[Answer], count: usize) -> impl Iterator<Item = Self> {
         let labels = answers.iter().map(|answer| answer.label.as_str());
         let places = places(labels, count).into_iter().enumerate();
         places.map(move |(number, at)| Self {
@@ -31,6 +36,48 @@ impl Sample {
             number,
             answer: answers[at].clone(),
         })
+    }
+}
+
+/// Writes the lines of `samples.jsonl`.
+pub(crate) struct SampleLog {
+    lines: LineFile,
+    count: usize,
+}
+
+impl SampleLog {
+    /// A new file for so many samples of an evaluation.
+    pub(crate) fn create(out: &Path, count: usize) -> Result<Self, Error> {
+        let lines = LineFile::create(&out.join(FILE))?;
+        Ok(Self { lines, count })
+    }
+
+    /// The file of an interrupted run, as it was after `step` steps. Samples of the step itself were
+    /// there if an evaluation on the way wrote them; those of the end of the run come again.
+    pub(crate) fn resume(
+        out: &Path,
+        count: usize,
+        step: usize,
+        evaluated: bool,
+    ) -> Result<Self, Error> {
+        let lines = LineFile::resume(&out.join(FILE), |sample: Sample| {
+            sample.step < step || (evaluated && sample.step == step)
+        })?;
+        Ok(Self { lines, count })
+    }
+
+    /// Writes the samples of an evaluation after so many steps.
+    pub(crate) fn write(
+        &mut self,
+        step: usize,
+        answers: &[Answer],
+    ) -> Result<(), visrl_train::Error> {
+        Sample::of(step, answers, self.count).try_for_each(|sample| self.lines.write(&sample))
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), visrl_train::Error> {
+        self.lines.sync()
     }
 }
 

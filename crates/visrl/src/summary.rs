@@ -4,48 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::files::{FileError, write_file};
-use visrl_train::{Evaluation, EvaluationPoint, MemoryPlan, StopCause};
+use visrl_train::{EvaluationPoint, MemoryPlan, StopCause};
 
-/// Accuracy of a policy on test examples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accuracy {
-    /// Share of right answers when the most likely token is taken, 0 to 1.
-    pub greedy: f64,
-    /// Share of right answers when sampled at temperature 1.
-    pub t1: f64,
-    /// As `greedy`, by the paper's lenient matching.
-    pub greedy_lenient: f64,
-    /// As `t1`, by the paper's lenient matching.
-    pub t1_lenient: f64,
-    /// As `greedy`, when the answer must be one of the choices; nothing for open questions.
-    #[serde(default)]
-    pub greedy_guided: Option<f64>,
-    /// Mean tokens of a greedy completion, end token included.
-    pub completion_length: f64,
-}
-
-/// A policy measured greedily and at temperature 1 with no filter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// The most likely token each time.
-    pub greedy: Evaluation,
-    /// Sampled.
-    pub t1: Evaluation,
-}
-
-impl Measured {
-    /// The numbers of the summary.
-    pub fn accuracy(&self) -> Accuracy {
-        Accuracy {
-            greedy: self.greedy.accuracy,
-            t1: self.t1.accuracy,
-            greedy_lenient: self.greedy.lenient_accuracy,
-            t1_lenient: self.t1.lenient_accuracy,
-            greedy_guided: self.greedy.guided_accuracy,
-            completion_length: self.greedy.completion_length,
-        }
-    }
-}
+use crate::before_after::Accuracy;
+use crate::loss_setting::LossSetting;
 
 /// The estimate before the first step, and what it came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +31,15 @@ impl Memory {
     }
 }
 
+/// The names of a run's data sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataNames {
+    /// What it was trained on.
+    pub train: String,
+    /// What it was tested on.
+    pub test: String,
+}
+
 /// What a run did, for `summary.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -76,6 +47,15 @@ pub struct Summary {
     pub recipe: String,
     /// The rule that decided what was right.
     pub matcher: String,
+    /// The rules that completions were rewarded by; those of one's own by their names.
+    #[serde(default)]
+    pub rules: Vec<String>,
+    /// The policy loss; one of one's own by its name.
+    #[serde(default)]
+    pub loss: LossSetting,
+    /// The data sets.
+    #[serde(default)]
+    pub data: DataNames,
     /// The seed.
     pub seed: u64,
     /// Training steps made.
@@ -107,7 +87,7 @@ impl Summary {
     /// Writes the summary as JSON, whole or not at all.
     ///
     /// # Errors
-    /// [`visrl_vlm::Error::Io`] with the path.
+    /// [`FileError`] with the path.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         write_json(path.as_ref(), self)
     }

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 use visrl_core::Example;
 
-use crate::matcher::{LastLetter, Matcher, MatcherKind};
-use crate::rule::{RewardRule, verdict};
+use crate::matchers::{LastLetter, Matcher, MatcherKind};
+use crate::reward_rule::{RewardRule, verdict};
 use crate::tags::{only_answer, training_answer};
 use crate::text::{equal_lower, strip, without_underscores};
 
@@ -154,7 +154,7 @@ impl RewardRule for TrimmedCompletion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::example;
+    use crate::rules::test_example::example;
 
     #[test]
     fn strict_and_reference_part_where_tags_are_missing() {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use visrl_core::Example;
 
-use crate::rule::{RewardRule, verdict};
+use crate::reward_rule::{RewardRule, verdict};
 use crate::tags::{has_tags, is_answer, is_answer_reason, is_think_answer};
 
 /// How often tags may occur in a completion of the right format.
@@ -93,7 +93,7 @@ impl RewardRule for AdaptiveFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::example;
+    use crate::rules::test_example::example;
 
     #[test]
     fn once_refuses_hidden_tags() {

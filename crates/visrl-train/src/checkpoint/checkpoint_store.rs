@@ -44,7 +44,12 @@ impl CheckpointStore {
         }
     }
 
-    /// Writes the checkpoint of a state and removes those that are too old.
+    /// The folder of the checkpoint after so many steps.
+    pub fn path(&self, step: usize) -> PathBuf {
+        self.dir.join(format!("step-{step}"))
+    }
+
+    /// Writes the checkpoint of a state, removes those that are too old, and gives its folder.
     ///
     /// # Errors
     /// [`Error::Files`] with the path; checkpoints that were there stay.
@@ -52,8 +57,8 @@ impl CheckpointStore {
         &self,
         state: &mut TrainState,
         learner: &Learner<M>,
-    ) -> Result<(), Error> {
-        let dir = self.dir.join(format!("step-{}", state.step));
+    ) -> Result<PathBuf, Error> {
+        let dir = self.path(state.step);
         write_dir(&dir, |new| {
             state.learner = learner.save_state(new)?;
             state.write(&new.join(STATE))?;
@@ -62,7 +67,7 @@ impl CheckpointStore {
         for (_, old) in self.list()?.iter().rev().skip(self.keep) {
             self.remove(old)?;
         }
-        Ok(())
+        Ok(dir)
     }
 
     /// The newest checkpoint; one that was not copied whole (it lacks `manifest.sha256`) does not

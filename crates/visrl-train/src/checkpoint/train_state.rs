@@ -25,6 +25,9 @@ pub struct TrainState {
     pub seconds: f64,
     /// The learner's counters.
     pub learner: LearnerState,
+    /// Whether the run's own stop condition held after the last step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub condition_met: bool,
     /// The evaluations so far.
     pub evaluations: Vec<EvaluationPoint>,
     /// What the run's owner wants to find again: its settings, numbers measured before the first

@@ -24,10 +24,10 @@ pub struct Evaluator {
     pub strict: Arc<dyn RewardRule>,
     /// What counts as right by a second, lenient measure: the paper's is
     /// [`LenientEvaluation`](visrl_reward::rules::LenientEvaluation), and for CV-Bench
-    /// [`CvBench`](visrl_reward::rules::CvBench).
+    /// [`CvBenchScore`](visrl_reward::rules::CvBenchScore).
     pub lenient: Arc<dyn RewardRule>,
     /// Whether answers stand in `<answer>` tags.
-    pub tagged: bool,
+    pub answer_in_tags: bool,
     /// Random numbers for sampled evaluation.
     pub stream: SeedStream,
 }
@@ -92,7 +92,7 @@ impl Evaluator {
 
     fn judge(&self, completion: &Completion, example: &Example) -> Answer {
         let right = self.is_right(&completion.text, example);
-        // The choice that the matcher would have taken for right.
+        // The choice that the strict rule would have taken for right.
         let mut asked = example.clone();
         let predicted = candidates(example).into_iter().find(|choice| {
             asked.label.clone_from(choice);

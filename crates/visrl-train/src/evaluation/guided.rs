@@ -54,7 +54,7 @@ impl Evaluator {
                 answer.guided = Some(answer.right);
                 continue;
             }
-            let (said, input, texts) = match self.tagged {
+            let (said, input, texts) = match self.answer_in_tags {
                 false => (String::new(), Arc::clone(input), names),
                 true => {
                     let before = before_answer(&answer.completion);

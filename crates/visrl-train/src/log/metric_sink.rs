@@ -2,7 +2,8 @@ use super::step_metrics::StepMetrics;
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
 
-/// Receives the metrics of a run.
+/// Receives the metrics of a run. A mutable borrow of a sink is a sink, so that it can be looked at
+/// after the run.
 pub trait MetricSink {
     /// Takes the metrics of a finished step.
     ///
@@ -33,5 +34,23 @@ pub trait MetricSink {
     /// [`Error::Files`] when a file cannot be written; a sink of another kind has its own.
     fn finish(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+impl<S: MetricSink + ?Sized> MetricSink for &mut S {
+    fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
+        (**self).step(metrics)
+    }
+
+    fn evaluation(&mut self, point: &EvaluationPoint) -> Result<(), Error> {
+        (**self).evaluation(point)
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        (**self).sync()
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        (**self).finish()
     }
 }

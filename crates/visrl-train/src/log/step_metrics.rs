@@ -31,7 +31,8 @@ impl Seconds {
 pub struct StepMetrics {
     /// The step, counted from 0.
     pub step: usize,
-    /// Mean reward over completions, all rules added up; 0 in supervised training.
+    /// Mean reward of the completions that could be scored, all rules added up; 0 in supervised
+    /// training.
     pub reward: f64,
     /// Mean score of each rule, by name.
     pub rewards: Vec<(String, f64)>,

@@ -2,16 +2,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use visrl_core::{Domain, Example, Group, SeedStream};
+use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::PromptTemplate;
-use visrl_grpo::{Advantage, AdvantageEstimator, GroupMetrics, RewardTable};
-use visrl_reward::{RewardSet, Scored};
+use visrl_grpo::Advantage;
+use visrl_reward::{Answered, RewardSet};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
-use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
+use visrl_vlm::{PromptEncoder, VisionLanguageModel};
 
-use super::train_loop::{NextExamples, TrainStep};
+use super::advantages::set_advantages;
+use super::dynamic_sampling::dynamic_sampling;
+use super::group_summary::summarize;
+use super::scored_group::ScoredGroup;
+use super::train_step::{StepContext, TrainStep};
 use crate::error::Error;
-use crate::learner::{LearnGroup, Learner};
+use crate::learner::Learner;
 use crate::log::{Seconds, StepMetrics};
 use crate::optimizer::LearningRateSchedule;
 
@@ -69,71 +73,37 @@ pub struct GrpoTrainer<M, E> {
     pub config: GrpoConfig,
 }
 
-/// A prompt's group with all that was found out about it.
-struct Sampled {
-    input: Arc<ModelInput>,
-    group: Group,
-    scored: Vec<Scored>,
-}
-
-impl Sampled {
-    /// Whether all completions are worth the same, so that nothing tells the better from the worse.
-    fn is_even(&self) -> bool {
-        let total = |scored: &Scored| scored.total.unwrap_or(0.0);
-        let first = self.scored.first().map_or(0.0, total);
-        self.scored.iter().all(|s| (total(s) - first).abs() < 1e-6)
-    }
-}
-
 impl<M, E> TrainStep<M> for GrpoTrainer<M, E>
 where
     M: VisionLanguageModel,
     E: RolloutEngine + PolicySync<M>,
 {
-    #[tracing::instrument(skip(self, next))]
-    fn train_step(
-        &mut self,
-        step: usize,
-        next: &mut NextExamples<'_>,
-    ) -> Result<StepMetrics, Error> {
+    #[tracing::instrument(skip_all, fields(step = context.step()))]
+    fn train_step(&mut self, context: &mut StepContext<'_>) -> Result<StepMetrics, Error> {
+        let step = context.step();
         let mut seconds = Seconds::default();
-        let wanted = self.config.prompts_per_step;
-        let mut batch = self.sample(step, 0, &next(wanted)?, &mut seconds)?;
-        // What is put aside stays in the metrics, and fills up the batch if nothing better comes.
-        let mut aside = Vec::new();
-        let mut asked = batch.len();
-        for _ in 0..self.config.resample_rounds {
-            let (even, varied): (Vec<_>, Vec<_>) = batch.into_iter().partition(Sampled::is_even);
-            batch = varied;
-            aside.extend(even);
-            let missing = wanted.saturating_sub(batch.len());
-            if missing == 0 {
-                break;
-            }
-            let more = self.sample(step, asked, &next(missing)?, &mut seconds)?;
-            asked += more.len();
-            batch.extend(more);
-        }
+        let (wanted, rounds) = (self.config.prompts_per_step, self.config.resample_rounds);
+        let sampled = dynamic_sampling(wanted, rounds, |first, count| {
+            let examples = context.examples(count)?;
+            self.sample(step, first, &examples, &mut seconds)
+        })?;
+        let size = self.config.num_generations;
+        let asked: Vec<_> = sampled.all().collect();
         let mut metrics = StepMetrics {
             step,
-            resampled: asked - wanted.min(asked),
+            resampled: asked.len().saturating_sub(wanted),
             ..StepMetrics::default()
         };
-        self.describe(&mut metrics, batch.iter().chain(&aside))?;
-        let missing = wanted.saturating_sub(batch.len());
-        batch.extend(aside.into_iter().rev().take(missing));
+        summarize(&mut metrics, &asked, &self.rewards, size)?;
+        let mut batch = sampled.into_batch(wanted);
 
         let start = Instant::now();
-        let advantages = self.advantages(&batch)?;
-        let learn: Vec<LearnGroup> = batch
-            .into_iter()
-            .zip(advantages.chunks(self.config.num_generations))
-            .map(|(Sampled { input, group, .. }, advantages)| {
-                LearnGroup::sampled(input, group, advantages.to_vec())
-            })
-            .collect();
+        set_advantages(&self.config.advantage, &self.rewards, &mut batch, size)?;
+        context.groups_scored(&batch)?;
+        let groups = batch.into_iter().map(ScoredGroup::into_learn_group);
+        let groups: Vec<_> = groups.collect();
         metrics.learning_rate = self.config.schedule.at(step);
-        let report = self.learner.update(&learn, metrics.learning_rate)?;
+        let report = self.learner.update(&groups, metrics.learning_rate)?;
         self.engine.set_policy(self.learner.model())?;
         seconds.learn = start.elapsed().as_secs_f64();
         metrics.seconds = seconds;
@@ -163,7 +133,7 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         first: usize,
         examples: &[Example],
         seconds: &mut Seconds,
-    ) -> Result<Vec<Sampled>, Error> {
+    ) -> Result<Vec<ScoredGroup>, Error> {
         let start = Instant::now();
         let prompts: Vec<_> = examples
             .iter()
@@ -192,76 +162,26 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         seconds.rollout += start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let sampled = groups.into_iter().zip(inputs).zip(examples);
-        let sampled = sampled
-            .map(|((group, input), example)| {
-                let texts: Vec<&str> = group.completions.iter().map(|c| c.text.as_str()).collect();
-                let scored = self.rewards.score_group(&texts, example);
-                Sampled {
-                    input,
-                    group,
-                    scored,
-                }
+        let answered = groups.iter().zip(examples).flat_map(|(group, example)| {
+            let texts = group.completions.iter().map(|c| c.text.as_str());
+            texts.map(move |completion| Answered {
+                completion,
+                example,
             })
-            .collect();
+        });
+        let answered: Vec<_> = answered.collect();
+        let mut scores = self.rewards.score_batch(&answered)?.into_iter();
+        let scored = groups.into_iter().zip(inputs).map(|(group, input)| {
+            let scores = scores.by_ref().take(group.completions.len()).collect();
+            ScoredGroup {
+                input,
+                group,
+                scores,
+                advantages: Vec::new(),
+            }
+        });
+        let scored = scored.collect();
         seconds.reward += start.elapsed().as_secs_f64();
-        Ok(sampled)
+        Ok(scored)
     }
-
-    fn advantages(&self, batch: &[Sampled]) -> Result<Vec<f32>, Error> {
-        let scores = scores(batch);
-        let weights = self.weights();
-        let table = self.table(&scores, &weights)?;
-        Ok(self.config.advantage.advantages(&table)?)
-    }
-
-    fn weights(&self) -> Vec<f32> {
-        let rules = self.rewards.rules().iter();
-        rules.map(|rule| rule.weight).collect()
-    }
-
-    fn table<'a>(
-        &self,
-        scores: &'a [f32],
-        weights: &'a [f32],
-    ) -> Result<RewardTable<'a, f32>, Error> {
-        let group_size = self.config.num_generations;
-        Ok(RewardTable::new(scores, weights.len(), group_size)?.with_weights(weights)?)
-    }
-
-    /// What all groups of a step looked like.
-    fn describe<'a>(
-        &self,
-        metrics: &mut StepMetrics,
-        sampled: impl Iterator<Item = &'a Sampled> + Clone,
-    ) -> Result<(), Error> {
-        let (scores, weights) = (scores(sampled.clone()), self.weights());
-        let table = self.table(&scores, &weights)?;
-        metrics.record_groups(&GroupMetrics::new(&table, self.rewards.range()));
-        let scored = || sampled.clone().flat_map(|sampled| &sampled.scored);
-        let completions = scored().count();
-        let mean = |sum: f64| sum / completions.max(1) as f64;
-        let rules = self.rewards.names().enumerate();
-        metrics.rewards = rules
-            .map(|(rule, name)| {
-                let scores = scored().filter_map(|s| s.scores[rule]);
-                (name.to_owned(), mean(scores.map(f64::from).sum()))
-            })
-            .collect();
-        let completions = || sampled.clone().flat_map(|s| &s.group.completions);
-        metrics.tokens = completions().map(|c| c.tokens.len()).sum();
-        metrics.completion_length = mean(metrics.tokens as f64);
-        let truncated = completions().filter(|c| c.stop.is_truncated()).count();
-        metrics.truncated = mean(truncated as f64);
-        Ok(())
-    }
-}
-
-/// The scores of completions by rule, `[completions, rules]`; NaN where a rule could not score.
-fn scores<'a>(sampled: impl IntoIterator<Item = &'a Sampled>) -> Vec<f32> {
-    sampled
-        .into_iter()
-        .flat_map(|sampled| &sampled.scored)
-        .flat_map(|scored| scored.scores.iter().map(|score| score.unwrap_or(f32::NAN)))
-        .collect()
 }

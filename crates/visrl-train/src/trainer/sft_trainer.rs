@@ -6,7 +6,7 @@ use std::time::Instant;
 use visrl_data::PromptTemplate;
 use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
-use super::train_loop::{NextExamples, TrainStep};
+use super::train_step::{StepContext, TrainStep};
 use crate::error::Error;
 use crate::learner::{LearnGroup, Learner, TokenGroup};
 use crate::log::{Seconds, StepMetrics};
@@ -29,13 +29,10 @@ pub struct SftTrainer<M> {
 }
 
 impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
-    fn train_step(
-        &mut self,
-        step: usize,
-        next: &mut NextExamples<'_>,
-    ) -> Result<StepMetrics, Error> {
+    fn train_step(&mut self, context: &mut StepContext<'_>) -> Result<StepMetrics, Error> {
         let begun = Instant::now();
-        let examples = next(self.prompts_per_step)?;
+        let step = context.step();
+        let examples = context.examples(self.prompts_per_step)?;
         let prompts: Vec<_> = examples
             .iter()
             .map(|example| Arc::new(self.template.render(example)))

@@ -3,7 +3,8 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use visrl_train::Error;
+
+use crate::error::Error;
 
 /// A named curve.
 pub(super) struct Series {

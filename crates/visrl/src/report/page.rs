@@ -3,7 +3,8 @@
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::Serialize;
-use visrl_train::Error;
+
+use crate::error::Error;
 
 const TEMPLATE: &str = include_str!("page.html");
 

@@ -5,13 +5,16 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use visrl_train::{ConfusionMatrix, Error, Evaluation, StepMetrics};
+use visrl_train::{ConfusionMatrix, Evaluation, StepMetrics};
 
 use super::charts::{Cell, Series, curves, legend, map};
 use super::page::{AnswerView, Chart, Page, SampleView, Table};
-use super::{read, read_lines};
+use super::read::{read, read_lines};
+use crate::before_after::{Accuracy, BeforeAfter};
+use crate::error::Error;
 use crate::experiment::{Comparison, ComparisonRow, CrossMatrix, Spread};
-use crate::{BeforeAfter, Sample, Summary};
+use crate::samples::Sample;
+use crate::summary::Summary;
 
 /// Steps that a point of a curve is the mean of.
 const WINDOW: usize = 10;
@@ -23,7 +26,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
         "{} steps in {:.0} s, seed {}, {} test images, right by {}",
         summary.steps, summary.seconds, summary.seed, summary.test_examples, summary.matcher
     );
-    let row = |name: &str, a: &crate::Accuracy| {
+    let row = |name: &str, a: &Accuracy| {
         vec![
             name.to_owned(),
             percent(a.greedy),

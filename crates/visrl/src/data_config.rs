@@ -1,0 +1,146 @@
+//! The data of a run as a part of its file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use visrl_data::{
+    Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
+    JsonLinesConfig, MemoryDataset, ParquetConfig, SatConfig, base_new,
+};
+
+use crate::drawn_shapes::DrawnShapes;
+use crate::error::Error;
+use crate::registry::Registry;
+
+/// A data set, or a part of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Training images of each class; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shots: Option<usize>,
+    /// The seed of the few-shot draw; the run's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shot_seed: Option<u64>,
+    /// All classes, or the base or the new half.
+    #[serde(default)]
+    pub classes: Classes,
+    /// Where the data come from.
+    pub source: DataSource,
+}
+
+/// Where data come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataSource {
+    /// A folder with Fashion-MNIST's four IDX files.
+    FashionMnist {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Shapes drawn by code.
+    DrawnShapes {
+        /// How they are drawn.
+        #[serde(default)]
+        options: DrawnShapes,
+    },
+    /// One of CoOp's eleven sets.
+    Coop {
+        /// The folder that holds the set's own.
+        path: PathBuf,
+        /// Which set.
+        set: CoopSet,
+    },
+    /// A folder of images in folders named like their classes.
+    ImageFolder {
+        /// The folder.
+        path: PathBuf,
+        /// How it is read.
+        #[serde(default)]
+        options: ImageFolderConfig,
+    },
+    /// JSON lines.
+    JsonLines {
+        /// The file.
+        path: PathBuf,
+        /// How it is read.
+        #[serde(default)]
+        options: JsonLinesConfig,
+    },
+    /// Parquet files as on the Hugging Face hub.
+    Parquet {
+        /// The file or the folder.
+        path: PathBuf,
+        /// How they are read.
+        #[serde(default)]
+        options: ParquetConfig,
+    },
+    /// IDX files with MNIST's names.
+    Idx {
+        /// The folder.
+        path: PathBuf,
+        /// What is in them.
+        options: IdxConfig,
+    },
+    /// CV-Bench.
+    CvBench {
+        /// The file or the folder.
+        path: PathBuf,
+        /// How it is read.
+        #[serde(default)]
+        options: CvBenchConfig,
+    },
+    /// A data set of one's own, by its name in a [`Registry`].
+    Custom {
+        /// The name.
+        name: String,
+    },
+    /// SAT in the JSON that the paper trains on.
+    Sat {
+        /// The file.
+        path: PathBuf,
+        /// How it is read.
+        #[serde(default)]
+        options: SatConfig,
+    },
+}
+
+impl DataConfig {
+    /// Opens the data set and takes the part that is asked for: first the few-shot draw, over all
+    /// classes, then the half of the classes.
+    ///
+    /// # Errors
+    /// As [`DataSource::open`].
+    pub fn open(&self, registry: &Registry, seed: u64) -> Result<MemoryDataset, Error> {
+        let mut data = self.source.open(registry)?;
+        if let Some(shots) = self.shots {
+            data = FewShot::new(shots, self.shot_seed.unwrap_or(seed)).draw(&data)?;
+        }
+        match self.classes {
+            Classes::All => Ok(data),
+            half => Ok(base_new(&data, half)?),
+        }
+    }
+}
+
+impl DataSource {
+    /// Opens the data set.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for one that the registry does not know; what the data set says.
+    pub fn open(&self, registry: &Registry) -> Result<MemoryDataset, Error> {
+        let copy = |dataset: &dyn Dataset| MemoryDataset::copy_of(dataset);
+        Ok(match self {
+            Self::FashionMnist { path } => copy(&FashionMnist::open(path)?)?,
+            Self::DrawnShapes { options } => options.draw()?,
+            Self::Coop { path, set } => set.open(path)?,
+            Self::ImageFolder { path, options } => options.open(path)?,
+            Self::JsonLines { path, options } => options.open(path)?,
+            Self::Parquet { path, options } => options.open(path)?,
+            Self::Idx { path, options } => options.open(path)?,
+            Self::CvBench { path, options } => copy(&options.open(path)?)?,
+            Self::Sat { path, options } => options.open(path)?,
+            Self::Custom { name } => copy(registry.find_dataset(name)?)?,
+        })
+    }
+}

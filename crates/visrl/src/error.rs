@@ -1,0 +1,79 @@
+use std::path::PathBuf;
+
+use visrl_core::files::FileError;
+
+use crate::device::DeviceError;
+
+/// What can go wrong in a run, from reading its file to writing its summary.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device cannot be had.
+    #[error("device: {0}")]
+    Device(#[from] DeviceError),
+    /// The text of a run does not parse: the line, the field and what was expected there.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// A setting that no file can hold.
+    #[error(transparent)]
+    ToToml(#[from] toml::ser::Error),
+    /// The model, its files or its input.
+    #[error(transparent)]
+    Model(#[from] visrl_vlm::Error),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] visrl_data::Error),
+    /// Rewards.
+    #[error(transparent)]
+    Reward(#[from] visrl_reward::Error),
+    /// The policy loss or the advantages.
+    #[error(transparent)]
+    Grpo(#[from] visrl_grpo::Error),
+    /// Sampling.
+    #[error(transparent)]
+    Rollout(#[from] visrl_rollout::Error),
+    /// Training or evaluating.
+    #[error(transparent)]
+    Training(#[from] visrl_train::Error),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] FileError),
+    /// A file cannot be used: it does not parse, or is of another run.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
+    /// A part of one's own that a run names, and nobody gave.
+    #[error("no {kind} of the name `{name}` is registered; there are: {known}")]
+    UnknownName {
+        /// What it is: a data set, a loss.
+        kind: &'static str,
+        /// The name in the run.
+        name: String,
+        /// The registered names.
+        known: String,
+    },
+    /// The run was asked to end, and did so after a step.
+    #[error(
+        "interrupted after {step} steps; {} keeps them: run again with `resume` to go on",
+        checkpoint.display()
+    )]
+    Interrupted {
+        /// Steps made.
+        step: usize,
+        /// The folder of the checkpoint.
+        checkpoint: PathBuf,
+    },
+}
+
+impl Error {
+    pub(crate) fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::File {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}

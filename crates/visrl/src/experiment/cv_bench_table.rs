@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use visrl_data::CvBench;
+use visrl_reward::rules::CvBenchScore;
+use visrl_rollout::SamplingParams;
+use visrl_train::{Answer, CvBenchAccuracy, Evaluation, Evaluator};
+use visrl_vlm::{Pretrained, VisionLanguageModel};
+
+use super::evaluate::run_evaluator;
+use crate::error::Error;
+use crate::fine_tune::FineTune;
+use crate::recipe::Recipe;
+
+/// Measures a model on CV-Bench, all of it, and counts by task. The recipe should ask for letters,
+/// as [`Recipe::for_cv_bench`] does. Right is, strictly, the letter to the letter, such as `(B)`,
+/// and leniently what the paper's own evaluation takes for it.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn cv_bench<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    recipe: &Recipe,
+    settings: &FineTune,
+    bench: &CvBench,
+    sampling: &SamplingParams,
+) -> Result<CvBenchEvaluation, Error> {
+    let all = FineTune {
+        test_per_class: 0,
+        ..settings.clone()
+    };
+    let evaluator = Evaluator {
+        lenient: Arc::new(CvBenchScore::default()),
+        ..all.evaluator(recipe, bench)?
+    };
+    let evaluation = run_evaluator(base, &evaluator, sampling)?;
+    let of = |right: fn(&Answer) -> bool| {
+        CvBenchAccuracy::new(&evaluation.answers, bench.facts(), right)
+    };
+    Ok(CvBenchEvaluation {
+        strict: of(|answer| answer.right),
+        lenient: of(|answer| answer.lenient),
+        evaluation,
+    })
+}
+
+/// A model on CV-Bench.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CvBenchEvaluation {
+    /// By the strict rule.
+    pub strict: CvBenchAccuracy,
+    /// By the paper's.
+    pub lenient: CvBenchAccuracy,
+    /// The evaluation as of any data set.
+    pub evaluation: Evaluation,
+}

@@ -1,0 +1,50 @@
+use std::sync::Arc;
+
+use visrl_data::Dataset;
+use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
+use visrl_train::{Evaluation, Evaluator};
+use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
+
+use crate::error::Error;
+use crate::fine_tune::FineTune;
+use crate::recipe::Recipe;
+
+/// Measures a model on a data set's test split, greedily, asked as a recipe asks.
+///
+/// # Errors
+/// What data, encoding or sampling say.
+pub fn evaluate<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    recipe: &Recipe,
+    settings: &FineTune,
+    test: &dyn Dataset,
+) -> Result<Evaluation, Error> {
+    let sampling = SamplingParams::greedy(settings.sampling.max_new_tokens);
+    evaluate_with(base, recipe, settings, test, &sampling)
+}
+
+/// As [`evaluate`], with a sampling of one's own.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_with<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    recipe: &Recipe,
+    settings: &FineTune,
+    test: &dyn Dataset,
+    sampling: &SamplingParams,
+) -> Result<Evaluation, Error> {
+    run_evaluator(base, &settings.evaluator(recipe, test)?, sampling)
+}
+
+pub(super) fn run_evaluator<M: VisionLanguageModel>(
+    base: &Pretrained<M>,
+    evaluator: &Evaluator,
+    sampling: &SamplingParams,
+) -> Result<Evaluation, Error> {
+    let tokenizer = Arc::clone(base.encoder.tokenizer());
+    // Every image is asked about once.
+    let features = Arc::new(FeatureStore::new(0));
+    let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
+    Ok(evaluator.run(&mut engine, &base.encoder, &base.model, sampling)?)
+}

@@ -1,0 +1,221 @@
+//! A whole run as a file.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use visrl_core::files::FileError;
+use visrl_data::MemoryDataset;
+use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
+
+use crate::data_config::DataConfig;
+use crate::device::parse_device;
+use crate::error::Error;
+use crate::fine_tune::FineTune;
+use crate::loss_setting::LossSetting;
+use crate::recipe::Recipe;
+use crate::registry::Registry;
+use crate::summary::Summary;
+use crate::trainer::Trainer;
+
+/// Everything of a run: model, data, recipe and numbers. As a TOML file it repeats the run, bit for
+/// bit on one backend.
+///
+/// ```
+/// use visrl::RunConfig;
+///
+/// let run = RunConfig::from_toml(r#"
+///     recipe = "no_thinking_rl"
+///
+///     [model]
+///     path = "assets/base"
+///
+///     [data]
+///     shots = 4
+///     source = { kind = "fashion_mnist", path = "assets/fashion-mnist" }
+///
+///     [fine_tune]
+///     steps = 10
+/// "#)?;
+/// assert_eq!((run.fine_tune.steps, run.recipe.name.as_str()), (10, "no_thinking_rl"));
+/// let error = RunConfig::from_toml("recipe = \"no_thinking\"").unwrap_err().to_string();
+/// assert!(error.contains("unknown variant `no_thinking`") && error.contains("`cls_rl`"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The version of visrl that wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The device, as [`parse_device`] reads it.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// The recipe: one of the paper's by its name, or a table.
+    #[serde(deserialize_with = "recipe_or_name")]
+    pub recipe: Recipe,
+    /// The model.
+    pub model: ModelConfig,
+    /// What is trained on, and tested on if nothing else is given.
+    pub data: DataConfig,
+    /// What is tested on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<DataConfig>,
+    /// The numbers.
+    #[serde(default)]
+    pub fine_tune: FineTune,
+}
+
+/// Which model, and how it is loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Checkpoint folder in Hugging Face layout.
+    pub path: PathBuf,
+    /// What is not as the folder says.
+    #[serde(default)]
+    pub load: LoadOptions,
+}
+
+fn default_device() -> String {
+    "flex".into()
+}
+
+/// A recipe by its name or as a table, with the errors of the one that it is.
+fn recipe_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recipe, D::Error> {
+    struct Visitor;
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = Recipe;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the name of a recipe or a table")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Recipe, E> {
+            Ok(Named::deserialize(StrDeserializer::new(name))?.recipe())
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Recipe, A::Error> {
+            Recipe::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(Visitor)
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    Sft,
+    ClsRl,
+    ThinkAfterAnswer,
+    Adaptive,
+    NoThinkingRl,
+}
+
+impl Named {
+    fn recipe(self) -> Recipe {
+        match self {
+            Self::Sft => Recipe::sft(),
+            Self::ClsRl => Recipe::cls_rl(),
+            Self::ThinkAfterAnswer => Recipe::think_after_answer(),
+            Self::Adaptive => Recipe::adaptive(),
+            Self::NoThinkingRl => Recipe::no_thinking_rl(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`Error::Toml`]: the line, the field and what was expected there.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Files`]; [`Error::File`] with the line, the field and what was expected there.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| FileError::io(path, source))?;
+        Self::from_toml(&text).map_err(|error| Error::file(path, error.to_string()))
+    }
+
+    /// The configuration as a file, with the version that is running. Parts of one's own are in it
+    /// by their names.
+    ///
+    /// # Errors
+    /// [`Error::ToToml`]: the setting that no file can hold, such as a path that is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        Ok(toml::to_string_pretty(&Self {
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..self.clone()
+        })?)
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a device that cannot be had; what the checkpoint says.
+    pub fn load_model(&self) -> Result<Pretrained<QwenVl>, Error> {
+        let device = parse_device(&self.device)?;
+        let model = &self.model;
+        Ok(Pretrained::load_with(&model.path, &device, &model.load)?)
+    }
+
+    /// Opens the data: what is trained on, and what is tested on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a data set that the registry does not know; what the data set
+    /// says.
+    pub fn load_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
+        let seed = self.fine_tune.seed;
+        let train = self.data.open(registry, seed)?;
+        let test = match &self.test {
+            Some(test) => test.open(registry, seed)?,
+            None => train.clone(),
+        };
+        Ok((train, test))
+    }
+
+    /// The run, loaded and ready: sinks, observers and the like can be added before its
+    /// [`launch`](Trainer::launch). It leaves this configuration as `run.toml` in its folder.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a part of one's own that the registry does not know; what any
+    /// part says.
+    pub fn trainer(&self, registry: &Registry) -> Result<Trainer<'static, QwenVl>, Error> {
+        let text = self.to_toml()?;
+        let mut recipe = self.recipe.clone();
+        registry.resolve_rules(&mut recipe.rewards)?;
+        let loss = match &self.fine_tune.loss {
+            LossSetting::Custom(name) => Some((name.clone(), registry.new_loss(name)?)),
+            LossSetting::Grpo(_) => None,
+        };
+        let data = self.load_data(registry)?;
+        let base = self.load_model()?;
+        let trainer = Trainer::of_file(base, recipe, data, text).settings(self.fine_tune.clone());
+        Ok(match loss {
+            Some((name, loss)) => trainer.boxed_loss(name, loss),
+            None => trainer,
+        })
+    }
+
+    /// Runs.
+    ///
+    /// # Errors
+    /// As [`Trainer::launch`].
+    pub fn run(&self) -> Result<Summary, Error> {
+        self.run_with(&Registry::new())
+    }
+
+    /// Runs with parts of one's own that the configuration names.
+    ///
+    /// # Errors
+    /// As [`trainer`](Self::trainer) and [`Trainer::launch`].
+    pub fn run_with(&self, registry: &Registry) -> Result<Summary, Error> {
+        Ok(self.trainer(registry)?.launch()?.summary)
+    }
+}
