@@ -34,7 +34,7 @@ pub trait Processor: Send + Sync {
     /// Writes the processor's settings into a checkpoint folder.
     ///
     /// # Errors
-    /// [`Error::Io`] with the file.
+    /// [`Error::File`] with the file.
     fn save(&self, dir: &Path) -> Result<(), Error>;
 
     /// Prepares images on all cores, each distinct one once, and returns them in the given order.

@@ -1,6 +1,6 @@
 //! How pixels are stored.
 
-/// How the pixels of a [`Raster`] are stored.
+/// How the pixels of a [`Raster`](super::pixels::Raster) are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// 8-bit grey.
