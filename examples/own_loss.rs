@@ -1,0 +1,71 @@
+//! A policy loss of one's own: what one token is worth, and its derivatives. KL term, masks,
+//! corrections and metrics come with it.
+//!
+//! `cargo run --release --example own_loss`
+
+#![allow(clippy::print_stdout)]
+
+use visrl::grpo::{
+    Aggregation, Clip, Real, RowView, SharedOptions, Surrogate, SurrogateLoss, Term, TokenView,
+};
+use visrl::prelude::*;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
+
+/// REINFORCE with a weight: `-A w logp`, and only half the weight for completions that are worse than
+/// their siblings.
+struct GentleReinforce;
+
+impl<F: Real> Surrogate<F> for GentleReinforce {
+    /// What is computed once per row: its weighted advantage.
+    type Row = F;
+
+    fn row(&self, row: &RowView<'_, F>) -> F {
+        match row.advantage < F::ZERO {
+            true => row.advantage * F::from_f64(0.5),
+            false => row.advantage,
+        }
+    }
+
+    fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
+        Term {
+            loss: -*advantage * token.logp,
+            d_logp: -*advantage,
+            d_log_ratio: F::ZERO,
+            clip: Clip::None,
+        }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let base = Pretrained::<QwenVl>::load(MODEL, &parse_device("flex")?)?;
+    let data = FashionMnist::open(DATA)?;
+    let train = few_shot(&data, 4, 100)?;
+    let loss = SurrogateLoss {
+        surrogate: GentleReinforce,
+        aggregation: Aggregation::TokenMean,
+        options: SharedOptions {
+            beta: 0.0,
+            ..SharedOptions::default()
+        },
+    };
+    let settings = FineTune {
+        steps: 40,
+        test_per_class: 10,
+        out: "runs/own_loss".into(),
+        ..FineTune::default()
+    };
+    // The name stands in the run's files; a run with it is resumed when it is given again.
+    let outcome = Trainer::new(base, &Recipe::no_thinking_rl(), &train)
+        .settings(settings)
+        .test(&data)
+        .loss("gentle_reinforce", loss)
+        .launch()?;
+    println!(
+        "{:.1} % -> {:.1} %",
+        100.0 * outcome.summary.before.greedy,
+        100.0 * outcome.summary.after.greedy
+    );
+    Ok(())
+}
