@@ -1,4 +1,6 @@
-//! A run from a file: any recipe, model and data.
+//! A run by the name of a recipe, or from a file: any recipe, model and data.
+//!
+//! `cargo run --release --example fine_tune -- --recipe cls_rl`
 //!
 //! `cargo run --release --example fine_tune -- --config configs/cls_rl.toml`
 //!
@@ -14,12 +16,25 @@ use clap::Parser;
 use visrl::Recipe;
 
 #[derive(Parser, Debug)]
-#[command(about = "A fine-tuning from a configuration file")]
+#[command(about = "A fine-tuning by a recipe's name or from a file")]
 struct Cli {
+    /// no_thinking_rl, cls_rl, think_after_answer, adaptive or sft [default: the file's, or
+    /// no_thinking_rl]
+    #[arg(long, conflicts_with_all = ["config", "resume"])]
+    recipe: Option<String>,
     #[command(flatten)]
     flags: common::Flags,
 }
 
 fn main() -> std::process::ExitCode {
-    common::fine_tune(Recipe::no_thinking_rl(), &Cli::parse().flags)
+    let cli = Cli::parse();
+    let name = cli.recipe.as_deref().unwrap_or("no_thinking_rl");
+    match Recipe::named(name) {
+        Some(recipe) => common::fine_tune(recipe, &cli.flags),
+        None => {
+            let names = Recipe::all().map(|recipe| recipe.name).join(", ");
+            let message = format!("--recipe: there is no `{name}`, but {names}");
+            common::exit(Err(message.into()))
+        }
+    }
 }

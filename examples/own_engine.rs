@@ -15,9 +15,7 @@ use visrl::rollout::conformance::{self, Expected};
 use visrl::rollout::{
     EngineConfig, Error as RolloutError, GroupRequest, NativeEngine, PolicySync, RolloutEngine,
 };
-use visrl::train::{
-    GrpoConfig, GrpoTrainer, Learner, LearnerConfig, StepContext, TrainStep,
-};
+use visrl::train::{GrpoConfig, GrpoTrainer, Learner, LearnerConfig, StepContext, TrainStep};
 use visrl::vlm::{FeatureStore, Trainable};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");

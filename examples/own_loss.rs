@@ -5,9 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use visrl::grpo::{
-    Aggregation, Clip, Real, RowView, SharedOptions, Surrogate, SurrogateLoss, Term, TokenView,
-};
+use visrl::grpo::{Aggregation, Real, RowView, SharedOptions, Surrogate, SurrogateLoss, Term};
 use visrl::prelude::*;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
@@ -28,13 +26,8 @@ impl<F: Real> Surrogate<F> for GentleReinforce {
         }
     }
 
-    fn token(&self, advantage: &F, token: &TokenView<F>) -> Term<F> {
-        Term {
-            loss: -*advantage * token.logp,
-            d_logp: -*advantage,
-            d_log_ratio: F::ZERO,
-            clip: Clip::None,
-        }
+    fn token(&self, advantage: &F, logp: F, _ratio: F) -> Term<F> {
+        Term::of_logp(-*advantage * logp, -*advantage)
     }
 }
 
@@ -45,7 +38,7 @@ fn main() -> Result<(), Error> {
     let loss = SurrogateLoss {
         surrogate: GentleReinforce,
         aggregation: Aggregation::TokenMean,
-        options: SharedOptions {
+        terms: SharedOptions {
             beta: 0.0,
             ..SharedOptions::default()
         },

@@ -49,7 +49,9 @@ fn main() -> Result<(), Error> {
     let brief = rule_fn("brief", |completion, _| {
         Some(f32::from(completion.len() < 20))
     });
-    let rewards = RewardSet::no_thinking().with(Judge, 0.2)?.with(brief, 0.1)?;
+    let rewards = RewardSet::no_thinking()
+        .with(Judge, 0.2)?
+        .with(brief, 0.1)?;
     let recipe = Recipe {
         name: "judged".into(),
         rewards,

@@ -1,6 +1,6 @@
 //! Runs from files: those of the repository are good, one repeats its run, and mistakes are named.
 
-#[path = "../examples/common/random_weights.rs"]
+#[path = "../examples/tools/random_weights.rs"]
 mod random_weights;
 
 use std::fs;

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 #[allow(dead_code)]
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::error::Error;

@@ -13,6 +13,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code)]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::VecDeque;

@@ -8,8 +8,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 #[allow(dead_code)]
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/random_weights.rs"]
 mod random_weights;
 
 use std::error::Error;

@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
-#[path = "../common/mod.rs"]
+#[path = "../../common/mod.rs"]
 #[allow(dead_code)]
 mod common;
 mod drawing;
