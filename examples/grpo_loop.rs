@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let advantage = Advantage::default();
 
     // Engine and learner share the features of images, since the vision tower stays as it is.
-    let features = Arc::new(FeatureStore::default());
+    let features = Arc::new(FeatureStore::new(1024));
     let config = LearnerConfig {
         trainable: Trainable::language_model(),
         ..LearnerConfig::default()

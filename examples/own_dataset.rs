@@ -26,7 +26,7 @@ impl Stripes {
                 if place / width % 2 == 0 { 230 } else { 20 }
             };
             let image = ImageSource::Gray {
-                name: format!("stripes {number}"),
+                name: format!("stripes {number}").into(),
                 width: 28,
                 height: 28,
                 pixels: (0..28 * 28).map(pixel).collect(),

@@ -53,7 +53,7 @@ fn main() -> Result<(), Error> {
     let choices = ChoiceList::new(ChoiceRule::All, 100);
     let dealer = ExampleDealer::new(&train, train.records(Split::Train)?, choices, 100)?;
 
-    let features = Arc::new(FeatureStore::default());
+    let features = Arc::new(FeatureStore::new(1024));
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     let config = EngineConfig::default();
     let mut engine = Metered {
