@@ -53,26 +53,20 @@ pub fn prefill<M: VisionLanguageModel>(
     features: Option<&FeatureStore>,
     prompts: &[SharedPrompt<'_>],
 ) -> Result<Vec<Segment>, Error> {
-    on_rayon_worker(&model.head(), || prefill_here(model, features, prompts))
-}
-
-fn prefill_here<M: VisionLanguageModel>(
-    model: &M,
-    features: Option<&FeatureStore>,
-    prompts: &[SharedPrompt<'_>],
-) -> Result<Vec<Segment>, Error> {
-    let layout = PromptLayout::new(prompts)?;
-    if prompts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let features = layout.features(model, features)?;
-    let mut segments = layout.segments.clone();
-    model.forward(
-        layout.batch(features.as_ref()),
-        &mut segments,
-        Output::Cache,
-    )?;
-    Ok(layout.shared(segments))
+    on_rayon_worker(&model.head(), || {
+        let layout = PromptLayout::new(prompts)?;
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let features = layout.features(model, features)?;
+        let mut segments = layout.segments.clone();
+        model.forward(
+            layout.batch(features.as_ref()),
+            &mut segments,
+            Output::Cache,
+        )?;
+        Ok(layout.shared(segments))
+    })
 }
 
 /// Prompts as the decoder reads them, all but their last tokens: the parts of [`prefill`], for
