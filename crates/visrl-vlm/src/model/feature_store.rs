@@ -22,6 +22,13 @@ pub struct FeatureStore {
     kept: Mutex<Kept>,
 }
 
+impl Default for FeatureStore {
+    /// For as many images as a [`PromptEncoder`](crate::PromptEncoder) keeps by default, 4096.
+    fn default() -> Self {
+        Self::new(4096)
+    }
+}
+
 impl FeatureStore {
     /// A store for at most this many images; the oldest leave first.
     pub fn new(capacity: usize) -> Self {
