@@ -45,8 +45,8 @@ impl Activations {
         }
     }
 
-    /// The same for a batch of which most likely no gradient will be asked: then nothing is kept but
-    /// the states before the first of all `layers`.
+    /// The same for a batch of which most likely no gradient will be asked: then nothing is kept
+    /// but the states before the first of all `layers`.
     pub(crate) fn unlikely(self, layers: usize) -> Self {
         match self {
             Self::Kept => Self::Recomputed { every: layers },
