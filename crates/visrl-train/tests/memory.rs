@@ -1,5 +1,5 @@
-//! Batches that ask nothing of the policy leave nothing behind: a forward pass that records gradients
-//! and is never differentiated would stay in memory.
+//! Batches that ask nothing of the policy leave nothing behind: a forward pass that records
+//! gradients and is never differentiated would stay in memory.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! Random ragged batches: sharing a prefix, cutting a batch, running the head in chunks and computing
-//! layers again change nothing but rounding.
+//! Random ragged batches: sharing a prefix, cutting a batch, running the head in chunks and
+//! computing layers again change nothing but rounding.
 
 #![allow(clippy::print_stdout)]
 
@@ -225,8 +225,8 @@ fn cancellation(
     (sum / whole.global_norm().unwrap().max(f64::MIN_POSITIVE)).max(1.0)
 }
 
-/// Compares loss and gradients, and tells how far the gradients lie apart: the language model's, and
-/// all.
+/// Compares loss and gradients, and tells how far the gradients lie apart: the language model's,
+/// and all.
 fn same(
     what: &str,
     found: &(f64, Gradients),

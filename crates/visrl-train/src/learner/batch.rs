@@ -189,3 +189,82 @@ impl<'a> Batch<'a> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use visrl_vlm::Positions;
+
+    use super::*;
+
+    /// A group behind a prompt of so many tokens.
+    fn group(prompt: usize, completions: &[&[u32]]) -> TokenGroup {
+        let input = ModelInput {
+            ids: vec![7; prompt],
+            images: Vec::new(),
+            positions: Positions {
+                ids: vec![[0; 3]; prompt],
+                next: prompt as u32,
+            },
+        };
+        TokenGroup {
+            input: Arc::new(input),
+            completions: completions.iter().map(|ids| ids.to_vec()).collect(),
+        }
+    }
+
+    fn config(micro_batch_groups: usize, shared_prefix: bool) -> LearnerConfig {
+        LearnerConfig {
+            micro_batch_groups,
+            shared_prefix,
+            ..LearnerConfig::default()
+        }
+    }
+
+    #[test]
+    fn what_is_ordered_comes_back() {
+        let groups = [
+            group(5, &[&[1, 2], &[3]]),
+            group(3, &[&[4]]),
+            group(4, &[]),
+            group(2, &[&[5, 6, 7], &[8]]),
+        ];
+        let given = TokenRows::from(vec![
+            vec![0.1f32, 0.2],
+            vec![0.3],
+            vec![0.4],
+            vec![0.5, 0.6, 0.7],
+            vec![0.8],
+        ]);
+        for (size, shared, count) in [(0, true, 1), (0, false, 1), (1, true, 3), (3, true, 2)] {
+            let batch = Batch::new(&groups, &config(size, shared)).unwrap();
+            assert_eq!((batch.rows(), batch.tokens()), (5, 8));
+            assert_eq!(batch.micro_batches().len(), count, "{size}");
+            let ordered = batch.order_tokens("logps", &given).unwrap();
+            assert_eq!(batch.restore(&ordered), given);
+            // The tokens of the order are the targets.
+            let targets = batch.micro_batches().iter().flat_map(|part| &part.targets);
+            let tenths = ordered.iter().map(|value| (value * 10.0).round() as u32);
+            assert!(tenths.eq(targets.copied()), "{size} {shared}");
+        }
+        // Shorter prompts first, within a micro-batch.
+        let batch = Batch::new(&groups, &config(0, true)).unwrap();
+        assert_eq!(batch.order_rows(&[1, 2, 3, 4, 5]), [4, 5, 3, 1, 2]);
+        assert_eq!(batch.ends(), [3, 4, 5, 7, 8]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let groups = [group(2, &[&[1, 2], &[3]])];
+        let config = config(0, true);
+        let batch = Batch::new(&groups, &config).unwrap();
+        for rows in [vec![vec![0.0]], vec![vec![0.0], vec![0.0]], vec![vec![]; 3]] {
+            let error = batch.order_tokens("reference", &rows.into()).unwrap_err();
+            assert!(error.to_string().starts_with("`reference` must"), "{error}");
+        }
+        for group in [group(2, &[&[1], &[]]), group(0, &[&[1]])] {
+            assert!(Batch::new([&group], &config).is_err());
+        }
+    }
+}

@@ -45,8 +45,8 @@ impl Activations {
         }
     }
 
-    /// The same for a batch of which most likely no gradient will be asked: then nothing is kept but
-    /// the states before the first of all `layers`.
+    /// The same for a batch of which most likely no gradient will be asked: then nothing is kept
+    /// but the states before the first of all `layers`.
     pub(crate) fn unlikely(self, layers: usize) -> Self {
         match self {
             Self::Kept => Self::Recomputed { every: layers },
@@ -65,7 +65,7 @@ pub(crate) struct DecoderPass {
 enum WayBack {
     /// The same states as the end of burn's graph.
     Graph(Tensor<2>),
-    Recomputed(Box<Recomputed>),
+    Recomputed(Recomputed),
 }
 
 impl DecoderPass {
@@ -88,7 +88,7 @@ impl DecoderPass {
                 let (hidden, recomputed) = Recomputed::forward(model, features, batch, every)?;
                 Ok(Self {
                     hidden,
-                    way_back: WayBack::Recomputed(Box::new(recomputed)),
+                    way_back: WayBack::Recomputed(recomputed),
                 })
             }
         }

@@ -25,8 +25,8 @@ pub struct LearnGroup {
     pub advantages: Vec<f32>,
     /// Whether each completion was cut at the length limit.
     pub truncated: Vec<bool>,
-    /// The log-probabilities that the sampler reported, in nats, row by row as the tokens; NaN where
-    /// it reported none. A loss with an importance correction needs them.
+    /// The log-probabilities that the sampler reported, in nats, row by row as the tokens; NaN
+    /// where it reported none. A loss with an importance correction needs them.
     pub sampler_logps: Option<TokenRows<f32>>,
 }
 

@@ -71,8 +71,8 @@ impl Coefficients {
 }
 
 impl HeadPass {
-    /// The gradient of `sum_t (c_t logp_t + e_t entropy_t)` with respect to `hidden`; the head's own
-    /// is added to `gradients`.
+    /// The gradient of `sum_t (c_t logp_t + e_t entropy_t)` with respect to `hidden`; the head's
+    /// own is added to `gradients`.
     ///
     /// With p the softmax, H its entropy and t the target,
     /// `d logp_t / d logits = onehot(t) - p` and `d H / d logits = -p (log p + H)`.

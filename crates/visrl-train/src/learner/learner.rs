@@ -136,8 +136,8 @@ impl<M: VisionLanguageModel> Learner<M> {
     ///
     /// # Errors
     /// [`Error::Config`] when a field of a group does not fit its completions, [`Error::Model`] or
-    /// [`Error::Grpo`] when the model or the loss cannot use them; [`Error::NotFinite`] when loss or
-    /// gradient diverge, in which case the policy stays as it was before that step.
+    /// [`Error::Grpo`] when the model or the loss cannot use them; [`Error::NotFinite`] when loss
+    /// or gradient diverge, in which case the policy stays as it was before that step.
     #[tracing::instrument(skip_all)]
     pub fn update(
         &mut self,
@@ -184,8 +184,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         })
     }
 
-    /// Encodes the images of a step that are not kept yet, one at a time. Encoded together, the last
-    /// bits of their features would depend on which of them were kept before, which is not the
+    /// Encodes the images of a step that are not kept yet, one at a time. Encoded together, the
+    /// last bits of their features would depend on which of them were kept before, which is not the
     /// same after a resume.
     pub(crate) fn keep_features(&self, inputs: &[Arc<ModelInput>]) -> Result<(), Error> {
         if let Some(store) = self.kept_features() {

@@ -40,8 +40,8 @@ struct Layout {
 }
 
 impl Recomputed {
-    /// Runs a micro-batch through the decoder, keeping states before every `every` layers, and gives
-    /// its hidden states, `[tokens, hidden]`, without gradient tracking.
+    /// Runs a micro-batch through the decoder, keeping states before every `every` layers, and
+    /// gives its hidden states, `[tokens, hidden]`, without gradient tracking.
     pub(crate) fn forward<M: VisionLanguageModel>(
         model: &M,
         features: Option<&FeatureStore>,
