@@ -3,8 +3,9 @@
 //!
 //! Models are the embedded one and, for decoding, random weights of 33.4 million parameters.
 
+mod still_model;
+
 use std::hint::black_box;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ use visrl::vlm::{
     Positions, Pretrained, ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment,
     SharedPrompt, VisionLanguageModel, attend, prefill,
 };
+
+use still_model::Still;
 
 fn sampler(c: &mut Criterion) {
     let mut group = c.benchmark_group("sampler_152k");
@@ -379,72 +382,6 @@ fn timed(steps: u64, segments: &[Segment], step: impl Fn(&mut Vec<Segment>)) -> 
         time += start.elapsed();
     }
     time
-}
-
-/// A model without layers, whose logits are always the same: what is left is the engine.
-#[derive(Module, Debug)]
-struct Still {
-    embeddings: Param<Tensor<2>>,
-    #[module(skip)]
-    info: ModelInfo,
-}
-
-impl VisionLanguageModel for Still {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn encode_images(&self, _: &[Arc<ProcessedImage>]) -> Result<Tensor<2>, Error> {
-        Err(Error::Input("this model sees nothing".into()))
-    }
-
-    fn image_tokens(&self, _: [usize; 3]) -> usize {
-        0
-    }
-
-    fn positions(&self, ids: &[u32], _: &[[usize; 3]]) -> Result<Positions, Error> {
-        Ok(Positions {
-            ids: (0..ids.len() as u32).map(|i| [i; 3]).collect(),
-            next: ids.len() as u32,
-        })
-    }
-
-    fn embed_batch(&self, batch: DecoderInput<'_>) -> Result<Tensor<2>, Error> {
-        let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
-        let data = TensorData::new(ids, [batch.ids.len()]);
-        let table = self.embeddings.val();
-        let ids = Tensor::<1, Int>::from_data(data, &table.device());
-        Ok(table.select(0, ids))
-    }
-
-    fn run_layers(
-        &self,
-        _: Range<usize>,
-        hidden: Tensor<2>,
-        _: &[[u32; 3]],
-        _: &mut [Segment],
-        output: Output,
-    ) -> Result<Option<Tensor<2>>, Error> {
-        Ok((output == Output::Hidden).then_some(hidden))
-    }
-
-    fn head(&self) -> Tensor<2> {
-        self.embeddings.val().transpose()
-    }
-
-    fn head_gradient(&self, _: Tensor<2>, _: Tensor<2>) -> Option<(String, Tensor<1>)> {
-        None
-    }
-
-    fn part_of(&self, _: &str) -> Part {
-        Part::LanguageModel
-    }
-
-    fn each_linear(&mut self, _: &mut dyn FnMut(&str, &mut LoraLinear)) {}
-
-    fn file_shape(&self, _: &str) -> Option<Vec<usize>> {
-        None
-    }
 }
 
 /// 64 sequences in 4 groups for 200 steps of a model that costs next to nothing: 16 token ids, of

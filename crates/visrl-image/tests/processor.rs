@@ -414,10 +414,8 @@ fn images_prepared_together_equal_images_prepared_alone() {
     let together = processor.process_all(&doubled).unwrap();
     for (i, source) in sources.iter().enumerate() {
         assert_eq!(*together[i], processor.process(source).unwrap());
-        assert!(std::sync::Arc::ptr_eq(
-            &together[i],
-            &together[i + sources.len()]
-        ));
+        let again = &together[i + sources.len()];
+        assert!(std::sync::Arc::ptr_eq(&together[i], again));
     }
 }
 
