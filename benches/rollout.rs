@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::{Module, Param};
 use burn::nn::RmsNormConfig;
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
@@ -22,9 +22,8 @@ use visrl::rollout::{
     score_choices,
 };
 use visrl::vlm::{
-    DecoderInput, Error, FeatureStore, Heads, LoraLinear, ModelInfo, ModelInput, Output, Part,
-    Positions, Pretrained, ProcessedImage, QwenVl, QwenVlConfig, RandomWeights, Segment,
-    SharedPrompt, VisionLanguageModel, attend, prefill,
+    DecoderInput, FeatureStore, Heads, ModelInfo, ModelInput, Output, Pretrained, QwenVl,
+    QwenVlConfig, RandomWeights, Segment, SharedPrompt, VisionLanguageModel, attend, prefill,
 };
 
 use still_model::Still;
