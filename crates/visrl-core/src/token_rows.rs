@@ -33,7 +33,7 @@ impl<T> TokenRows<T> {
         }
     }
 
-    /// Rows of these `values`, `[tokens]`: row `r` is `values[ends[r - 1]..ends[r]]`, from 0 for the
+    /// Rows of `values`, `[tokens]`: row `r` is `values[ends[r - 1]..ends[r]]`, from 0 for the
     /// first. `None` when the ends fall or the last is not the number of values.
     pub fn from_parts(values: Vec<T>, ends: Vec<usize>) -> Option<Self> {
         let fits = ends.is_sorted() && ends.last().copied().unwrap_or(0) == values.len();

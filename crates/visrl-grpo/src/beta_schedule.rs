@@ -4,10 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A value that depends on the step, for beta or for the reference's mixing rate.
-///
-/// In configuration files either `{"type": "constant", "value": 0.04}` or
-/// `{"type": "linear", "start": 0.04, "end": 0.0, "steps": 1000}`.
+/// A value that depends on the step, for beta or for the reference's mixing rate; in files
+/// `{"type": "constant", "value": 0.04}` or `{"type": "linear", "start": 1, "end": 0, "steps": 9}`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BetaSchedule {
@@ -25,13 +23,6 @@ pub enum BetaSchedule {
         /// Length of the line in optimizer steps; 0 is `end` from the beginning.
         steps: u64,
     },
-}
-
-impl Default for BetaSchedule {
-    /// The paper's beta: constant 0.04.
-    fn default() -> Self {
-        Self::Constant { value: 0.04 }
-    }
 }
 
 impl BetaSchedule {
@@ -54,13 +45,9 @@ impl BetaSchedule {
         }
     }
 
-    /// Checks that all values lie in a range.
     fn check(&self, field: &'static str, range: (f64, f64), allowed: &'static str) -> Result<()> {
-        let (first, last) = (self.at(0), self.at(u64::MAX));
-        for value in [first, last] {
-            Error::check(value >= range.0 && value <= range.1, field, value, allowed)?;
-        }
-        Ok(())
+        let check = |v| Error::check(v >= range.0 && v <= range.1, field, v, allowed);
+        check(self.at(0)).and(check(self.at(u64::MAX)))
     }
 
     /// Checks the schedule as one of beta.
@@ -117,7 +104,7 @@ fn lines_end_where_they_should_and_the_reference_follows_on_time() {
     let line = |start, end, steps| BetaSchedule::Linear { start, end, steps };
     let falling = line(1.0, 0.5, 10);
     assert_eq!([0, 5, 10, 99].map(|step| falling.at(step)), [1.0, 0.75, 0.5, 0.5]);
-    assert_eq!((line(1.0, 0.5, 0).at(0), BetaSchedule::default().at(9)), (0.5, 0.04));
+    assert_eq!(line(1.0, 0.5, 0).at(0), 0.5);
     assert!(line(1.0, 0.0, 0).is_zero() && !falling.is_zero());
     assert!(falling.validate_beta().is_ok() && line(0.1, -0.1, 3).validate_beta().is_err());
     let mut refresh = ReferenceRefresh::default();

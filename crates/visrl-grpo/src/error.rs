@@ -23,14 +23,9 @@ pub enum Error {
     /// Rows that do not end one after another.
     #[error("`ends` falls: every row must end where it begins or later")]
     Ends,
-    /// The configuration needs a field that the batch does not carry.
-    #[error("`{field}` is missing: add it to the batch, or turn off `{needed_by}`, which needs it")]
-    Missing {
-        /// The field that is `None`.
-        field: &'static str,
-        /// The option that needs it.
-        needed_by: &'static str,
-    },
+    /// The configuration needs a field that the batch does not carry: the field, and the option.
+    #[error("`{0}` is missing: add it to the batch, or turn off `{1}`, which needs it")]
+    Missing(&'static str, &'static str),
     /// A configuration value lies outside its range.
     #[error("`{field}` = {value} is not allowed: it must be {allowed}")]
     Config {
@@ -41,14 +36,9 @@ pub enum Error {
         /// What it may be.
         allowed: &'static str,
     },
-    /// Rewards that do not divide into groups.
-    #[error("{completions} completions do not divide into groups of {group_size}, one or more")]
-    Groups {
-        /// Completions in the table.
-        completions: usize,
-        /// Completions per prompt.
-        group_size: usize,
-    },
+    /// Completions that do not divide into groups of this size.
+    #[error("{0} completions do not divide into groups of {1}, one or more")]
+    Groups(usize, usize),
     /// A range of rows that reaches beyond the batch.
     #[error("rows {0:?} are not within the batch's {1} rows")]
     Rows(std::ops::Range<usize>, usize),

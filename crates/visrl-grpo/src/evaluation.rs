@@ -5,11 +5,9 @@
 //!
 //! `sum_i w_i sum_t (c_t s_t + beta k_t) - entropy_coef H`
 //!
-//! Values and derivatives are computed together, and the derivatives written straight into the
-//! caller's gradient. Nothing is allocated.
+//! Derivatives are written straight into the caller's gradient; nothing is allocated.
 
 use crate::error::{Error, Result};
-use crate::importance_level::ImportanceLevel;
 use crate::loss::aggregation::Aggregation;
 use crate::loss::surrogate::{Clip, RowView, Surrogate, Term};
 use crate::loss_batch::LossBatch;
@@ -19,7 +17,7 @@ use crate::off_policy_mask;
 use crate::policy_loss::LossSummary;
 use crate::real::Real;
 use crate::sampler_correction::RowCorrection;
-use crate::shared_options::{EmptyRows, SharedOptions};
+use crate::shared_options::{EmptyRows, ImportanceLevel, SharedOptions};
 
 /// Evaluates a loss; see [`PolicyLoss::evaluate_into`](crate::PolicyLoss::evaluate_into).
 pub(crate) fn evaluate<F: Real, S: Surrogate<F>>(
@@ -228,10 +226,11 @@ impl<'a, F: Real, S: Surrogate<F>> Evaluation<'a, F, S> {
             low += u64::from(term.clip == Clip::Low);
             high += u64::from(term.clip == Clip::High);
             if corrected {
-                let correction = view.correction.ratio(t);
-                corrections.add(correction.to_f64());
+                let c = view.correction.ratio(t);
+                corrections.add(c.to_f64());
                 if !S::OWNS_CORRECTION {
-                    term = term.scaled(correction);
+                    term.loss = c * term.loss;
+                    (term.d_logp, term.d_log_ratio) = (c * term.d_logp, c * term.d_log_ratio);
                 }
             }
             if !row.keep || row.entropies.is_some_and(|e| !self.selects(e[t])) {

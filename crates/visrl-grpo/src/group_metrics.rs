@@ -10,8 +10,7 @@ const TOLERANCE: f64 = 1e-6;
 
 /// What the groups of a batch looked like.
 ///
-/// A group whose completions all score the same has no advantage: it costs a full sampling round
-/// and teaches nothing. These numbers say how many such groups there are, and of which kind.
+/// A group whose completions all score the same costs a full sampling round and teaches nothing.
 /// Rewards are totals (weighted sums over rules), and the same when they differ by at most 1e-6.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct GroupMetrics {
@@ -50,12 +49,13 @@ impl GroupMetrics {
             metrics.groups += 1;
             metrics.unscorable += group.len() - moments.count;
             scored += moments.count;
+            let std = moments.std.to_f64();
             if moments.count > 0 {
                 sum += moments.mean.to_f64() * moments.count as f64;
-                metrics.zero_variance += usize::from(!has_variance(group));
+                metrics.zero_variance += usize::from(std.is_nan() || std <= TOLERANCE);
             }
             if moments.count > 1 {
-                metrics.std_reward += moments.std.to_f64();
+                metrics.std_reward += std;
                 stds += 1;
             }
             metrics.unscored += usize::from(moments.count == 0);
@@ -79,7 +79,7 @@ impl GroupMetrics {
 
     /// The metrics by name, for a metrics sink; of groups the fractions.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + use<> {
-        let named = [
+        [
             ("reward/mean", self.mean_reward),
             ("reward/std", self.std_reward),
             ("groups/effective", self.fraction(self.effective())),
@@ -87,8 +87,8 @@ impl GroupMetrics {
             ("groups/all_wrong", self.fraction(self.all_wrong)),
             ("groups/zero_variance", self.fraction(self.zero_variance)),
             ("groups/unscored", self.fraction(self.unscored)),
-        ];
-        named.into_iter()
+        ]
+        .into_iter()
     }
 
     /// Why this batch can teach nothing; `None` when at least one group has an advantage.
@@ -107,43 +107,25 @@ impl GroupMetrics {
     }
 }
 
-/// Whether the rewards of a group differ, so that something tells the better completion from the
-/// worse. NaN, for a completion that could not be scored, takes no part.
-pub fn has_variance<F: Real>(totals: &[F]) -> bool {
-    let mut scored = totals.iter().map(|v| v.to_f64()).filter(|v| !v.is_nan());
-    let first = scored.next();
-    first.is_some_and(|first| scored.any(|v| (v - first).abs() > TOLERANCE))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metrics(rewards: &[f64], size: usize) -> GroupMetrics {
+#[test]
+fn groups_are_counted_by_kind_and_a_useless_batch_says_why() {
+    let nan = f64::NAN;
+    let metrics = |rewards: &[f64], size| {
         GroupMetrics::new(&RewardTable::new(rewards, 1, size).unwrap(), (0.0, 1.0))
-    }
-
-    #[test]
-    fn groups_are_counted_by_kind() {
-        let nan = f64::NAN;
-        let rewards = [1.0, 1.0, 0.0, 1e-7, 0.5, 0.5, 1.0, 0.0, nan, 1.0, nan, nan];
-        let m = metrics(&rewards, 2);
-        assert_eq!((m.groups, m.all_right, m.all_wrong, m.effective()), (6, 1, 1, 1));
-        assert_eq!((m.zero_variance, m.unscored, m.unscorable), (4, 1, 3));
-        assert!((m.mean_reward - 5.0 / 9.0).abs() < 1e-7);
-        assert!((m.std_reward - 0.5f64.sqrt() / 4.0).abs() < 1e-7);
-        assert_eq!((m.fraction(m.zero_variance), m.diagnosis()), (4.0 / 6.0, None));
-    }
-
-    #[test]
-    fn a_useless_batch_says_why() {
-        let why = |rewards: &[f64], size| metrics(rewards, size).diagnosis().unwrap();
-        assert_eq!(why(&[], 2), Diagnosis::NothingSampled);
-        assert_eq!(why(&[1.0, 0.0], 1), Diagnosis::SingleCompletions);
-        assert_eq!(why(&[f64::NAN; 2], 2), Diagnosis::Unscored(2));
-        assert_eq!(why(&[1.0, 1.0], 2), Diagnosis::AllRight(1));
-        assert_eq!(why(&[0.0, 0.0], 2), Diagnosis::AllWrong(1));
-        let even = why(&[0.0, 0.0, 1.0, 1.0], 2).to_string();
-        assert!(even.contains("the same (1 entirely right, 1 entirely wrong"), "{even}");
-    }
+    };
+    let m = metrics(&[1.0, 1.0, 0.0, 1e-7, 0.5, 0.5, 1.0, 0.0, nan, 1.0, nan, nan], 2);
+    assert_eq!((m.groups, m.all_right, m.all_wrong, m.effective()), (6, 1, 1, 1));
+    assert_eq!((m.zero_variance, m.unscored, m.unscorable), (4, 1, 3));
+    assert!((m.mean_reward - 5.0 / 9.0).abs() < 1e-7);
+    assert!((m.std_reward - 0.5f64.sqrt() / 4.0).abs() < 1e-7);
+    assert_eq!((m.fraction(m.zero_variance), m.diagnosis()), (4.0 / 6.0, None));
+    let why = |rewards: &[f64], size| metrics(rewards, size).diagnosis().unwrap();
+    assert_eq!(why(&[], 2), Diagnosis::NothingSampled);
+    assert_eq!(why(&[1.0, 0.0], 1), Diagnosis::SingleCompletions);
+    assert_eq!(why(&[nan; 2], 2), Diagnosis::Unscored(2));
+    assert_eq!(why(&[1.0, 1.0], 2), Diagnosis::AllRight(1));
+    assert_eq!(why(&[0.0, 0.0], 2), Diagnosis::AllWrong(1));
+    let even = why(&[0.0, 0.0, 1.0, 1.0], 2).to_string();
+    assert!(even.contains("the same (1 entirely right, 1 entirely wrong"), "{even}");
 }

@@ -8,7 +8,7 @@
 //! **KL** term that keeps the policy near a reference. A learner pushes these coefficients back
 //! through its model.
 //!
-//! Every default is that of the paper "Think or Not Think" (arXiv 2503.16188).
+//! Every default is that of the paper "Think or Not Think" (arXiv 2503.16188):
 //!
 //! ```
 //! use visrl_grpo::{Advantage, AdvantageEstimator, GrpoLoss, LossBatch, PolicyLoss, RewardTable};
@@ -17,7 +17,6 @@
 //! // One prompt, two completions: the first is right, the second is wrong.
 //! let rewards = RewardTable::new(&[1.0, 0.0], 1, 2)?;
 //! let advantages = Advantage::default().advantages(&rewards)?;
-//! assert!(advantages[0] > 0.0 && advantages[1] < 0.0);
 //!
 //! // Log-probabilities of their three and two tokens under the policy and the reference.
 //! let ends = [3, 5];
@@ -32,9 +31,8 @@
 //! # }
 //! ```
 //!
-//! A batch may come in pieces: give every piece the counts of the whole ([`Normalization`]), and
-//! losses, gradients and metrics add up. A loss of your own is a [`Surrogate`] (what one token is
-//! worth) in a [`SurrogateLoss`].
+//! Pieces of a batch with the counts of the whole ([`Normalization`]) add up to it. A loss of your
+//! own is a [`Surrogate`] (what one token is worth) in a [`SurrogateLoss`].
 #![forbid(unsafe_code)]
 
 mod advantage;
@@ -44,7 +42,6 @@ mod error;
 mod evaluation;
 mod group_metrics;
 mod grpo_loss;
-mod importance_level;
 mod kl;
 mod loss;
 mod loss_batch;
@@ -63,9 +60,8 @@ pub use advantage::{Advantage, AdvantageEstimator, Bessel, RewardTable, Scale};
 pub use beta_schedule::{BetaSchedule, ReferenceRefresh};
 pub use diagnosis::Diagnosis;
 pub use error::{Error, Result};
-pub use group_metrics::{GroupMetrics, has_variance};
+pub use group_metrics::GroupMetrics;
 pub use grpo_loss::GrpoLoss;
-pub use importance_level::ImportanceLevel;
 pub use kl::KlEstimator;
 pub use loss::{
     Aggregation, Cispo, Clip, Clipped, LossFamily, OnPolicy, RowView, Sapo, Surrogate, Term, Vespo,
@@ -76,6 +72,6 @@ pub use normalization::Normalization;
 pub use policy_loss::{LossOutput, LossSummary, PolicyLoss};
 pub use real::Real;
 pub use sampler_correction::{CorrectionMode, ImportanceCorrection, RowCorrection};
-pub use shared_options::{EmptyRows, SharedOptions};
+pub use shared_options::{EmptyRows, ImportanceLevel, SharedOptions};
 pub use supervised_loss::SupervisedLoss;
 pub use surrogate_loss::SurrogateLoss;

@@ -21,22 +21,20 @@ pub struct LossBatch<'a, F> {
     start: usize,
     /// Log-probabilities of the chosen tokens under the policy being trained, `[tokens]`.
     pub logps: &'a [F],
-    /// The same under the policy that sampled them, as the *learner* computes them, `[tokens]`.
-    /// `None`: on-policy, that is the current policy, detached (ratio 1 with a gradient).
+    /// Under the policy that sampled them, as the *learner* computes them, `[tokens]`. `None`: the
+    /// current policy, detached (ratio 1 with a gradient).
     pub old_logps: Option<&'a [F]>,
-    /// The same under the reference policy, `[tokens]`. Needed when beta is not 0.
+    /// Under the reference policy, `[tokens]`. Needed when beta is not 0.
     pub ref_logps: Option<&'a [F]>,
     /// The advantage of each row, `[rows]`.
     pub advantages: &'a [F],
-    /// Entropy of the policy's distribution at each position in nats, `[tokens]`. Needed for the
-    /// entropy bonus and the entropy quantile; otherwise only averaged for the metrics.
+    /// Entropies of the policy's distributions in nats, `[tokens]`. For the entropy bonus and
+    /// the entropy quantile; otherwise only averaged for the metrics.
     pub entropies: Option<&'a [F]>,
     /// Log-probabilities as the *sampler* (another engine, another precision) reported them,
-    /// `[tokens]`; NaN where it reported none. Used by the importance correction and by the
-    /// off-policy mask.
+    /// `[tokens]`; NaN where it reported none. For importance correction and off-policy mask.
     pub sampler_logps: Option<&'a [F]>,
-    /// Precomputed importance ratios learner / sampler, `[tokens]`; they take precedence over
-    /// those that the loss would compute from `sampler_logps`.
+    /// Ratios learner / sampler, `[tokens]`, in place of those from `sampler_logps`.
     pub importance_ratios: Option<&'a [F]>,
     /// Which rows were cut at the length limit, `[rows]`.
     pub truncated: Option<&'a [bool]>,
@@ -131,14 +129,9 @@ impl<'a, F: Real> LossBatch<'a, F> {
             ("sampler_logps", self.sampler_logps),
             ("importance_ratios", self.importance_ratios),
         ] {
-            if let Some(values) = values {
-                Error::check_length(field, values.len(), tokens)?;
-            }
+            Error::check_length(field, values.map_or(tokens, |v| v.len()), tokens)?;
         }
-        match self.truncated {
-            Some(truncated) => Error::check_length("truncated", truncated.len(), rows),
-            None => Ok(()),
-        }
+        Error::check_length("truncated", self.truncated.map_or(rows, |t| t.len()), rows)
     }
 
     /// The batch of some of its rows, with the same normalization.

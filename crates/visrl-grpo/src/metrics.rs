@@ -39,7 +39,7 @@ impl Values {
     }
 }
 
-/// What the tokens of a batch looked like to the loss. Metrics are kept as sums and counts, so those
+/// What the tokens of a batch looked like to the loss: metrics kept as sums and counts, so those
 /// of pieces [`merge`](Self::merge) into those of the whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LossMetrics {
@@ -55,30 +55,24 @@ pub struct LossMetrics {
     pub selected_tokens: u64,
     /// The loss without the entropy bonus, with the same normalization.
     pub policy_loss: f64,
-    /// Sum of the KL estimates, when the KL term is on.
+    // Sums over tokens; none where there is no KL term, or no entropies.
     pub(crate) kl: Option<f64>,
-    /// Sum of the entropies, when the batch has them.
     pub(crate) entropy: Option<f64>,
-    /// Sum of the entropies of the selected tokens.
     pub(crate) selected_entropy: f64,
-    /// Importance ratios, of tokens or of rows.
     pub(crate) ratio: Values,
-    /// The ratios that correct for another sampler, of tokens.
     pub(crate) correction: Values,
-    /// What clips are counted in: tokens, or rows at sequence level.
+    // What clips are counted in: tokens, or rows at sequence level.
     pub(crate) units: u64,
     pub(crate) low: u64,
     pub(crate) high: u64,
-    /// The clipped fractions of rows.
+    // Of rows: clipped fractions, and the weights that a loss gave them.
     pub(crate) row_low: Values,
     pub(crate) row_high: Values,
-    /// The weights of rows, for a loss that has them.
     pub(crate) sequence_weight: Values,
 }
 
 impl LossMetrics {
-    /// Mean of the KL estimate over tokens, as it entered the loss (bias-corrected where that is
-    /// on); `None` when beta is 0.
+    /// Mean of the KL estimates over tokens, as they entered the loss; `None` when beta is 0.
     pub fn kl(&self) -> Option<f64> {
         self.kl.map(|sum| mean(sum, self.tokens))
     }
@@ -88,7 +82,7 @@ impl LossMetrics {
         self.entropy.map(|sum| mean(sum, self.tokens))
     }
 
-    /// Mean, smallest and largest of the ratios that correct for the sampler, as they multiplied the
+    /// Mean, smallest and largest ratio that corrected for the sampler, as they multiplied the
     /// policy term of each token; `None` without a correction.
     pub fn correction(&self) -> Option<(f64, f64, f64)> {
         let ratios = self.correction;
@@ -103,6 +97,7 @@ impl LossMetrics {
         self.off_policy_rows += other.off_policy_rows;
         self.selected_tokens += other.selected_tokens;
         self.policy_loss += other.policy_loss;
+        let add = |a: Option<f64>, b: Option<f64>| a.map(|a| a + b.unwrap_or(0.0)).or(b);
         self.kl = add(self.kl, other.kl);
         self.entropy = add(self.entropy, other.entropy);
         self.selected_entropy += other.selected_entropy;
@@ -122,10 +117,10 @@ impl LossMetrics {
     /// |---|---|
     /// | `loss/policy` | [`policy_loss`](Self::policy_loss) |
     /// | `kl`, `entropy` | means over tokens |
-    /// | `ratio/mean`, `ratio/min`, `ratio/max` | importance ratios of tokens, or of rows at sequence level |
-    /// | `correction/mean`, `correction/min`, `correction/max` | ratios learner / sampler of tokens, as they multiplied the policy term |
-    /// | `clip/low` | fraction (of tokens, or of rows at sequence level) with too small a ratio and a negative advantage |
-    /// | `clip/high` | with too large a ratio and a positive advantage; CISPO: truncated weights |
+    /// | `ratio/mean`, `/min`, `/max` | importance ratios of tokens (of rows at sequence level) |
+    /// | `correction/mean`, `/min`, `/max` | as [`correction`](Self::correction) |
+    /// | `clip/low` | fraction with too small a ratio and a negative advantage |
+    /// | `clip/high` | with too large a ratio and a positive one; CISPO: truncated weights |
     /// | `clip/region` | both |
     /// | `clip/low_min`, `clip/high_max` | smallest and largest of any row |
     /// | `rows/empty`, `rows/off_policy` | fractions of rows |
@@ -192,42 +187,25 @@ fn mean(sum: f64, count: u64) -> f64 {
     sum / count.max(1) as f64
 }
 
-fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.map(|a| a + b.unwrap_or(0.0)).or(b)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn piece(tokens: u64, ratio: f64, low: u64, high: u64) -> LossMetrics {
-        let (rows, kl) = (2, Some(ratio));
-        let mut m = LossMetrics { rows, tokens, kl, ..Default::default() };
+#[test]
+fn pieces_merge_and_a_useless_batch_says_why() {
+    let piece = |tokens, ratio, low, high| {
+        let mut m = LossMetrics { rows: 2, tokens, kl: Some(ratio), ..Default::default() };
         m.ratio.add(ratio);
         m.add_clips(tokens, low, high);
         m
-    }
-
-    #[test]
-    fn a_useless_batch_says_why() {
-        assert_eq!(piece(4, 1.0, 3, 0).diagnosis(), None);
-        assert_eq!(LossMetrics::default().diagnosis(), Some(Diagnosis::NothingSampled));
-        assert_eq!(piece(0, 1.0, 0, 0).diagnosis(), Some(Diagnosis::NoTokens(2)));
-        assert_eq!(piece(4, 1.0, 3, 1).diagnosis(), Some(Diagnosis::Clipped));
-        let mut masked = piece(4, 1.0, 0, 0);
-        (masked.off_policy_rows, masked.empty_rows) = (1, 1);
-        assert_eq!(masked.diagnosis(), Some(Diagnosis::OffPolicy(1)));
-    }
-
-    #[test]
-    fn pieces_merge_and_what_does_not_apply_has_no_name() {
-        let mut names = LossMetrics::default().named().map(|(name, _)| name);
-        assert!(!names.any(|name| name.starts_with("ratio") || name == "kl" || name == "phi"));
-        let mut whole = piece(4, 0.5, 1, 0);
-        whole.merge(&piece(1, 1.5, 0, 1));
-        let of = |names: [&str; 3]| names.map(|name| whole.get(name).unwrap());
-        assert_eq!(of(["ratio/mean", "ratio/min", "ratio/max"]), [1.0, 0.5, 1.5]);
-        assert_eq!(of(["clip/low", "clip/high", "clip/region"]), [0.2, 0.2, 0.4]);
-        assert_eq!(of(["clip/low_min", "clip/high_max", "kl"]), [0.0, 1.0, 0.4]);
-    }
+    };
+    let mut whole = piece(4, 0.5, 1, 0);
+    whole.merge(&piece(1, 1.5, 0, 1));
+    let of = |names: [&str; 3]| names.map(|name| whole.get(name).unwrap());
+    assert_eq!(of(["ratio/mean", "ratio/min", "ratio/max"]), [1.0, 0.5, 1.5]);
+    assert_eq!(of(["clip/low", "clip/high", "clip/region"]), [0.2, 0.2, 0.4]);
+    assert_eq!(of(["clip/low_min", "clip/high_max", "kl"]), [0.0, 1.0, 0.4]);
+    assert_eq!((whole.get("phi"), whole.diagnosis()), (None, None));
+    assert_eq!(LossMetrics::default().diagnosis(), Some(Diagnosis::NothingSampled));
+    assert_eq!(piece(0, 1.0, 0, 0).diagnosis(), Some(Diagnosis::NoTokens(2)));
+    assert_eq!(piece(4, 1.0, 3, 1).diagnosis(), Some(Diagnosis::Clipped));
+    (whole.off_policy_rows, whole.empty_rows) = (3, 1);
+    assert_eq!(whole.diagnosis(), Some(Diagnosis::OffPolicy(3)));
 }

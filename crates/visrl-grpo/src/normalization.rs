@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 /// in pieces (because of memory, or on several devices), every piece needs the counts of the
 /// whole; then the pieces' losses and gradients simply add up to those of the whole batch.
 ///
-/// Counts are `f64` because a share of a larger batch may be fractional: to weigh micro-batches
-/// alike, however many tokens each has, multiply the counts of each by their number. A count of
-/// zero divides as one.
+/// A share of a larger batch may be fractional. To weigh micro-batches alike, however many tokens
+/// each has, multiply the counts of each by their number. A count of zero divides as one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {

@@ -7,12 +7,8 @@ use crate::normalization::Normalization;
 use crate::real::Real;
 use crate::shared_options::SharedOptions;
 
-/// A policy loss: log-probabilities in, a loss and its derivatives out.
-///
-/// A learner needs nothing else: it computes the log-probabilities, asks for
-/// `d loss / d logp` of each token, and pushes these coefficients back through the model.
-///
-/// The trait is object-safe, so a trainer can hold a `Box<dyn PolicyLoss<f32>>`.
+/// A policy loss: log-probabilities in, a loss and its derivatives out. A learner pushes
+/// `d loss / d logp` of each token back through its model; it may hold `Box<dyn PolicyLoss<f32>>`.
 pub trait PolicyLoss<F: Real>: Send + Sync {
     /// Evaluates the loss, writing `d loss / d logp` into `grad`, and `d loss / d entropy` into
     /// `entropy_grad` where one is given; both `[tokens]`. Every element is written.
@@ -45,7 +41,7 @@ pub trait PolicyLoss<F: Real>: Send + Sync {
     }
 
     /// Tells the loss which optimizer step its batches are for, counted from 0, so that
-    /// parameters can follow a schedule. A loss without a schedule needs nothing of it.
+    /// parameters can follow a schedule.
     fn set_step(&mut self, _step: u64) {}
 
     /// Whether batches need `ref_logps`, at this step or a later one, so that a learner can leave

@@ -20,11 +20,10 @@ pub enum CorrectionMode {
     SequenceMask,
 }
 
-/// Corrects for a sampler that is not quite the learner: another engine, another precision.
-///
-/// The tokens were drawn from `p_sampler`, but gradients assume `p_old`. The policy term of each
-/// token is multiplied by `p_old / p_sampler`, truncated or masked so that single outliers do
-/// not dominate. Where the sampler reported no log-probability (NaN), the ratio is 1.
+/// Corrects for a sampler that is not quite the learner: tokens were drawn from `p_sampler`, but
+/// gradients assume `p_old`. The policy term of each token is multiplied by `p_old / p_sampler`,
+/// truncated or masked so that single outliers do not dominate. Where the sampler reported no
+/// log-probability (NaN), the ratio is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImportanceCorrection {
@@ -57,16 +56,11 @@ impl ImportanceCorrection {
     /// The ratios of one row, from log-probabilities of the learner's old policy and of the
     /// sampler, `[tokens of the row]` both.
     pub(crate) fn row<'a, F: Real>(&self, old: &'a [F], sampler: &'a [F]) -> RowCorrection<'a, F> {
-        match self.mode {
-            CorrectionMode::TokenTruncate | CorrectionMode::TokenMask => {
-                RowCorrection::Tokens(*self, old, sampler)
-            }
-            CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask => {
-                let log_ratios = old.iter().zip(sampler).map(|(o, s)| log_ratio(*o, *s).to_f64());
-                let ratio = F::from_f64(log_ratios.sum()).exp();
-                RowCorrection::Sequence(self.bounded(ratio))
-            }
+        if matches!(self.mode, CorrectionMode::TokenTruncate | CorrectionMode::TokenMask) {
+            return RowCorrection::Tokens(*self, old, sampler);
         }
+        let log_ratios = old.iter().zip(sampler).map(|(o, s)| log_ratio(*o, *s).to_f64());
+        RowCorrection::Sequence(self.bounded(F::from_f64(log_ratios.sum()).exp()))
     }
 
     /// Truncates or masks one ratio.

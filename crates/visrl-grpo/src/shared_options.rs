@@ -4,13 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::beta_schedule::BetaSchedule;
 use crate::error::{Error, Result};
-use crate::importance_level::ImportanceLevel;
 use crate::kl::KlEstimator;
 use crate::loss_batch::LossBatch;
 use crate::normalization::Normalization;
 use crate::quantile::quantile;
 use crate::real::Real;
 use crate::sampler_correction::ImportanceCorrection;
+
+/// Whether the ratio `p / p_old` is taken per token or per sequence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportanceLevel {
+    /// `exp(logp_t - old_t)` for each token: GRPO (arXiv 2402.03300). The default.
+    #[default]
+    Token,
+    /// `exp(mean_t(logp_t - old_t))`, one ratio for the whole completion: GSPO
+    /// (arXiv 2507.18071, equation 7). Usual clip bounds are much narrower here (3e-4 to 4e-2).
+    Sequence,
+}
 
 /// What a row without a token contributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +30,7 @@ pub enum EmptyRows {
     /// Loss 0 and gradient 0, but the row is counted. The default.
     #[default]
     Zero,
-    /// `0 / 0`, as a per-sequence mean without a guard computes it: the loss and the row's
-    /// gradient become NaN. For comparisons with code that has no guard, never for training.
+    /// `0 / 0`: the loss is NaN. For comparisons with code without a guard, never for training.
     Nan,
 }
 
@@ -31,9 +41,8 @@ pub struct SharedOptions {
     /// Weight of the KL term that ties the policy to the reference; 0 turns it off (and the
     /// reference is not needed). Default 0.04.
     pub beta: f64,
-    /// How beta changes over the run: each [`set_step`](crate::PolicyLoss::set_step), which a
-    /// learner calls before every optimizer step, sets `beta` to the schedule's value. Default
-    /// none: beta stays what it is.
+    /// How beta changes over the run: [`set_step`](crate::PolicyLoss::set_step) sets `beta` to the
+    /// schedule's value. Default none: beta stays what it is.
     pub beta_schedule: Option<BetaSchedule>,
     /// The KL estimator. Default k3.
     pub kl: KlEstimator,
@@ -52,11 +61,10 @@ pub struct SharedOptions {
     /// Drops rows of negative advantage from the policy term when the mean log ratio of the
     /// sampling policy to the current one exceeds this (arXiv 2512.02556). Default none.
     pub off_policy_mask_threshold: Option<f64>,
-    /// Corrects for a sampler that is not the learner, by the log-probabilities that it reported.
-    /// Default none.
+    /// Corrects by the log-probabilities that the sampler reported. Default none.
     pub importance_correction: Option<ImportanceCorrection>,
-    /// Leaves out completions that were cut at the length limit (DAPO, arXiv 2503.14476,
-    /// overlong filtering). Default false.
+    /// Leaves out completions that were cut at the length limit (DAPO's overlong filtering, arXiv
+    /// 2503.14476). Default false.
     pub mask_truncated_completions: bool,
     /// What a row without a token contributes. Default zero.
     pub empty_rows: EmptyRows,
@@ -163,7 +171,7 @@ impl SharedOptions {
 
 /// Checks that a field is there if it is `needed_by` an option that is `on`.
 fn need<T>(on: bool, value: Option<T>, field: &'static str, needed_by: &'static str) -> Result<()> {
-    let error = Error::Missing { field, needed_by };
+    let error = Error::Missing(field, needed_by);
     if on && value.is_none() { Err(error) } else { Ok(()) }
 }
 
@@ -196,13 +204,10 @@ mod tests {
         let batch = LossBatch::new(&[2, 3], &[0.0f64; 3], &[1.0, 2.0])
             .with_entropies(&[0.1, 0.9, 0.5])
             .with_truncated(&[false, true]);
-        let count = |cut: bool| {
-            let counts = SharedOptions {
-                top_entropy_quantile: 0.5,
-                mask_truncated_completions: cut,
-                ..SharedOptions::default()
-            }
-            .count(&batch);
+        let mut options = SharedOptions { top_entropy_quantile: 0.5, ..Default::default() };
+        let mut count = |cut: bool| {
+            options.mask_truncated_completions = cut;
+            let counts = options.count(&batch);
             (counts.sequences, counts.tokens, counts.entropy_tokens)
         };
         assert_eq!((count(false), count(true)), ((2.0, 3.0, 2.0), (2.0, 2.0, 1.0)));

@@ -33,13 +33,6 @@ pub trait AdvantageEstimator<F: Real>: Send + Sync {
 
 /// The advantage estimators, tagged by `"type"` in configuration files. `r` is the reward of a
 /// completion (the weighted sum of the rules), `mean` and `std` are its group's, unbiased.
-///
-/// ```
-/// use visrl_grpo::{Advantage, AdvantageEstimator, RewardTable};
-/// let rule: Advantage = serde_json::from_str(r#"{"type": "mean_only"}"#).unwrap();
-/// let table = RewardTable::new(&[1.0, 0.0, 0.0, 1.0f32], 1, 2).unwrap();
-/// assert_eq!(rule.advantages(&table).unwrap(), [0.5, -0.5, -0.5, 0.5]);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Advantage {
@@ -63,9 +56,8 @@ pub enum Advantage {
         #[serde(default)]
         bessel: Bessel,
     },
-    /// GDPO (arXiv 2601.05242): each rule is normalized within the group; the weighted sum over
-    /// rules is normalized once more over the batch. Rules of different spread then weigh as their
-    /// weights say.
+    /// GDPO (arXiv 2601.05242): each rule is normalized within the group, their weighted sum once
+    /// more over the batch. Rules of different spread then weigh as their weights say.
     NormalizeThenSum {
         /// Added to every standard deviation. Default 1e-4.
         #[serde(default = "epsilon")]
@@ -75,8 +67,7 @@ pub enum Advantage {
         bessel: Bessel,
     },
     /// RLOO (arXiv 2402.14740): `r - mean of the others = n / (n - 1) (r - mean)` with the `n`
-    /// scored completions of the group. The baseline does not depend on the completion itself, so
-    /// the gradient is unbiased.
+    /// scored completions of the group, so that the gradient is unbiased.
     LeaveOneOut {},
     /// `r - mean`: Dr. GRPO (arXiv 2503.20783), because dividing by the standard deviation favours
     /// questions that are almost always or almost never solved.
@@ -103,8 +94,7 @@ fn epsilon() -> f64 {
 
 impl Default for Advantage {
     fn default() -> Self {
-        let epsilon = epsilon();
-        Self::Paper { epsilon }
+        Self::Paper { epsilon: epsilon() }
     }
 }
 
@@ -124,8 +114,7 @@ impl<F: Real> AdvantageEstimator<F> for Advantage {
         match (self, scale) {
             (Self::NormalizeThenSum { .. }, _) => {
                 normalized_rules(rewards, out, bessel, inverse);
-                let whole = out.len().max(1);
-                centre_and_scale(out, whole, bessel, inverse);
+                centre_and_scale(out, out.len().max(1), bessel, inverse);
             }
             (Self::LeaveOneOut {}, _) => centre_and_scale(out, size, bessel, |moments| {
                 let n = moments.count as f64;

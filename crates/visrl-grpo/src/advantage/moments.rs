@@ -11,9 +11,8 @@ pub enum Bessel {
     /// In the precision of the rewards. The default.
     #[default]
     Exact,
-    /// Rounded to single precision whatever the precision of the rewards, as PyTorch divides
-    /// integer counts. It makes no difference in `f32`; in `f64` it is a relative difference of
-    /// up to 3e-8 in the standard deviation, needed only to reproduce such numbers.
+    /// Rounded to single precision, as PyTorch divides integer counts: in `f64` a difference of up
+    /// to 3e-8 in the standard deviation, needed only to reproduce such numbers.
     Single,
 }
 

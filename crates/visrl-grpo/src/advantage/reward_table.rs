@@ -29,7 +29,7 @@ impl<'a, F: Real> RewardTable<'a, F> {
         let completions = rewards.len() / rules;
         Error::check_length("rewards", rewards.len(), completions * rules)?;
         if group_size == 0 || !completions.is_multiple_of(group_size) {
-            return Err(Error::Groups { completions, group_size });
+            return Err(Error::Groups(completions, group_size));
         }
         Ok(Self { rewards, rules, group_size, weights: None })
     }
@@ -91,7 +91,7 @@ fn lengths_are_checked_and_only_unscorable_completions_are_nan() {
     let nan = f64::NAN;
     let rewards = [1.0, nan, nan, nan, 0.5, 0.25];
     let new = |count, rules, size| RewardTable::new(&rewards[..count], rules, size);
-    assert!(matches!(new(6, 2, 2), Err(Error::Groups { completions: 3, .. })));
+    assert!(matches!(new(6, 2, 2), Err(Error::Groups(3, 2))));
     assert!(matches!(new(5, 2, 1), Err(Error::Length { expected: 4, .. })));
     assert!(new(4, 0, 2).is_err() && new(4, 1, 0).is_err());
     let table = new(6, 2, 3).unwrap();

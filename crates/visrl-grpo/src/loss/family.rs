@@ -9,15 +9,7 @@ use crate::loss::on_policy::OnPolicy;
 use crate::loss::sapo::Sapo;
 use crate::loss::vespo::Vespo;
 
-/// A loss family and its own parameters, tagged by `"type"` in configuration files:
-///
-/// ```
-/// use visrl_grpo::{Clipped, LossFamily};
-/// let text = r#"{"type": "dapo", "epsilon_high": 0.28}"#;
-/// let family: LossFamily = serde_json::from_str(text).unwrap();
-/// let clip = Clipped { epsilon_high: Some(0.28), ..Clipped::default() };
-/// assert_eq!(family, LossFamily::Dapo(clip));
-/// ```
+/// A loss family and its own parameters, tagged by `"type"` in configuration files.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossFamily {
@@ -41,9 +33,8 @@ pub enum LossFamily {
         #[serde(default = "limit")]
         max_completion_length: usize,
     },
-    /// DAPO (arXiv 2503.14476): [`Clipped`], mean over all tokens of an optimizer step. It is
-    /// BNPO with the counts of the whole step, which the caller gives as
-    /// [`Normalization`](crate::Normalization).
+    /// DAPO (arXiv 2503.14476): [`Clipped`], mean over all tokens of an optimizer step: BNPO with
+    /// the counts of the whole step as [`Normalization`](crate::Normalization).
     Dapo(Clipped),
     /// [`Cispo`] (arXiv 2506.13585), mean over all tokens of an optimizer step.
     Cispo(Cispo),

@@ -1,9 +1,7 @@
 //! The loss families: one surrogate per file, and the ways to average them.
 //!
-//! A policy loss is `sum_t weight_t * surrogate_t`. The [`Surrogate`] says what one token is
-//! worth; the [`Aggregation`] says how tokens are weighed against each other. Everything else
-//! (KL term, entropy bonus, masks, corrections) is the same for all and lives in
-//! [`SharedOptions`](crate::SharedOptions).
+//! A policy loss is `sum_t weight_t * surrogate_t`. Everything else is the same for all and lives
+//! in [`SharedOptions`](crate::SharedOptions).
 
 pub(crate) mod aggregation;
 pub(crate) mod cispo;

@@ -11,10 +11,7 @@ use crate::sampler_correction::RowCorrection;
 /// with KL term, entropy bonus, corrections and metrics:
 ///
 /// ```
-/// use visrl_grpo::{
-///     Aggregation, LossBatch, PolicyLoss, Real, RowView, SharedOptions, Surrogate, SurrogateLoss,
-///     Term,
-/// };
+/// use visrl_grpo::*;
 ///
 /// /// Plain REINFORCE: `-A * logp`.
 /// struct Reinforce;
@@ -29,12 +26,9 @@ use crate::sampler_correction::RowCorrection;
 ///     }
 /// }
 ///
-/// # fn main() -> Result<(), visrl_grpo::Error> {
-/// let loss = SurrogateLoss {
-///     surrogate: Reinforce,
-///     aggregation: Aggregation::TokenMean,
-///     terms: SharedOptions { beta: 0.0, ..SharedOptions::default() },
-/// };
+/// # fn main() -> Result<()> {
+/// let terms = SharedOptions { beta: 0.0, ..SharedOptions::default() };
+/// let loss = SurrogateLoss { surrogate: Reinforce, aggregation: Aggregation::TokenMean, terms };
 /// // One row of two tokens with advantage 1.
 /// let out = loss.evaluate(&LossBatch::new(&[2], &[-1.0f32, -3.0], &[1.0]))?;
 /// assert_eq!((out.loss, out.grad), (2.0, vec![-0.5, -0.5]));
@@ -45,15 +39,13 @@ pub trait Surrogate<F: Real>: Send + Sync {
     /// What is computed once per row and shared by its tokens.
     type Row;
 
-    /// Whether the ratio is taken to the detached current policy even where the batch carries
-    /// old log-probabilities.
+    /// Whether ratios are to the detached current policy even where the batch has old ones.
     const ON_POLICY: bool = false;
 
-    /// Whether the surrogate uses the importance correction itself; otherwise each token's term
-    /// is multiplied by its correction ratio.
+    /// Whether the surrogate uses the correction itself; otherwise each term is multiplied by it.
     const OWNS_CORRECTION: bool = false;
 
-    /// Looks at a row. Called once for each row, also for one without tokens.
+    /// Looks at a row: called once for each, also for one without tokens.
     fn row(&self, row: &RowView<'_, F>) -> Self::Row;
 
     /// The term of a token with its log-probability under the policy and its importance ratio: its
@@ -119,16 +111,6 @@ impl<F: Real> Term<F> {
     /// A term that depends on the ratio alone, with its derivative with respect to the log ratio.
     pub fn of_ratio(loss: F, d_log_ratio: F) -> Self {
         Self { d_log_ratio, ..Self::of_logp(loss, F::ZERO) }
-    }
-
-    /// The term with all but its clip multiplied by a number.
-    pub(crate) fn scaled(self, by: F) -> Self {
-        Self {
-            loss: self.loss * by,
-            d_logp: self.d_logp * by,
-            d_log_ratio: self.d_log_ratio * by,
-            clip: self.clip,
-        }
     }
 }
 

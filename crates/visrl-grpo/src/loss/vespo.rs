@@ -13,9 +13,8 @@ use crate::sampler_correction::RowCorrection;
 ///
 /// `-detach(phi(w)) * A * logp_t`, `phi(w) = exp(lambda) w^k exp(-lambda w)`
 ///
-/// `phi(1) = 1`; a ratio far from 1 on either side fades out. `k` and `lambda` depend on the
-/// sign of the advantage. Token log ratios are bounded to `[-20, 20]` and `log w` to
-/// `[log 1e-8, 20]`. Taken as a mean over all tokens.
+/// A ratio far from 1 fades out. `k` and `lambda` depend on the sign of the advantage. Token log
+/// ratios are bounded to `[-20, 20]`, `log w` to `[log 1e-8, 20]`. Taken as a mean over all tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vespo {
