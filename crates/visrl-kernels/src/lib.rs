@@ -58,3 +58,8 @@ pub use rotary::RotationTable;
 pub use self_attention::SelfAttention;
 pub use silu_mul::silu_mul;
 pub use sum_of_squares::sum_of_squares;
+
+/// The example of the README, as a test.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

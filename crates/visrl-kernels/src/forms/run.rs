@@ -137,6 +137,7 @@ mod tests {
     }
 
     /// A form that takes nothing.
+    #[allow(clippy::result_large_err)] // The type of forms.
     fn never(
         _: &Scaled,
         inputs: [DispatchTensor; 1],

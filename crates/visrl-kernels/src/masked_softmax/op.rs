@@ -4,6 +4,7 @@ use super::mask::Mask;
 use super::plain;
 use crate::forms::{Form, Operation, run};
 
+#[cfg_attr(not(feature = "flex"), allow(dead_code))] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct MaskedSoftmax(pub(super) Mask);
 

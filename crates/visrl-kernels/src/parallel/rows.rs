@@ -60,10 +60,15 @@ pub(crate) fn for_rows_with(
     work: impl Fn(usize, &mut [f32], &[f32]) + Sync,
 ) {
     debug_assert_eq!(a.len(), b.len());
-    for_rows(width, a, |row, a| {
-        let start = row * width;
-        work(row, a, &b[start..start + a.len()]);
-    });
+    for_rows(
+        width,
+        a,
+        #[inline(always)]
+        |row, a| {
+            let start = row * width;
+            work(row, a, &b[start..start + a.len()]);
+        },
+    );
 }
 
 /// As [`for_rows_with`] with two slices that are written.
@@ -78,7 +83,10 @@ pub(crate) fn for_row_pairs_with(
     let rows = rows_per_task(a.len(), width);
     let size = (rows * width).max(1);
     if size >= a.len() {
-        return vectorized(|| work(0, a, b, c));
+        return vectorized(
+            #[inline(always)]
+            || work(0, a, b, c),
+        );
     }
     a.par_chunks_mut(size)
         .zip(b.par_chunks_mut(size))

@@ -7,19 +7,17 @@
 //! Every number is a sum in the order of the inner dimension, whatever the number of rows and
 //! threads: a row's result does not depend on the rows beside it.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::matrix::Matrix;
 use crate::linear::FEW_ROWS;
 use crate::simd::arch;
 
-/// Rows of the large matrix that are read together. A tile of them and of the sums fits the first
-/// cache; the sums are read and written once in as many steps.
-const DEPTH: usize = 64;
+/// Numbers of a row of the large matrix that are read together: four cache lines.
+const STRIP: usize = 4 * LINE;
 
 /// Numbers in a cache line.
-#[cfg(target_arch = "x86_64")]
 const LINE: usize = 16;
 
 /// Multiplications below which a product stays on its thread.
@@ -32,6 +30,19 @@ pub(super) fn suits(a: &Matrix<'_>, b: &Matrix<'_>) -> bool {
 
 /// Writes `a b` to `out`, whose rows begin `stride` numbers apart, or adds it to what is there.
 pub(super) fn product(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: &mut [f32],
+    stride: usize,
+    add: bool,
+    parallel: bool,
+) {
+    with(arch(), a, b, out, stride, add, parallel);
+}
+
+/// [`product`] with these vectors; the result does not depend on them.
+fn with(
+    arch: Arch,
     a: Matrix<'_>,
     b: Matrix<'_>,
     out: &mut [f32],
@@ -64,7 +75,7 @@ pub(super) fn product(
         }
     }
     let run = |(index, rows): (usize, Vec<&mut [f32]>)| {
-        arch().dispatch(Panel {
+        arch.dispatch(Panel {
             a: &a,
             a_stride,
             depth,
@@ -97,65 +108,128 @@ impl WithSimd for Panel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        // As many sums as the processor has registers for.
+        // Measured: as many sums as the processor has registers for, and as many rows of the large
+        // matrix as stay in its first cache even where they lie a power of two apart.
         match S::F32_LANES >= 16 {
-            true => self.run::<S, 4>(simd),
-            false => self.run::<S, 2>(simd),
+            true => self.run::<S, 64>(simd),
+            false => self.run::<S, 32>(simd),
         }
     }
 }
 
 impl Panel<'_> {
+    /// `DEPTH` rows of the large matrix are read at a time, a strip of columns after the other. The
+    /// sums are read and written once in as many steps.
     #[inline(always)]
-    fn run<S: Simd, const V: usize>(&mut self, simd: S) {
-        let tile = V * S::F32_LANES;
+    fn run<S: Simd, const DEPTH: usize>(&mut self, simd: S) {
         let columns = self.rows.first().map_or(0, |row| row.len());
         for first in (0..self.depth).step_by(DEPTH) {
             let deep = DEPTH.min(self.depth - first);
-            let mut at = 0;
-            while at < columns {
-                let width = tile.min(columns - at);
+            for at in (0..columns).step_by(STRIP) {
+                let width = STRIP.min(columns - at);
                 let mut row = 0;
                 while row < self.rows.len() {
-                    let place = [row, first, deep, at, width];
-                    row += match self.rows.len() - row {
-                        1 => self.block::<S, V, 1>(simd, place),
-                        2 => self.block::<S, V, 2>(simd, place),
-                        3 => self.block::<S, V, 3>(simd, place),
-                        4 | 8 => self.block::<S, V, 4>(simd, place),
-                        5 | 10 => self.block::<S, V, 5>(simd, place),
-                        _ => self.block::<S, V, 6>(simd, place),
+                    let strip = Strip {
+                        row,
+                        first,
+                        deep,
+                        at,
+                        width,
+                        ahead: DEPTH,
+                    };
+                    let left = self.rows.len() - row;
+                    row += match S::F32_LANES >= 16 {
+                        true => self.wide::<S>(simd, strip, left),
+                        false => self.narrow::<S>(simd, strip, left),
                     };
                 }
-                at += width;
             }
         }
     }
 
-    /// Adds `deep` products to `R` rows of at most `V` vectors.
+    /// Some of the `left` rows with 32 vectors at hand; returns how many.
     #[inline(always)]
-    fn block<S: Simd, const V: usize, const R: usize>(
-        &mut self,
-        simd: S,
-        [row, first, deep, at, width]: [usize; 5],
-    ) -> usize {
+    fn wide<S: Simd>(&mut self, simd: S, strip: Strip, left: usize) -> usize {
+        match left {
+            1 => self.rows_of::<S, 4, 1>(simd, strip),
+            2 => self.rows_of::<S, 4, 2>(simd, strip),
+            3 => self.rows_of::<S, 4, 3>(simd, strip),
+            4 | 8 => self.rows_of::<S, 4, 4>(simd, strip),
+            5 | 10 => self.rows_of::<S, 4, 5>(simd, strip),
+            _ => self.rows_of::<S, 4, 6>(simd, strip),
+        }
+    }
+
+    /// Some of the `left` rows with 16 vectors at hand; returns how many.
+    #[inline(always)]
+    fn narrow<S: Simd>(&mut self, simd: S, strip: Strip, left: usize) -> usize {
+        match left {
+            1 => self.rows_of::<S, 8, 1>(simd, strip),
+            2 => self.rows_of::<S, 4, 2>(simd, strip),
+            3 => self.rows_of::<S, 4, 3>(simd, strip),
+            4 | 8 => self.rows_of::<S, 2, 4>(simd, strip),
+            5 | 10 => self.rows_of::<S, 2, 5>(simd, strip),
+            _ => self.rows_of::<S, 2, 6>(simd, strip),
+        }
+    }
+
+    /// `R` rows of a strip in tiles of `V` vectors, of two where fewer are left, and one by one.
+    #[inline(always)]
+    fn rows_of<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, strip: Strip) -> usize {
+        let mut done = 0;
+        while done + V * S::F32_LANES <= strip.width {
+            self.tile::<S, V, R>(simd, strip.from(done));
+            done += V * S::F32_LANES;
+        }
+        while V > 2 && done + 2 * S::F32_LANES <= strip.width {
+            self.tile::<S, 2, R>(simd, strip.from(done));
+            done += 2 * S::F32_LANES;
+        }
+        if done < strip.width {
+            self.rest::<R>(strip.from(done));
+        }
+        R
+    }
+
+    /// Adds `deep` products to the last numbers of `R` rows of a strip.
+    #[inline(always)]
+    fn rest<const R: usize>(&mut self, strip: Strip) {
+        let Strip {
+            row,
+            first,
+            deep,
+            at,
+            width,
+            ..
+        } = strip;
+        for (index, out) in self.rows[row..row + R].iter_mut().enumerate() {
+            let out = &mut out[at..at + width];
+            let a = &self.a[(row + index) * self.a_stride + first..][..deep];
+            for (k, &x) in a.iter().enumerate() {
+                let b = &self.b[(first + k) * self.stride + at..][..width];
+                for (sum, b) in out.iter_mut().zip(b) {
+                    *sum = x.mul_add(*b, *sum);
+                }
+            }
+        }
+    }
+
+    /// Adds `deep` products to `V` vectors of `R` rows.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, strip: Strip) {
+        let Strip {
+            row,
+            first,
+            deep,
+            at,
+            ahead,
+            ..
+        } = strip;
         let a: [&[f32]; R] = std::array::from_fn(
             #[inline(always)]
             |r| &self.a[(row + r) * self.a_stride + first..][..deep],
         );
         let rows = &mut self.rows[row..row + R];
-        if width < V * S::F32_LANES {
-            for (row, a) in rows.iter_mut().zip(a) {
-                let out = &mut row[at..at + width];
-                for (k, &x) in a.iter().enumerate() {
-                    let b = &self.b[(first + k) * self.stride + at..][..width];
-                    for (sum, b) in out.iter_mut().zip(b) {
-                        *sum = x.mul_add(*b, *sum);
-                    }
-                }
-            }
-            return R;
-        }
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (sums, row) in sums.iter_mut().zip(&*rows) {
             *sums = vectors::<S, V>(simd, &row[at..]);
@@ -163,7 +237,8 @@ impl Panel<'_> {
         for k in 0..deep {
             if row == 0 {
                 // Memory is read ahead while the sums are made.
-                announce::<V>(self.b, (first + DEPTH + k) * self.stride + at);
+                let place = (first + ahead + k) * self.stride + at;
+                announce(self.b, place, (V * S::F32_LANES).div_ceil(LINE));
             }
             let b = vectors::<S, V>(simd, &self.b[(first + k) * self.stride + at..]);
             for (sums, a) in sums.iter_mut().zip(&a) {
@@ -179,17 +254,43 @@ impl Panel<'_> {
                 *out = *sums;
             }
         }
-        R
     }
 }
 
-/// Asks for the next `V` cache lines from a place of a slice on, if it has them.
+/// A strip of the large matrix and rows that are multiplied with it.
+#[derive(Clone, Copy)]
+struct Strip {
+    /// The first row of the result.
+    row: usize,
+    /// The first row of the large matrix, and how many are read.
+    first: usize,
+    deep: usize,
+    /// The first column, and how many.
+    at: usize,
+    width: usize,
+    /// How many rows further on the memory lies that is read ahead.
+    ahead: usize,
+}
+
+impl Strip {
+    /// The strip without its first columns.
+    #[inline(always)]
+    fn from(self, columns: usize) -> Self {
+        Self {
+            at: self.at + columns,
+            width: self.width - columns,
+            ..self
+        }
+    }
+}
+
+/// Asks for some cache lines from a place of a slice on, if it has them.
 #[inline(always)]
-fn announce<const V: usize>(from: &[f32], at: usize) {
+fn announce(from: &[f32], at: usize, lines: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(from) = from.get(at..) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        for line in from.chunks(LINE).take(V) {
+        for line in from.chunks(LINE).take(lines) {
             // SAFETY: a hint, which reads nothing that a program can see, at a valid address.
             #[allow(unsafe_code)]
             unsafe {
@@ -198,7 +299,7 @@ fn announce<const V: usize>(from: &[f32], at: usize) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, at);
+    let _ = (from, at, lines);
 }
 
 /// The first `V` vectors of a slice that has them.
@@ -259,6 +360,14 @@ mod tests {
                     out[row * (columns + 3)..][..columns],
                     "row {row} of {rows}"
                 );
+            }
+            let mut narrower = vec![Arch::Scalar];
+            #[cfg(target_arch = "x86_64")]
+            narrower.extend(pulp::x86::V3::try_new().map(Arch::V3));
+            for arch in narrower {
+                let mut same = start.clone();
+                with(arch, left, right, &mut same, columns + 3, true, false);
+                assert_eq!(same, out, "{arch:?}");
             }
             let mut fresh = vec![f32::NAN; rows * columns];
             product(left, right, &mut fresh, columns, false, Threads::All);

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use crate::forms::{Form, Operation, run};
 
 /// The operation on rows and weights.
+#[cfg_attr(not(feature = "flex"), allow(dead_code))] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct RootMeanSquare {
     pub(super) epsilon: f64,

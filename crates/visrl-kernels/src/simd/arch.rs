@@ -30,6 +30,12 @@ fn chosen(wanted: Option<&str>) -> Arch {
     }
 }
 
+/// Whether the vectors in use are those of AVX2 on a processor with wider ones.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn is_narrowed() -> bool {
+    matches!(arch(), Arch::V3(_)) && matches!(Arch::new(), Arch::V4(_))
+}
+
 /// Runs a loop compiled for the vectors in use.
 #[inline]
 pub(crate) fn vectorized<W: WithSimd>(work: W) -> W::Output {

@@ -4,6 +4,8 @@ mod arch;
 mod exp;
 mod lanes;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use arch::is_narrowed;
 pub(crate) use arch::{arch, vectorized};
 pub(crate) use exp::{erf, exp, sigmoid};
 pub(crate) use lanes::{map_and_sum, map_and_sum_of, maximum, sum, sum_of_pairs};
