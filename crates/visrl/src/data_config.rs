@@ -140,7 +140,7 @@ impl DataSource {
             Self::Idx { path, options } => options.open(path)?,
             Self::CvBench { path, options } => copy(&options.open(path)?)?,
             Self::Sat { path, options } => options.open(path)?,
-            Self::Custom { name } => copy(registry.find_dataset(name)?)?,
+            Self::Custom { name } => copy(registry.find_dataset(name)?)?.with_name(name),
         })
     }
 }

@@ -116,6 +116,11 @@ pub use trainer::{Outcome, Trainer};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// The example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
+
 pub use burn;
 pub use visrl_core as core;
 pub use visrl_data as data;

@@ -10,6 +10,7 @@ pub use visrl_train::{
 };
 pub use visrl_vlm::{LoraConfig, Pretrained, QwenVl, VisionLanguageModel};
 
+pub use crate::before_after::Accuracy;
 pub use crate::device::parse_device;
 pub use crate::error::Error;
 pub use crate::fine_tune::FineTune;
