@@ -275,7 +275,10 @@ fn a_run_file_names_parts_of_a_registry() {
     let registry = registry.dataset("mine", few());
     let summary = run.run_with(&registry).unwrap();
     assert_eq!(summary.rules, ["brief"]);
-    assert_eq!((&*summary.data.train, &*summary.data.test), ("mine", "mine"));
+    assert_eq!(
+        (&*summary.data.train, &*summary.data.test),
+        ("mine", "mine")
+    );
     assert_eq!(summary.loss, LossSetting::Custom("my_loss".into()));
     let written = run.fine_tune.out.join("run.toml");
     let again = RunConfig::from_file(&written).unwrap();

@@ -5,5 +5,8 @@
 pub(crate) mod flex;
 mod op;
 mod plain;
+mod segment;
+mod shared_prefix;
 
-pub use op::{Segment, attend};
+pub use op::attend;
+pub use segment::Segment;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::op::Segment;
+use super::segment::Segment;
 use crate::heads::Heads;
 use crate::masked_softmax::{Mask, masked_softmax};
 

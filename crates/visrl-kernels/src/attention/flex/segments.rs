@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::blocks::{block_size, run_blocks};
 use super::query_block::{QueryBlock, RowSpan};
 use super::rows::{KeyValues, StridedRows};
-use crate::attention::op::Segment;
+use crate::attention::segment::Segment;
 use crate::flex::{self, Host};
 use crate::heads::Heads;
 

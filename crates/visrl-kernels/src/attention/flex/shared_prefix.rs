@@ -7,7 +7,7 @@ use super::gradients::{HeadGradients, backward};
 use super::query_block::QueryBlock;
 use super::rows::{KeyValues, StridedRows};
 use super::segments::SegmentLayout;
-use crate::attention::op::SharedPrefix;
+use crate::attention::shared_prefix::SharedPrefix;
 use crate::flex::{self, Host};
 use crate::forms::Fused;
 use crate::parallel;
@@ -181,6 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attention::segment::Segment;
     use crate::attention::{op, plain};
     use crate::heads::Heads;
     use crate::testing::{compare, has_form};
@@ -199,7 +200,7 @@ mod tests {
             let attend = |fused: bool, queries: Tensor<2>, own: [Tensor<2>; 2], prefix: Option<[Tensor<2>; 2]>| {
                 let own = own.map(|side| side.reshape([groups * rows, len, width]));
                 let prefix = prefix.map(|pair| pair.map(|side| side.reshape([groups as i32, -1, width as i32])));
-                let segment = op::Segment {
+                let segment = Segment {
                     groups, rows, len, prefix: prefix.as_ref(), own: &own, own_len: len,
                 };
                 match fused {
