@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pulp::{Arch, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 /// The environment variable that keeps the kernels from the widest vectors.
 const VARIABLE: &str = "VISRL_SIMD";
@@ -37,9 +37,23 @@ pub(crate) fn is_narrowed() -> bool {
 }
 
 /// Runs a loop compiled for the vectors in use.
+///
+/// The loop is called as `FnMut`: a call as `FnOnce` goes through a function that compilers may keep
+/// apart, compiled for no vectors at all.
 #[inline]
-pub(crate) fn vectorized<W: WithSimd>(work: W) -> W::Output {
-    arch().dispatch(work)
+pub(crate) fn vectorized<R>(work: impl FnMut() -> R) -> R {
+    arch().dispatch(Loop(work))
+}
+
+struct Loop<F>(F);
+
+impl<R, F: FnMut() -> R> WithSimd for Loop<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
 }
 
 #[cfg(test)]
