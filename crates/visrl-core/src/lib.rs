@@ -48,3 +48,8 @@ pub use image_source::ImageSource;
 pub use prompt::{Content, Message, Prompt, Role};
 pub use seed::{Domain, SeedStream, ShuffleRng};
 pub use token_rows::TokenRows;
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
