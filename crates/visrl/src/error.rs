@@ -13,16 +13,16 @@ pub enum Error {
     Device(#[from] DeviceError),
     /// The text of a run does not parse: the line, the field and what was expected there.
     #[error(transparent)]
-    Toml(#[from] toml::de::Error),
+    Toml(Box<toml::de::Error>),
     /// A setting that no file can hold.
     #[error(transparent)]
-    ToToml(#[from] toml::ser::Error),
+    ToToml(Box<toml::ser::Error>),
     /// The model, its files or its input.
     #[error(transparent)]
-    Model(#[from] visrl_vlm::Error),
+    Model(Box<visrl_vlm::Error>),
     /// Data.
     #[error(transparent)]
-    Data(#[from] visrl_data::Error),
+    Data(Box<visrl_data::Error>),
     /// Rewards.
     #[error(transparent)]
     Reward(#[from] visrl_reward::Error),
@@ -34,7 +34,7 @@ pub enum Error {
     Rollout(#[from] visrl_rollout::Error),
     /// Training or evaluating.
     #[error(transparent)]
-    Training(#[from] visrl_train::Error),
+    Training(Box<visrl_train::Error>),
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -67,6 +67,36 @@ pub enum Error {
         /// The folder of the checkpoint.
         checkpoint: PathBuf,
     },
+}
+
+impl From<toml::de::Error> for Error {
+    fn from(error: toml::de::Error) -> Self {
+        Self::Toml(Box::new(error))
+    }
+}
+
+impl From<visrl_train::Error> for Error {
+    fn from(error: visrl_train::Error) -> Self {
+        Self::Training(Box::new(error))
+    }
+}
+
+impl From<visrl_vlm::Error> for Error {
+    fn from(error: visrl_vlm::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+impl From<visrl_data::Error> for Error {
+    fn from(error: visrl_data::Error) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl From<toml::ser::Error> for Error {
+    fn from(error: toml::ser::Error) -> Self {
+        Self::ToToml(Box::new(error))
+    }
 }
 
 impl Error {

@@ -8,7 +8,7 @@ use visrl_grpo::PolicyLoss;
 use visrl_train::{
     ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, Learner, LearningRateSchedule,
     LoopConfig, MetricSink, Observer, Progress, SftTrainer, Start, StepMetrics, StopCause,
-    SupervisedLoss, TensorBoard, TrainLoop, TrainStep, resident_memory,
+    StopCondition, SupervisedLoss, TensorBoard, TrainLoop, TrainStep, resident_memory,
 };
 use visrl_vlm::{Pretrained, VisionLanguageModel};
 
@@ -65,7 +65,7 @@ pub struct Trainer<'a, M> {
     loss: Option<(String, Box<dyn PolicyLoss<f32>>)>,
     sinks: Vec<Box<dyn MetricSink + 'a>>,
     observers: Vec<Box<dyn Observer + 'a>>,
-    stop_when: Option<Box<dyn FnMut(&StepMetrics) -> bool + 'a>>,
+    stop_when: Option<Box<StopCondition<'a>>>,
     interrupt: Interrupt,
     run_file: Option<String>,
 }
@@ -295,7 +295,7 @@ struct Training<'a, 'd> {
     steps: usize,
     sinks: Vec<Box<dyn MetricSink + 'a>>,
     observers: Vec<Box<dyn Observer + 'a>>,
-    stop_when: Option<Box<dyn FnMut(&StepMetrics) -> bool + 'a>>,
+    stop_when: Option<Box<StopCondition<'a>>>,
     interrupt: Interrupt,
 }
 

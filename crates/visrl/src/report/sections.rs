@@ -176,7 +176,7 @@ fn loss_metrics(metrics: &[StepMetrics]) -> Option<Table> {
     let rows: Vec<_> = rows.collect();
     let mut note = format!("First and last are means of up to {WINDOW} steps.");
     let silent = metrics.iter().filter_map(|step| step.diagnosis.as_ref());
-    if let Some(last) = silent.clone().last() {
+    if let Some(last) = silent.clone().next_back() {
         let count = silent.count();
         note += &format!(
             " {count} of {} steps could teach nothing; the last: {last}.",
