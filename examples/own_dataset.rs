@@ -23,7 +23,11 @@ impl Stripes {
             let width = 2 + number / 2 % 5;
             let pixel = |at: usize| {
                 let place = if label == 0 { at / 28 } else { at % 28 };
-                if (place / width).is_multiple_of(2) { 230 } else { 20 }
+                if (place / width).is_multiple_of(2) {
+                    230
+                } else {
+                    20
+                }
             };
             let image = ImageSource::Gray {
                 name: format!("stripes {number}").into(),
