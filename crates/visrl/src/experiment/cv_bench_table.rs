@@ -17,7 +17,7 @@ use crate::recipe::Recipe;
 /// and leniently what the paper's own evaluation takes for it.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`](crate::experiment::evaluate).
 pub fn cv_bench<M: VisionLanguageModel>(
     base: &Pretrained<M>,
     recipe: &Recipe,
