@@ -194,8 +194,8 @@ impl RunConfig {
             LossSetting::Custom(name) => Some((name.clone(), registry.new_loss(name)?)),
             LossSetting::Grpo(_) => None,
         };
-        let data = self.load_data(registry)?;
         let base = self.load_model()?;
+        let data = self.load_data(registry)?;
         let trainer = Trainer::of_file(base, recipe, data, text).settings(self.fine_tune.clone());
         Ok(match loss {
             Some((name, loss)) => trainer.boxed_loss(name, loss),
