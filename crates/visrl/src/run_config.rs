@@ -194,8 +194,10 @@ impl RunConfig {
             LossSetting::Custom(name) => Some((name.clone(), registry.new_loss(name)?)),
             LossSetting::Grpo(_) => None,
         };
-        let base = self.load_model()?;
+        // A wrong device is told before anything is read.
+        parse_device(&self.device)?;
         let data = self.load_data(registry)?;
+        let base = self.load_model()?;
         let trainer = Trainer::of_file(base, recipe, data, text).settings(self.fine_tune.clone());
         Ok(match loss {
             Some((name, loss)) => trainer.boxed_loss(name, loss),
