@@ -15,18 +15,10 @@ use visrl::prelude::*;
 fn main() -> Result<(), Error> {
     let data = dataset::Colours::new();
     let base = model::base("what colour is it? red green blue", &parse_device("flex")?)?;
-    // A right first letter is worth something, so that a model that knows no words can begin.
-    let letter = rule_fn("first_letter", |completion, example| {
-        let first = |text: &str| text.trim().chars().next();
-        Some(f32::from(first(completion) == first(&example.label)))
-    });
-    let recipe = Recipe {
-        name: "colours".into(),
-        rewards: RewardSet::no_thinking().with(letter, 0.5)?,
-        ..Recipe::no_thinking_rl()
-    };
+    // A model that knows no words begins with labels; rewards could follow.
+    let recipe = Recipe::sft();
     let settings = FineTune {
-        steps: 60,
+        steps: 300,
         learning_rate: 1e-2,
         sampling: SamplingParams {
             max_new_tokens: 4,
