@@ -34,7 +34,7 @@ fn main() -> std::process::ExitCode {
         None => {
             let names = Recipe::all().map(|recipe| recipe.name).join(", ");
             let message = format!("--recipe: there is no `{name}`, but {names}");
-            common::exit(Err(message.into()))
+            common::main(|| Err(message.into()))
         }
     }
 }

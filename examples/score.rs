@@ -61,7 +61,7 @@ struct RulesFile {
 }
 
 fn main() -> std::process::ExitCode {
-    pipe::exit(run(&Cli::parse()))
+    pipe::main(|| run(&Cli::parse()))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {

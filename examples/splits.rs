@@ -83,7 +83,7 @@ enum Subsample {
 }
 
 fn main() -> std::process::ExitCode {
-    pipe::exit(run(&Cli::parse()))
+    pipe::main(|| run(&Cli::parse()))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {

@@ -1,5 +1,7 @@
 //! What the examples share: flags, and how a result is shown.
 
+mod warnings;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -197,6 +199,7 @@ fn set<T: Clone>(to: &mut T, from: &Option<T>) {
 
 /// Runs an example that fine-tunes by a recipe. Ctrl-C ends it after its step, with a checkpoint.
 pub fn fine_tune(recipe: Recipe, flags: &Flags) -> ExitCode {
+    warnings::show();
     let run = match flags.run(recipe) {
         Ok(run) => run,
         Err(error) => return exit(Err(error.into())),
@@ -236,8 +239,14 @@ pub fn on_ctrl_c() -> Result<Interrupt, Box<dyn Error>> {
     Ok(interrupt)
 }
 
-/// Runs an example's body; an error is printed with its causes and gives exit code 1.
-pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
+/// Runs an example, with its warnings shown.
+pub fn main(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    warnings::show();
+    exit(run())
+}
+
+/// Success, or an error that is printed and gives exit code 1.
+fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };

@@ -1,13 +1,17 @@
 //! How a program that may stand in a pipe ends.
 
+#[path = "warnings.rs"]
+mod warnings;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Exit code 0, also when the reader of the output has gone; any other error is printed to standard
+/// Runs an example, with its warnings shown. Exit code 0, also when the reader of the output has gone; any other error is printed to standard
 /// error and gives exit code 1.
-pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
-    match result {
+pub fn main(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    warnings::show();
+    match run() {
         Err(error) if !is_closed_pipe(error.as_ref()) => {
             // Nobody is left to tell when this pipe is closed too.
             let _ = writeln!(io::stderr(), "error: {error}");

@@ -62,7 +62,7 @@ enum Dtype {
 }
 
 fn main() -> std::process::ExitCode {
-    common::exit(run(Cli::parse()))
+    common::main(|| run(Cli::parse()))
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {

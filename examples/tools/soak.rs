@@ -86,7 +86,7 @@ const ALLOCATOR: [(&str, &str); 5] = [
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    common::exit(if cli.as_is { run(&cli) } else { run_again() })
+    common::main(|| if cli.as_is { run(&cli) } else { run_again() })
 }
 
 /// The same run with the allocator's settings, which are read when a process starts.

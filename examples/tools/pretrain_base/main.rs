@@ -77,7 +77,7 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::exit(run(&Cli::parse()))
+    common::main(|| run(&Cli::parse()))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
