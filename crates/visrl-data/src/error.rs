@@ -110,6 +110,20 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// Two classes that are one to a reader, or to the tokenizer of a model.
+    #[error("{}: the classes `{first}` and `{second}` {why}; {advice}", path.display())]
+    AlikeClasses {
+        /// The file or folder, or the name of the data set.
+        path: PathBuf,
+        /// One of them.
+        first: Box<str>,
+        /// The other.
+        second: Box<str>,
+        /// What makes them one.
+        why: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// Something in a file is larger than a limit of the configuration.
     #[error(
         "{}: {row}: field `{field}`: {size} {unit}, the limit is {limit}; {advice}", path.display()

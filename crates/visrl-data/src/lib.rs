@@ -54,11 +54,11 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | the crate's root | [`Dataset`], its [`Record`]s in a [`Split`], [`MemoryDataset`], the [`ExampleDealer`] of a training run, [`Error`] |
+//! | the crate's root | [`Dataset`], its [`Record`]s in a [`Split`], [`MemoryDataset`], [`plain_label`], the [`ExampleDealer`] of a training run, [`Error`] |
 //! | `sources` | a file or a folder for each kind of data set, listed below |
 //! | `splits` | [`FewShot`], [`base_new`], [`read_split_file`], [`PythonRandom`] |
 //! | `prompt` | [`ChoiceList`] and [`ChoiceRule`], [`Method`] and [`Wording`], [`PromptTemplate`] |
-//! | `files` | lines, lengths and paths of lists that come from elsewhere |
+//! | `files` | lines, lengths and paths of lists that come from elsewhere, and what is told of them |
 //!
 //! | from | by |
 //! |---|---|
@@ -96,6 +96,7 @@ mod example_dealer;
 mod files;
 mod image_files;
 mod memory;
+mod plain_label;
 mod prompt;
 mod record;
 mod sources;
@@ -107,6 +108,7 @@ pub use error::Error;
 pub use example_dealer::{ExampleDealer, ExampleSource};
 pub use image_files::check_image_files;
 pub use memory::MemoryDataset;
+pub use plain_label::{LabelFault, plain_label};
 pub use prompt::{ChoiceList, ChoiceRule, Method, PromptTemplate, Wording};
 pub use record::Record;
 pub use sources::{

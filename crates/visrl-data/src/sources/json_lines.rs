@@ -10,13 +10,15 @@ use crate::files::lines::for_each_line;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
+use crate::sources::image_markers::{own_question, without_markers};
 use crate::sources::labels::LabelIndex;
 use crate::sources::questions::{OBJECT_QUESTION, Questions};
 use crate::split::Split;
 
 /// A data set in JSON lines: one object per image with the fields `image` (a path) and `label` (the
-/// answer), and optionally `problem` (the image's own question) and `split` (`train`, `val` or
-/// `test`; `train` without it). Other fields are ignored, and so are blank lines.
+/// answer, by [`plain_label`](crate::plain_label)), and optionally `problem` (the image's own
+/// question, without marks such as `<image>`) and `split` (by [`Split::named`]; `train` without
+/// it). Other fields are ignored, and so are blank lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JsonLinesConfig {
@@ -48,7 +50,8 @@ struct Row<'a> {
     label: Cow<'a, str>,
     #[serde(borrow)]
     problem: Option<Cow<'a, str>>,
-    split: Option<Split>,
+    #[serde(borrow)]
+    split: Option<Cow<'a, str>>,
 }
 
 impl JsonLinesConfig {
@@ -58,7 +61,8 @@ impl JsonLinesConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] or [`Error::File`]; [`Error::Row`] with the line that does not parse;
+    /// [`Error::Missing`] or [`Error::File`]; [`Error::Row`] with the line that does not parse,
+    /// or has a label without a name, a split without one, or marks of several images;
     /// [`Error::TooLarge`] for a line beyond 1 MiB, a path beyond 4 KiB, a label beyond 1 KiB or a
     /// question beyond 64 KiB; [`Error::UnknownLabel`] for a label that is not among the given
     /// classes, [`Error::DuplicateClass`] for a class given twice; [`Error::ImagePath`].
@@ -66,6 +70,7 @@ impl JsonLinesConfig {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut labels = LabelIndex::new(path, self.classes.as_deref())?;
+        let question = own_question(&self.question)?;
         let mut questions = Questions::default();
         let mut splits: [Option<Vec<Record>>; 3] = [None, None, None];
         for_each_line(path, "a file of JSON lines", |line, text| {
@@ -85,17 +90,27 @@ impl JsonLinesConfig {
             let mut record = Record::new(row.image, ImageSource::path(file), label);
             if let Some(problem) = row.problem {
                 check_length(&problem, MAX_QUESTION, path, name, "problem")?;
-                record.question = Some(questions.share(&problem));
+                let asked = without_markers(&problem, path, name, "problem")?;
+                record.question = asked.map(|asked| questions.share(&asked));
             }
-            let split = row.split.unwrap_or(Split::Train);
+            let split = match row.split {
+                None => Split::Train,
+                Some(split) => Split::named(&split).ok_or_else(|| Error::Row {
+                    path: path.to_path_buf(),
+                    row: name(),
+                    field: "split",
+                    message: format!("`{split}` is no split; a split is {}", Split::NAMES),
+                })?,
+            };
             splits[split as usize].get_or_insert_default().push(record);
             Ok(())
         })?;
+        labels.tell_alike("label");
         let classes = labels.finish(splits.iter_mut().flatten().flatten());
         let name = path
             .file_stem()
             .map_or("images".into(), |name| name.to_string_lossy());
-        let mut dataset = MemoryDataset::new(name, classes, &self.question);
+        let mut dataset = MemoryDataset::new(name, classes, question);
         for (split, records) in Split::ALL.into_iter().zip(splits) {
             if let Some(records) = records {
                 dataset = dataset.with_split(split, records)?;
@@ -160,8 +175,22 @@ mod tests {
         assert!(error("{", &default).contains("mine.jsonl: line 2: field `row`: EOF"));
         assert!(error(r#"{"image": "x"}"#, &default).contains("missing field `label`"));
         assert!(error(r#"{"image": "../x", "label": "a"}"#, &default).contains("line 2: `../x`"));
-        let split = r#"{"image": "x", "label": "a", "split": "dev"}"#;
-        assert!(error(split, &default).contains("unknown variant `dev`"));
+        let split = r#"{"image": "x", "label": "a", "split": "eval"}"#;
+        let message = error(split, &default);
+        assert!(message.contains("line 2: field `split`: `eval` is no split; a split is train"));
+        for (label, fault) in [("<answer> </answer>", "is empty within"), (" ", "is empty")] {
+            let message = error(
+                &format!(r#"{{"image": "x", "label": "{label}"}}"#),
+                &default,
+            );
+            assert!(
+                message.contains(&format!("line 2: field `label`: {fault}")),
+                "{message}"
+            );
+        }
+        let two = r#"{"image": "x", "label": "a", "problem": "<image> or <image>?"}"#;
+        let message = error(two, &default);
+        assert!(message.contains("line 2: field `problem`: marks the places of 2 images"));
         let long = format!(r#"{{"image": "{}"}}"#, "x".repeat(1 << 20));
         assert!(error(&long, &default).contains("line 2: field `row`: 1048577 bytes or more"));
         for (field, limit) in [("image", 4096), ("label", 1024), ("problem", 65536)] {
@@ -193,6 +222,26 @@ mod tests {
             .open("no/such.jsonl")
             .unwrap_err();
         assert!(matches!(missing, Error::Missing { .. }));
+    }
+
+    #[test]
+    fn labels_splits_and_marks_are_read_as_other_projects_write_them() {
+        let text = r#"{"image": "1.png", "label": "<answer>kite</answer>", "problem": "<image>"}
+{"image": "2.png", "label": "kite ", "split": "validation", "problem": "<image>\nWhich?"}
+{"image": "3.png", "label": "drum", "split": "dev", "problem": "Which?"}
+{"image": "4.png", "label": "kite", "split": "testing"}"#;
+        let dataset = open(text, &JsonLinesConfig::default()).unwrap();
+        assert_eq!(dataset.classes(), ["drum", "kite"]);
+        let rows = |split| -> Vec<(&str, usize, Option<&str>)> {
+            let records = dataset.records(split).unwrap().iter();
+            records
+                .map(|r| (&r.id[..], r.label, r.question.as_deref()))
+                .collect()
+        };
+        assert_eq!(rows(Split::Train), [("1.png", 1, None)]);
+        let val = [("2.png", 1, Some("Which?")), ("3.png", 0, Some("Which?"))];
+        assert_eq!(rows(Split::Val), val);
+        assert_eq!(rows(Split::Test), [("4.png", 1, None)]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, check_length};
+use crate::files::told::tell;
+use crate::plain_label::{are_alike, plain_label, reader_key};
 use crate::record::Record;
 
 /// Refuses a list of class names in which one stands twice.
@@ -27,11 +29,48 @@ pub(crate) fn check_unique<'a>(
     Ok(())
 }
 
+/// Class names that are given in a list, as plain names; two ways to write one are refused, and so
+/// are two equal ones unless names may repeat.
+pub(crate) fn plain_classes(
+    path: &Path,
+    classes: &[String],
+    may_repeat: bool,
+) -> Result<Vec<String>, Error> {
+    let mut plain = Vec::with_capacity(classes.len());
+    let mut ways: HashMap<String, &str> = HashMap::new();
+    for (place, class) in classes.iter().enumerate() {
+        let name = plain_label(class).map_err(|fault| Error::Row {
+            path: path.to_path_buf(),
+            row: format!("classes[{place}]"),
+            field: "classes",
+            message: fault.to_string(),
+        })?;
+        let way = *ways.entry(name.to_string()).or_insert(class);
+        if way != class {
+            return Err(Error::AlikeClasses {
+                path: path.to_path_buf(),
+                first: way.into(),
+                second: class.as_str().into(),
+                why: "are two ways to write one name",
+                advice: "take one out of `classes`",
+            });
+        }
+        plain.push(name.into_owned());
+    }
+    if !may_repeat {
+        let advice = "take one out of `classes`, or rename it there and in the rows";
+        check_unique(path, plain.iter().map(String::as_str), advice)?;
+    }
+    Ok(plain)
+}
+
 /// Numbers the labels of a file's rows while they are read: by a list given, or in the order they
-/// come in, to be sorted at the end. A label is held once, however many rows have it.
+/// come in, to be sorted at the end. A label is held once, however many rows have it, and by its
+/// [`plain_label`], however it is written.
 pub(crate) struct LabelIndex<'a> {
     path: &'a Path,
     names: Vec<Arc<str>>,
+    /// By the labels as they stand in the file, and by the plain names.
     places: HashMap<Arc<str>, usize>,
     given: bool,
 }
@@ -39,9 +78,7 @@ pub(crate) struct LabelIndex<'a> {
 impl<'a> LabelIndex<'a> {
     pub(crate) fn new(path: &'a Path, classes: Option<&[String]>) -> Result<Self, Error> {
         let given = classes.is_some();
-        let classes = classes.unwrap_or_default();
-        let advice = "take one out of `classes`, or rename it there and in the rows";
-        check_unique(path, classes.iter().map(String::as_str), advice)?;
+        let classes = plain_classes(path, classes.unwrap_or_default(), false)?;
         let names: Vec<Arc<str>> = classes.iter().map(|name| Arc::from(&name[..])).collect();
         let places = names.iter().cloned().zip(0..).collect();
         Ok(Self {
@@ -53,14 +90,19 @@ impl<'a> LabelIndex<'a> {
     }
 
     /// For rows that give numbers: the names may repeat, and no row is looked up by name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plain_classes`].
     #[cfg(feature = "parquet")]
-    pub(crate) fn numbered(path: &'a Path, classes: &[String]) -> Self {
-        Self {
+    pub(crate) fn numbered(path: &'a Path, classes: &[String]) -> Result<Self, Error> {
+        let classes = plain_classes(path, classes, true)?;
+        Ok(Self {
             path,
             names: classes.iter().map(|name| Arc::from(&name[..])).collect(),
             places: HashMap::new(),
             given: true,
-        }
+        })
     }
 
     /// The number of a label.
@@ -74,29 +116,57 @@ impl<'a> LabelIndex<'a> {
             return Ok(place);
         }
         check_length(label, MAX_LABEL, self.path, &row, field)?;
-        if self.given {
-            return Err(Error::UnknownLabel {
-                path: self.path.to_path_buf(),
-                row: row(),
-                field,
-                label: label.into(),
-                of: "classes given".into(),
-                advice: "correct the row, or add the name to `classes`",
-            });
-        }
-        if label.trim().is_empty() {
-            return Err(Error::Row {
-                path: self.path.to_path_buf(),
-                row: row(),
-                field,
-                message: "is empty; give the class or the answer".into(),
-            });
-        }
-        let name: Arc<str> = Arc::from(label);
-        let place = self.names.len();
-        self.names.push(Arc::clone(&name));
-        self.places.insert(name, place);
+        let name = plain_label(label).map_err(|fault| Error::Row {
+            path: self.path.to_path_buf(),
+            row: row(),
+            field,
+            message: fault.to_string(),
+        })?;
+        let place = match self.places.get(&*name) {
+            Some(&place) => place,
+            None if self.given => {
+                return Err(Error::UnknownLabel {
+                    path: self.path.to_path_buf(),
+                    row: row(),
+                    field,
+                    label: label.into(),
+                    of: "classes given".into(),
+                    advice: "correct the row, or add the name to `classes`",
+                });
+            }
+            None => {
+                let place = self.names.len();
+                let name: Arc<str> = Arc::from(&*name);
+                self.names.push(Arc::clone(&name));
+                self.places.insert(name, place);
+                place
+            }
+        };
+        self.places.insert(Arc::from(label), place);
         Ok(place)
+    }
+
+    /// Tells of classes that were found, not given, and are one to a reader.
+    pub(crate) fn tell_alike(&self, field: &str) {
+        if self.given {
+            return;
+        }
+        let mut first = HashMap::new();
+        let mut pairs = self.names.iter().filter_map(|name| {
+            let other = *first.entry(reader_key(name)).or_insert(name);
+            are_alike(other, name).then_some((other, name))
+        });
+        if let Some((a, b)) = pairs.next() {
+            let more = match pairs.count() {
+                0 => String::new(),
+                more => format!(", and {more} more such pairs"),
+            };
+            let message = format!(
+                "field `{field}`: `{a}` and `{b}` differ in case or blanks alone{more}: they are \
+                 taken for different classes; write them alike, or give `classes`"
+            );
+            tell(self.path, &message);
+        }
     }
 
     /// The class names in their order, after the records' labels were made to follow it.
@@ -146,6 +216,57 @@ mod tests {
         let classes = labels.finish(&mut records);
         assert_eq!(classes, ["apple", "fig", "pear"]);
         assert!(records.iter().all(|r| classes[r.label] == r.id));
+    }
+
+    #[test]
+    fn two_ways_to_write_a_label_are_one_class() {
+        let mut labels = LabelIndex::new(Path::new("f"), None).unwrap();
+        let row = || "line 7".to_owned();
+        for label in [
+            "kite",
+            " kite",
+            "<answer>kite</answer>",
+            "<answer> kite </answer>\n",
+        ] {
+            for _ in 0..2 {
+                assert_eq!(labels.place(label, row, "label").unwrap(), 0, "{label}");
+            }
+        }
+        let message = labels.place("<answer></answer>", row, "label").unwrap_err();
+        let message = message.to_string();
+        assert!(
+            message.starts_with("f: line 7: field `label`: is empty within its tags"),
+            "{message}"
+        );
+        assert_eq!(labels.place("caf\u{e9}", row, "label").unwrap(), 1);
+        assert_eq!(labels.place("cafe\u{301} ", row, "label").unwrap(), 1);
+        assert_eq!(labels.finish([]), ["caf\u{e9}", "kite"]);
+    }
+
+    #[test]
+    fn classes_that_are_given_are_plain_names() {
+        let given = |classes: &[&str]| -> Vec<String> {
+            classes.iter().map(|&class| class.to_owned()).collect()
+        };
+        let row = || "line 1".to_owned();
+        let path = Path::new("f");
+        let mut labels =
+            LabelIndex::new(path, Some(&given(&["kite ", "<answer>drum</answer>"]))).unwrap();
+        assert_eq!(labels.place("drum", row, "label").unwrap(), 1);
+        assert!(labels.place("lamp", row, "label").is_err());
+        assert_eq!(labels.finish([]), ["kite", "drum"]);
+        for (classes, start) in [
+            (
+                &["kite", "kite "][..],
+                "f: the classes `kite` and `kite ` are two ways",
+            ),
+            (&["kite", " "], "f: classes[1]: field `classes`: is empty"),
+        ] {
+            let message = LabelIndex::new(path, Some(&given(classes))).err().unwrap();
+            assert!(message.to_string().starts_with(start), "{message}");
+        }
+        let twice = given(&["kite", "kite"]);
+        assert_eq!(plain_classes(path, &twice, true).unwrap(), twice);
     }
 
     #[test]

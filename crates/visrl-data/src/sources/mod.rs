@@ -1,11 +1,12 @@
 //! Where data sets come from: a file or a folder per source, and what they share (the labels of
-//! rows, questions, the clean-up of class names).
+//! rows, questions, marks of images in them, the clean-up of class names).
 
 mod coop;
 mod cv_bench;
 mod fashion_mnist;
 mod idx;
 mod image_folder;
+mod image_markers;
 mod json_lines;
 mod labels;
 mod name_cleanup;

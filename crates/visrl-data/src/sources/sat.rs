@@ -10,6 +10,7 @@ use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, MAX_QUESTION, check_le
 use crate::files::lines::for_each_line;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
+use crate::plain_label::plain_label;
 use crate::prompt::letters::{inline_options, letter, lettered_options, place_of, with_options};
 use crate::record::Record;
 use crate::sources::labels::LabelIndex;
@@ -140,6 +141,7 @@ impl SatConfig {
             field,
             message,
         };
+        let total = row.images.len();
         let mut images = row.images.into_iter();
         let image = images
             .next()
@@ -167,10 +169,17 @@ impl SatConfig {
             }
         };
         let (question, answer) = (of("user")?, of("assistant")?);
+        let marks = question.matches("<image>").count();
+        if marks > total {
+            let message =
+                format!("the question marks the places of {marks} images, there are {total}");
+            return Err(fail("messages", message));
+        }
         let question = question.replace("<image>", "").trim().to_owned();
         check_length(&question, MAX_QUESTION, path, name, "messages")?;
         check_length(&answer, MAX_LABEL, path, name, "messages")?;
-        Ok(Some((image, question, answer.trim().to_owned())))
+        let answer = plain_label(&answer).map_err(|fault| fail("answer", fault.to_string()))?;
+        Ok(Some((image, question, answer.into_owned())))
     }
 
     /// Finds the options of a question and the right one among them.

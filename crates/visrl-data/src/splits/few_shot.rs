@@ -23,9 +23,9 @@ pub struct FewShot {
     pub shots: usize,
     /// The seed of the draw; CoOp publishes 1, 2 and 3.
     pub seed: u64,
-    /// Whether to draw `min(shots, 4)` validation images per class too. CoOp does so for all sets
-    /// but ImageNet, whose validation images are its test set. The training draw is the same
-    /// either way.
+    /// Whether to draw `min(shots, 4)` validation images per class too, where there is a validation
+    /// split. CoOp does so for all sets but ImageNet, whose validation images are its test set. The
+    /// training draw is the same either way.
     pub val: bool,
 }
 

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, check_length};
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
+use crate::plain_label::plain_label;
 use crate::record::Record;
 use crate::split::Split;
 
@@ -24,7 +26,7 @@ struct Rows {
 /// Reads a split file of CoOp's form, for one's own data as well.
 ///
 /// Row paths are taken relative to `images`; a record's id is its path as it stands in the file.
-/// The class names come from the rows.
+/// The class names come from the rows, by [`plain_label`]; two labels may have one name.
 ///
 /// # Errors
 ///
@@ -33,7 +35,8 @@ struct Rows {
 /// * [`Error::TooLarge`]: a path has more than 4 KiB or a class name more than 1 KiB;
 /// * [`Error::LabelRange`]: a label is negative or not below `max_classes`;
 /// * [`Error::LabelNames`]: one label has two names;
-/// * [`Error::Row`]: a label below the largest one has no row, so its name is unknown.
+/// * [`Error::AlikeClasses`]: the names of two labels are two ways to write one;
+/// * [`Error::Row`]: a class name is empty, or a label below the largest one has no row, so its name is unknown.
 pub fn read_split_file(
     path: &Path,
     images: &Path,
@@ -56,7 +59,13 @@ pub fn read_split_file(
             check_length(&class, MAX_LABEL, path, row, "class name")?;
             let file = join_below(images, &id, path, row)?;
             let label = check_label(label, max_classes, path, row)?;
-            name_label(&mut names, label, class, path, row)?;
+            let plain = plain_label(&class).map_err(|fault| Error::Row {
+                path: path.to_path_buf(),
+                row: row(),
+                field: "class name",
+                message: fault.to_string(),
+            })?;
+            name_label(&mut names, label, (plain, &class), path, row)?;
             records.push(Record::new(id, ImageSource::path(file), label));
         }
         splits.push((split, records));
@@ -69,7 +78,9 @@ pub fn read_split_file(
             message: format!("has no row, but label {found} has; labels must be 0..n without gaps"),
         });
     }
-    let mut dataset = MemoryDataset::new(name, names.into_values(), question);
+    check_ways(&names, path)?;
+    let names = names.into_values().map(|name| name.plain);
+    let mut dataset = MemoryDataset::new(name, names, question);
     for (split, records) in splits {
         dataset = dataset.with_split(split, records)?;
     }
@@ -94,26 +105,54 @@ fn check_label(
 }
 
 fn name_label(
-    names: &mut BTreeMap<usize, String>,
+    names: &mut BTreeMap<usize, Name>,
     label: usize,
-    class: String,
+    (plain, written): (Cow<'_, str>, &str),
     path: &Path,
     row: impl FnOnce() -> String,
 ) -> Result<(), Error> {
     match names.get(&label) {
-        Some(first) if *first == class => Ok(()),
+        Some(first) if first.plain == plain => Ok(()),
         Some(first) => Err(Error::LabelNames {
             path: path.to_path_buf(),
             row: row(),
             label,
-            first: first.clone(),
-            second: class,
+            first: first.plain.clone(),
+            second: plain.into_owned(),
         }),
         None => {
-            names.insert(label, class);
+            let name = Name {
+                plain: plain.into_owned(),
+                written: written.to_owned(),
+            };
+            names.insert(label, name);
             Ok(())
         }
     }
+}
+
+/// A class name, and how it is written in the first row of its label.
+struct Name {
+    plain: String,
+    written: String,
+}
+
+/// Refuses two labels whose names are two ways to write one.
+fn check_ways(names: &BTreeMap<usize, Name>, path: &Path) -> Result<(), Error> {
+    let mut ways: HashMap<&str, &str> = HashMap::new();
+    for name in names.values() {
+        let way = *ways.entry(&name.plain).or_insert(&name.written);
+        if way != name.written {
+            return Err(Error::AlikeClasses {
+                path: path.to_path_buf(),
+                first: way.into(),
+                second: name.written.as_str().into(),
+                why: "have different labels, but are two ways to write one name",
+                advice: "give their rows one label, or rename one of them",
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -136,7 +175,7 @@ mod tests {
     fn rows_keep_their_order_and_names_follow_the_labels() {
         let dataset = read(
             r#"{"train": [["b/1.jpg", 1, "b"], ["a/1.jpg", 0, "a"]], "val": [],
-                "test": [["b/2.jpg", 1, "b"]]}"#,
+                "test": [["b/2.jpg", 1, "<answer>b</answer> "]]}"#,
         )
         .unwrap();
         assert_eq!(dataset.classes(), ["a", "b"]);
@@ -185,6 +224,16 @@ mod tests {
             with(r#"["b", 0, "other"]"#),
             Error::LabelNames { .. }
         ));
+        let message = with(r#"["b", 1, " a"]"#).to_string();
+        assert!(
+            message.contains("split.json: the classes `a` and ` a` have different labels"),
+            "{message}"
+        );
+        let message = with(r#"["b", 1, "<answer> </answer>"]"#).to_string();
+        assert!(
+            message.contains("split.json: train[1]: field `class name`: is empty"),
+            "{message}"
+        );
         assert!(
             with(r#"["b", 2, "c"]"#)
                 .to_string()

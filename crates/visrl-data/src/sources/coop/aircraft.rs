@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use crate::error::Error;
 use crate::files::limits::MAX_LIST;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
+use crate::plain_label::plain_label;
 use crate::record::Record;
 use crate::sources::coop::set::CoopSet;
 use crate::sources::labels::check_unique;
@@ -23,11 +25,11 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
         Ok::<_, Error>((path, text))
     };
     let (list, variants) = read("variants.txt")?;
-    let names: Vec<&str> = variants
-        .lines()
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .collect();
+    let rows = (1..).zip(variants.lines());
+    let names = rows.filter(|(_, row)| !row.trim().is_empty());
+    let names = names.map(|(line, row)| plain_name(row, &list, || format!("line {line}")));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
     let advice = "remove one of the two lines";
     check_unique(&list, names.iter().copied(), advice)?;
     let labels: HashMap<&str, usize> = names
@@ -52,7 +54,8 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
                 field: "variant",
                 message: "is missing; a row is `<id> <variant>`".into(),
             })?;
-            let label = labels.get(variant).copied().ok_or_else(|| Error::Row {
+            let variant = plain_name(variant, &path, row_name)?;
+            let label = labels.get(&*variant).copied().ok_or_else(|| Error::Row {
                 path: path.clone(),
                 row: row_name(),
                 field: "variant",
@@ -65,6 +68,20 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
         dataset = dataset.with_split(split, records)?;
     }
     Ok(dataset)
+}
+
+/// A variant's plain name.
+fn plain_name<'r>(
+    name: &'r str,
+    path: &Path,
+    row: impl FnOnce() -> String,
+) -> Result<Cow<'r, str>, Error> {
+    plain_label(name).map_err(|fault| Error::Row {
+        path: path.to_path_buf(),
+        row: row(),
+        field: "variant",
+        message: fault.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +105,7 @@ mod tests {
     #[test]
     fn labels_follow_the_list_of_variants() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "0001 Beechcraft 1900\n0002 707-320\n");
+        write(folder.path(), "0001 Beechcraft 1900\n0002  707-320 \n");
         let dataset = open_aircraft(folder.path(), "?").unwrap();
         assert_eq!(dataset.classes(), ["707-320", "F-16A/B", "Beechcraft 1900"]);
         let train = dataset.records(Split::Train).unwrap();

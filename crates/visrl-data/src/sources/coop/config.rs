@@ -7,6 +7,7 @@ use crate::memory::MemoryDataset;
 use crate::sources::coop::aircraft::open_aircraft;
 use crate::sources::coop::imagenet::open_imagenet;
 use crate::sources::coop::set::CoopSet;
+use crate::sources::image_markers::own_question;
 use crate::sources::name_cleanup::NameCleanup;
 use crate::splits::split_file::read_split_file;
 
@@ -55,7 +56,7 @@ impl CoopConfig {
     pub fn open(&self, root: impl AsRef<Path>) -> Result<MemoryDataset, Error> {
         let set = self.set;
         let folder = root.as_ref().join(set.folder());
-        let question = self.question.as_deref().unwrap_or(set.question());
+        let question = &*own_question(self.question.as_deref().unwrap_or(set.question()))?;
         let dataset = match (set, set.split_file()) {
             (CoopSet::FgvcAircraft, _) => open_aircraft(&folder, question)?,
             (CoopSet::ImageNet, _) | (_, None) => open_imagenet(&folder, question)?,

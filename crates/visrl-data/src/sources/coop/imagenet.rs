@@ -8,14 +8,19 @@ use crate::error::Error;
 use crate::files::limits::MAX_LIST;
 use crate::files::paths::list;
 use crate::memory::MemoryDataset;
+use crate::plain_label::plain_label;
 use crate::record::Record;
 use crate::sources::coop::set::CoopSet;
+use crate::sources::image_folder::endings::READ;
+use crate::sources::image_folder::left_out::tell_unread;
+use crate::sources::image_folder::tree::{Folder, Unread};
 use crate::sources::labels::check_unique;
 use crate::split::Split;
 
 /// ImageNet by folder: `images/{train,val}/<wnid>/`, names from `classnames.txt` (`<wnid> <name>`).
 ///
-/// A label is the place of its folder in the sorted list; `val` serves as the test split too.
+/// A label is the place of its folder in the sorted list. The images of `val` are the test split,
+/// and there is no validation split: what is reported on is not chosen on.
 pub(crate) fn open_imagenet(folder: &Path, question: &str) -> Result<MemoryDataset, Error> {
     let path = folder.join("classnames.txt");
     let hint = "CoOp's list of ImageNet's class names, rows `<wnid> <name>`";
@@ -30,49 +35,63 @@ pub(crate) fn open_imagenet(folder: &Path, question: &str) -> Result<MemoryDatas
     let wnids = list(&images.join("train"), true, hint)?;
     let mut classes = Vec::with_capacity(wnids.len());
     for wnid in &wnids {
-        classes.push(*names.get(wnid.as_str()).ok_or_else(|| Error::Row {
+        let fail = |message: String| Error::Row {
             path: path.clone(),
             row: wnid.clone(),
             field: "name",
-            message: "the class has a folder of images, but no row here".into(),
-        })?);
+            message,
+        };
+        let name = names.get(wnid.as_str());
+        let name =
+            name.ok_or_else(|| fail("the class has a folder of images, but no row here".into()))?;
+        let name = plain_label(name).map_err(|fault| fail(fault.to_string()))?;
+        classes.push(name.into_owned());
     }
     let labels: HashMap<&str, usize> = wnids
         .iter()
         .enumerate()
         .map(|(label, wnid)| (wnid.as_str(), label))
         .collect();
-    let mut dataset = MemoryDataset::new(CoopSet::ImageNet.folder(), classes, question);
-    let train = records(&images, Split::Train, &labels)?;
-    let val = records(&images, Split::Val, &labels)?;
-    dataset = dataset
+    let dataset = MemoryDataset::new(CoopSet::ImageNet.folder(), classes, question);
+    let mut unread = Unread::default();
+    let train = records(&images, "train", &labels, &mut unread)?;
+    let test = records(&images, "val", &labels, &mut unread)?;
+    tell_unread(&images, &unread);
+    dataset
         .with_split(Split::Train, train)?
-        .with_split(Split::Test, val.clone())?;
-    dataset.with_split(Split::Val, val)
+        .with_split(Split::Test, test)
 }
 
 fn records(
     images: &Path,
-    split: Split,
+    below: &str,
     labels: &HashMap<&str, usize>,
+    unread: &mut Unread,
 ) -> Result<Vec<Record>, Error> {
-    let folder = images.join(split.as_str());
+    let folder = images.join(below);
+    let hint = "folders of ImageNet's images, one per class";
+    let tree = Folder::read(&folder, &READ.map(String::from), hint)?;
+    let fail = |row: &str, message: &str| Error::Row {
+        path: folder.clone(),
+        row: row.to_owned(),
+        field: "class",
+        message: message.to_owned(),
+    };
+    if let Some(picture) = tree.pictures.first() {
+        let message = "the image lies in no folder of a class; sort the images into their folders";
+        return Err(fail(picture, message));
+    }
+    tree.all_unread(unread);
     let mut records = Vec::new();
-    for wnid in list(&folder, true, "folders of ImageNet's images, one per class")? {
-        let label = labels
-            .get(wnid.as_str())
-            .copied()
-            .ok_or_else(|| Error::Row {
-                path: folder.clone(),
-                row: wnid.clone(),
-                field: "class",
-                message: "the class has no folder of training images".into(),
-            })?;
-        let class = folder.join(&wnid);
-        for file in list(&class, false, "images of one class")? {
-            let image = ImageSource::path(class.join(&file));
-            records.push(Record::new(format!("{split}/{wnid}/{file}"), image, label));
-        }
+    for class in &tree.folders {
+        let wnid = class.name.as_str();
+        let label = labels.get(wnid).copied();
+        let label =
+            label.ok_or_else(|| fail(wnid, "the class has no folder of training images"))?;
+        class.each_picture(&format!("{below}/{wnid}/"), &mut |id| {
+            let image = ImageSource::path(images.join(&id));
+            records.push(Record::new(id, image, label));
+        });
     }
     Ok(records)
 }
@@ -98,6 +117,7 @@ mod tests {
         touch(root.path(), "images/train/n01/b.JPEG");
         touch(root.path(), "images/train/n01/a.JPEG");
         touch(root.path(), "images/train/n02/.hidden");
+        touch(root.path(), "images/train/n02/Thumbs.db");
         touch(root.path(), "images/val/n03/v.JPEG");
         fs::write(root.path().join("classnames.txt"), names).unwrap();
         let dataset = open_imagenet(root.path(), "?").unwrap();
@@ -120,7 +140,10 @@ mod tests {
             train.map(|(id, label)| (id.into(), label))
         );
         assert_eq!(ids(Split::Test), [("val/n03/v.JPEG".into(), 2)]);
-        assert_eq!(ids(Split::Val), ids(Split::Test));
+        assert!(matches!(
+            dataset.records(Split::Val),
+            Err(Error::NoSplit { .. })
+        ));
 
         let twice = format!("{names}n01 carp\n");
         fs::write(root.path().join("classnames.txt"), twice).unwrap();
@@ -131,6 +154,10 @@ mod tests {
         );
         fs::write(root.path().join("classnames.txt"), names).unwrap();
 
+        touch(root.path(), "images/val/loose.JPEG");
+        let error = open_imagenet(root.path(), "?").unwrap_err().to_string();
+        assert!(error.contains("loose.JPEG: field `class`"), "{error}");
+        fs::remove_file(root.path().join("images/val/loose.JPEG")).unwrap();
         touch(root.path(), "images/val/n09/v.JPEG");
         let error = open_imagenet(root.path(), "?").unwrap_err().to_string();
         assert!(error.contains("n09: field `class`"), "{error}");

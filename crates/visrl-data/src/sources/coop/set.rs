@@ -12,7 +12,8 @@ use crate::sources::questions::OBJECT_QUESTION;
 pub enum CoopSet {
     /// ImageNet's 1000 classes, by folder; `classnames.txt` gives the names. The order of its
     /// few-shot draw depended on an unsorted directory listing, so CoOp's draw cannot be
-    /// reproduced from the images: here folders and files are sorted.
+    /// reproduced from the images: here folders and files are sorted. Its validation images are
+    /// the test split, and there is no other.
     #[serde(rename = "imagenet")]
     ImageNet,
     /// Caltech101 without background and one of the two face classes.

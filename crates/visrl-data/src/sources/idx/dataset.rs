@@ -10,6 +10,8 @@ use crate::record::Record;
 use crate::sources::idx::format::file_names;
 use crate::sources::idx::images::{IdxImages, IdxLimits};
 use crate::sources::idx::read::{read_idx_images, read_idx_labels};
+use crate::sources::image_markers::own_question;
+use crate::sources::labels::plain_classes;
 use crate::split::Split;
 
 /// A data set in four IDX files with MNIST's names: `train-images-idx3-ubyte`,
@@ -36,9 +38,12 @@ impl IdxConfig {
     /// # Errors
     ///
     /// Those of [`read_idx_images`]; [`Error::Missing`] when a file is not there,
-    /// [`Error::CountMismatch`], [`Error::LabelRange`].
+    /// [`Error::CountMismatch`], [`Error::LabelRange`]; [`Error::Row`] and [`Error::AlikeClasses`]
+    /// for class names that are none, or one name in two ways.
     pub fn open(&self, folder: &Path) -> Result<MemoryDataset, Error> {
-        let mut dataset = MemoryDataset::new(&self.name, &self.classes, &self.question);
+        let classes = plain_classes(Path::new(&self.name), &self.classes, true)?;
+        let question = own_question(&self.question)?;
+        let mut dataset = MemoryDataset::new(&self.name, classes, question);
         for split in [Split::Train, Split::Test] {
             let (images, labels) = self.read(folder, split)?;
             let (width, height) = (images.width(), images.height());

@@ -4,8 +4,8 @@ use crate::sources::parquet::limits::ParquetLimits;
 use crate::split::Split;
 
 /// A data set in parquet files, as the Hugging Face hub has them: one row per image, with the
-/// columns `image` (a structure of `bytes` and `path`), `problem` (the question) and `solution` (the
-/// class name, bare or in `<answer>` tags). The paper's own 4-shot sets are of this form.
+/// columns `image` (a structure of `bytes` and `path`), `problem` (the question, without marks such
+/// as `<image>`) and `solution` (the class name, by [`plain_label`](crate::plain_label)). The paper's own 4-shot sets are of this form.
 ///
 /// A folder is a data set too: all its `*.parquet` files, or those in its folder `data`, in the
 /// order of their names. A file whose name begins with `train`, `val` (or `dev`) or `test` holds

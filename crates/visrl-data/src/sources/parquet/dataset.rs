@@ -7,6 +7,7 @@ use crate::files::limits::{MAX_LABEL, MAX_QUESTION};
 use crate::files::paths::list;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
+use crate::sources::image_markers::{own_question, without_markers};
 use crate::sources::labels::LabelIndex;
 use crate::sources::parquet::columns::{ImageColumns, text};
 use crate::sources::parquet::config::ParquetConfig;
@@ -31,7 +32,7 @@ pub(crate) fn read_dataset(config: &ParquetConfig, path: &Path) -> Result<Memory
         column.is_some_and(|column| table.is_int64(column))
     };
     let labels = match classes {
-        Some(classes) if tables.iter().any(numbers) => LabelIndex::numbered(path, classes),
+        Some(classes) if tables.iter().any(numbers) => LabelIndex::numbered(path, classes)?,
         classes => LabelIndex::new(path, classes)?,
     };
     let mut reading = Reading {
@@ -46,11 +47,12 @@ pub(crate) fn read_dataset(config: &ParquetConfig, path: &Path) -> Result<Memory
         reading.read(table)?;
     }
     let mut splits = reading.splits;
+    reading.labels.tell_alike(&config.solution);
     let classes = reading.labels.finish(splits.iter_mut().flatten().flatten());
     let name = path
         .file_stem()
         .map_or("images".into(), |name| name.to_string_lossy());
-    let question = config.question.as_deref().unwrap_or(OBJECT_QUESTION);
+    let question = own_question(config.question.as_deref().unwrap_or(OBJECT_QUESTION))?;
     let mut dataset = MemoryDataset::new(name, classes, question);
     for (split, records) in Split::ALL.into_iter().zip(splits) {
         if let Some(records) = records {
@@ -148,7 +150,9 @@ impl Reading<'_> {
                 let mut record = Record::new(row, image, label);
                 if let Some(problem) = problems.as_ref().and_then(|texts| texts[place].as_ref()) {
                     let text = text(table, problem, &record.id, &config.problem, MAX_QUESTION)?;
-                    record.question = Some(self.questions.share(text));
+                    let name = || record.id.clone();
+                    let asked = without_markers(text, table.path(), name, "problem")?;
+                    record.question = asked.map(|asked| self.questions.share(&asked));
                 }
                 let records = self.splits[split as usize].get_or_insert_default();
                 records.push(record);
@@ -175,8 +179,7 @@ impl Reading<'_> {
             Solutions::Texts(texts) => {
                 let solution = texts[place].as_ref().ok_or_else(missing)?;
                 let solution = text(table, solution, row, &self.config.solution, MAX_LABEL)?;
-                self.labels
-                    .place(untagged(solution), || row.to_owned(), "solution")
+                self.labels.place(solution, || row.to_owned(), "solution")
             }
             Solutions::Numbers(_) if self.classes == 0 => {
                 let message = "holds class numbers, and the file does not name the classes; give \
@@ -195,12 +198,4 @@ impl Reading<'_> {
             }
         }
     }
-}
-
-/// What stands in the last pair of `<answer>` tags; without one, all of it.
-fn untagged(solution: &str) -> &str {
-    let inside = solution
-        .rsplit_once("<answer>")
-        .and_then(|(_, rest)| rest.split_once("</answer>"));
-    inside.map_or(solution, |(answer, _)| answer).trim()
 }
