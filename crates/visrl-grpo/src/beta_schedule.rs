@@ -55,7 +55,7 @@ impl BetaSchedule {
     /// # Errors
     /// [`Error::Config`] when a value is negative, infinite or not a number.
     pub fn validate_beta(&self) -> Result<()> {
-        self.check("beta", (0.0, f64::MAX), "zero or more")
+        self.check("beta_schedule", (0.0, f64::MAX), "zero or more")
     }
 }
 

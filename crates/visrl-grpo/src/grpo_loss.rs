@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::evaluation::evaluate;
 use crate::loss::aggregation::Aggregation;
-use crate::loss::family::LossFamily;
-use crate::loss::surrogate::Surrogate;
+use crate::loss::family::{LossFamily, with_surrogate};
 use crate::loss_batch::LossBatch;
 use crate::policy_loss::{LossSummary, PolicyLoss};
 use crate::real::Real;
@@ -34,21 +33,6 @@ pub struct GrpoLoss {
     pub terms: SharedOptions,
 }
 
-/// Does something with the surrogate of a family.
-macro_rules! with_surrogate {
-    ($family:expr, $surrogate:ident => $work:expr) => {
-        match &$family {
-            LossFamily::PaperClsRl($surrogate) => $work,
-            LossFamily::Grpo($surrogate) | LossFamily::Bnpo($surrogate) => $work,
-            LossFamily::Dapo($surrogate) | LossFamily::Luspo($surrogate) => $work,
-            LossFamily::DrGrpo { clip: $surrogate, .. } => $work,
-            LossFamily::Cispo($surrogate) => $work,
-            LossFamily::Sapo($surrogate) => $work,
-            LossFamily::Vespo($surrogate) => $work,
-        }
-    };
-}
-
 impl GrpoLoss {
     /// A family with the default (the paper's) options.
     pub fn new(family: LossFamily) -> Self {
@@ -61,7 +45,7 @@ impl GrpoLoss {
     /// [`Error::Config`](crate::Error::Config) naming the first field outside its range.
     pub fn validate(&self) -> Result<()> {
         self.terms.validate()?;
-        with_surrogate!(self.family, surrogate => Surrogate::<f64>::validate(surrogate))
+        self.family.validate()
     }
 
     /// How the family averages over tokens.

@@ -45,12 +45,16 @@ impl ImportanceCorrection {
     /// Checks the bounds.
     ///
     /// # Errors
-    /// [`Error::Config`] when a bound is negative or not a number, or the bounds cross.
+    /// [`Error::Config`] when a bound is negative, infinite or not a number, the upper one is 0, or
+    /// the bounds cross.
     pub fn validate(&self) -> Result<()> {
         let min = self.clip_min.unwrap_or(0.0);
-        let max = self.clip_max.unwrap_or(f64::INFINITY);
-        Error::check(min >= 0.0, "importance_correction.clip_min", min, "zero or more")?;
-        Error::check(max >= min, "importance_correction.clip_max", max, "at least clip_min")
+        let max = self.clip_max.unwrap_or(f64::MAX);
+        let good = min >= 0.0 && min.is_finite();
+        Error::check(good, "importance_correction.clip_min", min, "zero or more, or left out")?;
+        let good = max >= min && max > 0.0 && max.is_finite();
+        let allowed = "above zero and at least clip_min, or left out";
+        Error::check(good, "importance_correction.clip_max", max, allowed)
     }
 
     /// The ratios of one row, from log-probabilities of the learner's old policy and of the

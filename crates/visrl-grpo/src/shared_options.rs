@@ -102,7 +102,8 @@ impl SharedOptions {
         check(share > 0.0 && share <= 1.0, "top_entropy_quantile", share, allowed)?;
         check(coef.is_finite(), "entropy_coef", coef, "finite")?;
         let threshold = self.off_policy_mask_threshold.unwrap_or(0.0);
-        check(threshold >= 0.0, "off_policy_mask_threshold", threshold, "zero or more")?;
+        let good = threshold >= 0.0 && threshold.is_finite();
+        check(good, "off_policy_mask_threshold", threshold, "zero or more, or left out")?;
         self.importance_correction.map_or(Ok(()), |c| c.validate())
     }
 
@@ -191,6 +192,7 @@ mod tests {
             (r#"{"beta": -1}"#, "beta"),
             (r#"{"top_entropy_quantile": 0}"#, "top_entropy_quantile"),
             (r#"{"off_policy_mask_threshold": -0.1}"#, "off_policy_mask_threshold"),
+            (r#"{"beta_schedule": {"type": "constant", "value": -1}}"#, "beta_schedule"),
         ] {
             let options: SharedOptions = serde_json::from_str(text).unwrap();
             let error = options.check(&batch).unwrap_err().to_string();

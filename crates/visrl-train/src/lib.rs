@@ -13,8 +13,8 @@
 //! | `optimizer` | gradients to moved parameters: [`AdamW`], [`LearningRateSchedule`] |
 //! | `learner` | groups with advantages to an updated policy: [`Learner`], [`LearnGroup`] |
 //! | `evaluation` | examples to accuracies: [`Evaluator`], [`Evaluation`] |
+//! | `log` | a step's numbers to files: [`StepMetrics`], [`MetricSink`], [`Warnings`] |
 //! | `checkpoint` | a learner to a folder and back: [`CheckpointStore`], [`TrainState`] |
-//! | `log` | a step's numbers to files: [`StepMetrics`], [`MetricSink`] |
 //! | `trainer` | examples to steps: [`GrpoTrainer`], [`SftTrainer`], [`TrainLoop`] |
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,8 @@ pub use learner::{
     ReferencePolicy, TokenGroup, Workload, peak_memory, resident_memory,
 };
 pub use log::{
-    DiagnosisLog, JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics,
-    TensorBoard,
+    JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics, TensorBoard, Warning,
+    Warnings, Watch,
 };
 pub use optimizer::{
     AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,

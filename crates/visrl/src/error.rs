@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         message: String,
     },
+    /// A setting, or the data of a run, cannot be used.
+    #[error("`{name}` {message}")]
+    Setting {
+        /// Its name in a run file, with dots between levels.
+        name: String,
+        /// What is wrong with it and what is expected.
+        message: String,
+    },
     /// A part of one's own that a run names, and nobody gave.
     #[error("no {kind} of the name `{name}` is registered; there are: {known}")]
     UnknownName {
@@ -100,6 +108,13 @@ impl From<toml::ser::Error> for Error {
 }
 
 impl Error {
+    pub(crate) fn setting(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Setting {
+            name: name.into(),
+            message: message.into(),
+        }
+    }
+
     pub(crate) fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::File {
             path: path.into(),

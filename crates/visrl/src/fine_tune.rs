@@ -3,24 +3,28 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, Split};
 use visrl_grpo::Advantage;
 use visrl_reward::rules::LenientEvaluation;
 use visrl_rollout::SamplingParams;
-use visrl_train::{Evaluator, ExampleDealer, LearnerConfig};
+use visrl_train::{Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule};
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::loss_setting::LossSetting;
+use crate::over_default::OverDefault;
 use crate::recipe::Recipe;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
 
 /// The numbers of a run. The defaults suit the embedded model and data.
+///
+/// In a file each table, at any depth, takes what it leaves out from these defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct FineTune {
     /// The seed of everything drawn in the run.
     pub seed: u64,
@@ -28,8 +32,11 @@ pub struct FineTune {
     pub steps: usize,
     /// Epochs over the training examples, in place of `steps` when not 0.
     pub epochs: usize,
-    /// The peak learning rate; it falls to 0 in a straight line.
+    /// The peak learning rate.
     pub learning_rate: f64,
+    /// How the learning rate changes over the run: by default it falls to 0 in a straight line, as
+    /// in the paper.
+    pub decay: Decay,
     /// Prompts per step.
     pub prompts_per_step: usize,
     /// Completions per prompt.
@@ -87,6 +94,7 @@ impl Default for FineTune {
             steps: 300,
             epochs: 0,
             learning_rate: 3e-4,
+            decay: Decay::default(),
             prompts_per_step: 8,
             num_generations: 16,
             sampling: SamplingParams {
@@ -117,6 +125,19 @@ impl Default for FineTune {
     }
 }
 
+impl Serialize for FineTune {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FineTune {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let default = serde_json::to_value(Self::default()).map_err(D::Error::custom)?;
+        Self::deserialize(OverDefault::new(deserializer, default))
+    }
+}
+
 impl FineTune {
     /// Fine-tunes by a recipe on the training split of `train` and measures on the test split of
     /// `test`: a [`Trainer`](crate::Trainer) with these settings and nothing of one's own.
@@ -138,7 +159,18 @@ impl FineTune {
     pub fn total_steps(&self, examples: usize) -> usize {
         match self.epochs {
             0 => self.steps,
-            epochs => (epochs * examples).div_ceil(self.prompts_per_step.max(1)),
+            epochs => {
+                let all = epochs.saturating_mul(examples);
+                all.div_ceil(self.prompts_per_step.max(1))
+            }
+        }
+    }
+
+    /// The learning rate over a run of so many steps.
+    pub(crate) fn schedule(&self, steps: usize) -> LearningRateSchedule {
+        LearningRateSchedule {
+            decay: self.decay,
+            ..LearningRateSchedule::linear(self.learning_rate, steps)
         }
     }
 
@@ -153,7 +185,7 @@ impl FineTune {
     /// same for every run of a seed.
     ///
     /// # Errors
-    /// What the data set says.
+    /// [`Error::Setting`] when there are none; what the data set says.
     pub fn evaluator(&self, recipe: &Recipe, test: &dyn Dataset) -> Result<Evaluator, Error> {
         let choices = ChoiceList::new(self.choices, self.seed);
         let mut examples = test.examples(Split::Test, &choices, 0)?;
@@ -165,6 +197,13 @@ impl FineTune {
                 *count <= self.test_per_class
             });
         }
+        if examples.is_empty() {
+            let message = format!(
+                "has no example: the test split of `{}` is empty, and nothing could be measured",
+                test.name()
+            );
+            return Err(Error::setting("test", message));
+        }
         Ok(self.evaluator_of(recipe, examples))
     }
 
@@ -174,7 +213,10 @@ impl FineTune {
         recipe: &Recipe,
         train: &dyn Dataset,
     ) -> Result<Option<Evaluator>, Error> {
-        if train.records(Split::Val).unwrap_or_default().is_empty() {
+        if train
+            .records_if_any(Split::Val)?
+            .is_none_or(<[_]>::is_empty)
+        {
             return Ok(None);
         }
         let choices = ChoiceList::new(self.choices, self.seed);

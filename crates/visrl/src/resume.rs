@@ -4,25 +4,18 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use visrl_train::{Checkpoint, CheckpointStore, Start};
+use visrl_train::{Checkpoint, CheckpointStore, Decay, JsonLines, LearningRateSchedule, Warnings};
 
 use crate::before_after::Measured;
 use crate::error::Error;
 use crate::samples::SampleLog;
 
 /// The checkpoint that a run goes on from, if it is to go on from one and there is one.
-///
-/// Without one, checkpoints that are there are removed.
 pub(crate) fn find(store: &CheckpointStore, resume: bool) -> Result<Option<Checkpoint>, Error> {
-    let found = match resume {
-        true => store.latest()?,
-        false => None,
-    };
-    match found {
-        Some(_) => store.sweep()?,
-        None => store.clear()?,
+    match resume {
+        true => Ok(store.latest()?),
+        false => Ok(None),
     }
-    Ok(found)
 }
 
 /// What stands beside the checkpoints of a run whose base measured `before`.
@@ -32,41 +25,101 @@ pub(crate) fn note(config: &Value, before: &Measured) -> Value {
 
 /// What a run that goes on from a checkpoint has already.
 pub(crate) struct Resumed {
-    pub(crate) start: Start,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) before: Measured,
-    pub(crate) samples: SampleLog,
+    /// Whether the samples of the checkpoint's step were written at an evaluation on the way.
+    pub(crate) sampled: bool,
 }
 
-/// Goes on from a checkpoint of a run with these settings, `config`; `count` samples were written
-/// at an evaluation, and those on the way were made `on_test` examples.
-pub(crate) fn go_on(
-    checkpoint: Checkpoint,
-    config: &Value,
-    (out, count, on_test): (&Path, usize, bool),
-) -> Result<Resumed, Error> {
-    let state = &checkpoint.state;
-    if let Some(difference) = settings_diff(&state.note["config"], config) {
-        let message = format!("was made with another {difference}: resume with its settings");
-        return Err(Error::file(checkpoint.dir, message));
+impl Resumed {
+    /// Checks that a run of `steps` with these settings, `config`, can go on from a checkpoint in
+    /// the folder `out`; evaluations on the way are made `on_test` examples. Nothing is changed.
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        config: &Value,
+        (out, on_test, steps): (&Path, bool, usize),
+    ) -> Result<Self, Error> {
+        let state = &checkpoint.state;
+        if let Some(difference) = settings_diff(&state.note["config"], config) {
+            let message = format!("was made with another {difference}: resume with its settings");
+            return Err(Error::file(checkpoint.dir, message));
+        }
+        if steps < state.step {
+            let name = match config["fine_tune"]["epochs"].as_u64() {
+                Some(0) | None => "steps",
+                Some(_) => "epochs",
+            };
+            let message = format!(
+                "asks for {steps} steps, but {} has made {} already: ask for as many at least",
+                checkpoint.dir.display(),
+                state.step
+            );
+            return Err(Error::setting(format!("fine_tune.{name}"), message));
+        }
+        let before = Measured::deserialize(&state.note["before"])
+            .map_err(|error| Error::file(&checkpoint.dir, format!("note: {error}")))?;
+        let sampled = on_test && state.evaluations.iter().any(|p| p.step == state.step);
+        JsonLines::check(out.join("metrics.jsonl"), state.step)?;
+        SampleLog::check(out, state.step, sampled)?;
+        Ok(Self {
+            checkpoint,
+            before,
+            sampled,
+        })
     }
-    let before = Measured::deserialize(&state.note["before"])
-        .map_err(|error| Error::file(&checkpoint.dir, format!("note: {error}")))?;
-    let evaluated = on_test && state.evaluations.iter().any(|p| p.step == state.step);
-    let samples = SampleLog::resume(out, count, state.step, evaluated)?;
-    Ok(Resumed {
-        start: Start::From(Box::new(checkpoint)),
-        before,
-        samples,
-    })
+
+    /// Tells where the learning rate now falls to its end elsewhere than it did, and notes the new
+    /// settings for the checkpoints to come.
+    pub(crate) fn follow(
+        &mut self,
+        config: &Value,
+        schedule: [LearningRateSchedule; 2],
+        warnings: &Warnings,
+    ) {
+        let [old, new] = schedule;
+        let step = self.checkpoint.state.step;
+        if old.decay != Decay::Constant && old.total_steps != new.total_steps {
+            let message = format!(
+                "the run is of {} steps now, it was of {}: from step {step} on the learning rate is \
+                 that of a run of {} steps ({:.2e} in place of {:.2e} in the next one)",
+                new.total_steps,
+                old.total_steps,
+                new.total_steps,
+                new.at(step),
+                old.at(step)
+            );
+            warnings.warn(&format!("{} steps", new.total_steps), message);
+        }
+        self.checkpoint.state.note["config"] = config.clone();
+    }
 }
 
-/// Settings that may change when a run is resumed: none of them changes what is learnt.
-const FREE: [&str; 5] = [
+/// The part of a run's file that stands nowhere else in the record of a run.
+pub(crate) fn of_file(mut file: Value) -> Value {
+    if let Value::Object(fields) = &mut file {
+        for elsewhere in ["version", "recipe", "fine_tune"] {
+            fields.shift_remove(elsewhere);
+        }
+    }
+    file
+}
+
+/// Settings that may change when a run is resumed: they do not change what is learnt and measured,
+/// but for the number of steps, which may grow.
+const FREE: [&str; 13] = [
+    "model",
+    "data",
+    "fine_tune.steps",
+    "fine_tune.epochs",
     "fine_tune.out",
     "fine_tune.budget_seconds",
     "fine_tune.checkpoint_every",
     "fine_tune.keep_checkpoints",
     "fine_tune.tensorboard",
+    "fingerprint.file.device",
+    "fingerprint.file.model.path",
+    "fingerprint.file.data.source.path",
+    "fingerprint.file.test.source.path",
 ];
 
 /// The first field, with dots between levels, in which two runs' settings differ so that one
@@ -76,7 +129,8 @@ fn settings_diff(old: &Value, new: &Value) -> Option<String> {
 }
 
 fn differ(path: &str, old: &Value, new: &Value) -> Option<String> {
-    if old == new || FREE.contains(&path) {
+    let of_code = path == "fingerprint.file" && (old.is_null() || new.is_null());
+    if old == new || FREE.contains(&path) || of_code {
         return None;
     }
     let below = |name: &str| match path {
@@ -101,7 +155,11 @@ fn differ(path: &str, old: &Value, new: &Value) -> Option<String> {
                 differ(&below(&place.to_string()), &old, &new)
             })
         }
-        _ => Some(format!("`{path}` ({old}, now {new})")),
+        _ => {
+            let name = path.strip_prefix("fingerprint.").unwrap_or(path);
+            let name = name.strip_prefix("file.").unwrap_or(name);
+            Some(format!("`{name}` ({old}, now {new})"))
+        }
     }
 }
 
@@ -110,10 +168,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::run_config::RunConfig;
 
     #[test]
     fn the_field_that_differs_is_named() {
-        let old = json!({"fine_tune": {"seed": 1, "out": "a", "lora": {"r": 4}}, "model": "m"});
+        let old = json!({"fine_tune": {"seed": 1, "out": "a", "lora": {"r": 4}}, "loss": "m"});
         let change = |path: &str, value: Value| {
             let mut new = old.clone();
             *new.pointer_mut(path).unwrap() = value;
@@ -129,14 +188,97 @@ mod tests {
             change("/fine_tune/lora", Value::Null).as_deref(),
             Some(r#"`fine_tune.lora` ({"r":4}, now null)"#)
         );
-        let model = change("/model", json!("n"));
-        assert_eq!(model.as_deref(), Some(r#"`model` ("m", now "n")"#));
-        let more = json!({"fine_tune": old["fine_tune"], "model": "m", "recipe": 1});
+        let loss = change("/loss", json!("n"));
+        assert_eq!(loss.as_deref(), Some(r#"`loss` ("m", now "n")"#));
+        let more = json!({"fine_tune": old["fine_tune"], "loss": "m", "recipe": 1});
         let added = settings_diff(&old, &more);
         assert_eq!(added.as_deref(), Some("`recipe` (null, now 1)"));
         let rules = |name: &str| json!({ "rewards": [{ "rule": { "name": name } }] });
         let renamed = settings_diff(&rules("brief"), &rules("short"));
         let renamed = renamed.unwrap();
         assert_eq!(renamed, r#"`rewards.0.rule.name` ("brief", now "short")"#);
+    }
+    /// Every field of a run's file, one at a time: it is either free, or a resume with another value
+    /// is refused by its name.
+    #[test]
+    fn no_field_of_a_run_s_file_is_forgotten() {
+        let text = r#"
+            recipe = "cls_rl"
+            device = "flex"
+            model = { path = "m", load = { dtype = "bf16" } }
+
+            [data]
+            shots = 4
+            shot_seed = 1
+            classes = "base"
+            source = { kind = "coop", set = "oxford_pets", path = "d" }
+
+            [test]
+            shots = 2
+            source = { kind = "json_lines", path = "t", options = { question = "?" } }
+
+            [fine_tune]
+            lora = { r = 4 }
+            budget_seconds = 1.0
+        "#;
+        let run = RunConfig::from_toml(text).unwrap();
+        let old = record(&run, &serde_json::to_value(&run).unwrap());
+        assert_eq!(settings_diff(&old, &old), None);
+        let mut leaves = Vec::new();
+        paths("", &serde_json::to_value(&run).unwrap(), &mut leaves);
+        assert!(leaves.len() > 60, "{leaves:?}");
+        let mut free = Vec::new();
+        for pointer in leaves {
+            let mut file = serde_json::to_value(&run).unwrap();
+            *file.pointer_mut(&pointer).unwrap() = json!("another");
+            let name = pointer[1..].replace('/', ".");
+            match settings_diff(&old, &record(&run, &file)) {
+                Some(difference) => assert!(
+                    difference.starts_with(&format!("`{name}` (")),
+                    "{difference}"
+                ),
+                None => free.push(name),
+            }
+        }
+        free.sort();
+        let expected = [
+            "data.source.path",
+            "device",
+            "fine_tune.budget_seconds",
+            "fine_tune.checkpoint_every",
+            "fine_tune.epochs",
+            "fine_tune.keep_checkpoints",
+            "fine_tune.out",
+            "fine_tune.steps",
+            "fine_tune.tensorboard",
+            "model.path",
+            "test.source.path",
+        ];
+        assert_eq!(free, expected);
+    }
+
+    /// What a checkpoint notes of a run with this file.
+    fn record(run: &RunConfig, file: &Value) -> Value {
+        let mut config = json!({ "fine_tune": run.fine_tune, "recipe": run.recipe });
+        config["fine_tune"] = file["fine_tune"].clone();
+        config["recipe"] = file["recipe"].clone();
+        config["fingerprint"] = json!({ "file": of_file(file.clone()) });
+        config
+    }
+
+    fn paths(at: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (name, value) in fields {
+                    paths(&format!("{at}/{name}"), value, found);
+                }
+            }
+            Value::Array(values) if !values.is_empty() => {
+                for (place, value) in values.iter().enumerate() {
+                    paths(&format!("{at}/{place}"), value, found);
+                }
+            }
+            _ => found.push(at.to_owned()),
+        }
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use visrl_core::files::write_file;
 use visrl_core::{Domain, Example, SeedStream};
-use visrl_data::Dataset;
+use visrl_data::{Dataset, PromptTemplate};
 use visrl_rollout::{EngineConfig, NativeEngine};
 use visrl_train::{
     CheckpointStore, EvaluationPoint, Learner, MemoryPlan, Start, StopCause, TrainState,
-    Validation, Workload, peak_memory,
+    Validation, Warnings, Workload, peak_memory,
 };
 use visrl_vlm::{
     FeatureStore, Pretrained, SaveDtype, VisionLanguageModel, attach_lora, merge_lora, save_lora,
@@ -18,8 +19,10 @@ use visrl_vlm::{
 use crate::before_after::{BeforeAfter, Measured, Measurement};
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::fingerprint;
 use crate::recipe::Recipe;
-use crate::resume;
+use crate::resume::{self, Resumed, of_file};
+use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
@@ -37,11 +40,20 @@ pub(crate) struct Run<'a, M> {
     pub(crate) store: CheckpointStore,
     measurement: Measurement<M>,
     config: Value,
+    file: Option<RunFile>,
+}
+
+/// A run's own file: what it is written as, and as a value.
+#[derive(Clone, Debug)]
+pub(crate) struct RunFile {
+    pub(crate) text: String,
+    pub(crate) value: Value,
 }
 
 /// A run that was begun: the base is measured.
 pub(crate) struct BegunRun<'a, M> {
     pub(crate) run: Run<'a, M>,
+    folder: RunFolder,
     before: Measured,
     samples: SampleLog,
 }
@@ -51,6 +63,7 @@ pub(crate) struct Trained {
     pub(crate) state: TrainState,
     pub(crate) cause: StopCause,
     pub(crate) plan: MemoryPlan,
+    pub(crate) warnings: Warnings,
     /// What the process held in bytes before the first step.
     pub(crate) held: Option<u64>,
 }
@@ -61,6 +74,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         base: Pretrained<M>,
         recipe: &'a Recipe,
         (train, test): (&dyn Dataset, &dyn Dataset),
+        file: Option<RunFile>,
     ) -> Result<Self, Error> {
         let trainable = &settings.learner.trainable;
         let capacity = match trainable.vision_tower || trainable.merger {
@@ -84,8 +98,6 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             "fine_tune": settings,
             "recipe": recipe,
         });
-        // An output folder that cannot be written must show now, not after the training.
-        write_json(&settings.out.join("config.json"), &config)?;
         let checkpoints = settings.out.join("checkpoints");
         Ok(Self {
             settings,
@@ -96,7 +108,62 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             store: CheckpointStore::new(checkpoints, settings.keep_checkpoints),
             measurement,
             config,
+            file,
         })
+    }
+
+    /// Takes down what decides what is learnt and measured; `train` are the training examples of
+    /// the first epoch.
+    pub(crate) fn take_fingerprint(
+        &mut self,
+        classes: &[String],
+        train: &[Example],
+    ) -> Result<(), Error> {
+        let file = self.file.as_ref().map(|file| of_file(file.value.clone()));
+        self.config["fingerprint"] = serde_json::json!({
+            "file": file,
+            "class_names": classes,
+            "train": fingerprint::of_examples(train)?,
+            "validation": fingerprint::of_examples(self.validation_examples())?,
+            "test": fingerprint::of_examples(self.test_examples())?,
+            "model": fingerprint::of_model(&self.base)?,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn template(&self) -> &PromptTemplate {
+        &self.recipe.template
+    }
+
+    pub(crate) fn test_examples(&self) -> &[Example] {
+        &self.measurement.test.examples
+    }
+
+    pub(crate) fn validation_examples(&self) -> &[Example] {
+        let validation = self.measurement.validation.as_ref();
+        validation.map_or(&[], |validation| &validation.examples)
+    }
+
+    /// The checkpoint that the run goes on from, where it does: one of a run of the same settings,
+    /// data and base, with no more steps than the `steps` of this one, over so many `examples`.
+    pub(crate) fn find(
+        &self,
+        (steps, examples): (usize, usize),
+        warnings: &Warnings,
+    ) -> Result<Option<Resumed>, Error> {
+        let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? else {
+            return Ok(None);
+        };
+        let on_test = self.measurement.validation.is_none();
+        let old = checkpoint.state.note["config"]["fine_tune"].clone();
+        let place = (self.settings.out.as_path(), on_test, steps);
+        let mut found = Resumed::new(checkpoint, &self.config, place)?;
+        if let Ok(old) = serde_json::from_value::<FineTune>(old) {
+            let before = old.schedule(old.total_steps(examples));
+            let schedules = [before, self.settings.schedule(steps)];
+            found.follow(&self.config, schedules, warnings);
+        }
+        Ok(Some(found))
     }
 
     /// A rollout engine of the base, which shares the kept features.
@@ -143,38 +210,60 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         Ok(MemoryPlan::new(learner, &load))
     }
 
-    /// Where to begin: after the newest checkpoint, or at step 0 with a measurement of the base.
-    pub(crate) fn begin(self) -> Result<(BegunRun<'a, M>, Start), Error> {
+    /// Begins in the run's folder: after a checkpoint, or at step 0 with a measurement of the base
+    /// and nothing of an earlier run.
+    pub(crate) fn begin(
+        self,
+        folder: RunFolder,
+        found: Option<Resumed>,
+    ) -> Result<(BegunRun<'a, M>, Start), Error> {
         let (out, count) = (&self.settings.out, self.settings.samples);
-        write_images(out, &self.measurement.test.examples, count)?;
-        if let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? {
-            let on_test = self.measurement.validation.is_none();
-            let found = resume::go_on(checkpoint, &self.config, (out, count, on_test))?;
-            let begun = BegunRun {
-                run: self,
-                before: found.before,
-                samples: found.samples,
-            };
-            return Ok((begun, found.start));
+        match &found {
+            Some(_) => self.store.sweep()?,
+            None => {
+                self.store.clear()?;
+                folder.clear()?;
+            }
         }
-        let mut samples = SampleLog::create(out, count)?;
-        let before = self.measurement.measure(&self.base.model.clone())?;
-        samples.write(0, &before.greedy.answers)?;
-        let start = Start::New(resume::note(&self.config, &before));
+        if let Some(file) = &self.file {
+            write_file(&out.join("run.toml"), file.text.as_bytes())?;
+        }
+        write_json(&out.join("config.json"), &self.config)?;
+        write_images(out, &self.measurement.test.examples, count)?;
+        let (start, before, samples) = match found {
+            Some(found) => {
+                let step = found.checkpoint.state.step;
+                let samples = SampleLog::resume(out, count, step, found.sampled)?;
+                let start = Start::From(Box::new(found.checkpoint));
+                (start, found.before, samples)
+            }
+            None => {
+                let mut samples = SampleLog::create(out, count)?;
+                let before = self.measurement.measure(&self.base.model.clone())?;
+                samples.write(0, &before.greedy.answers)?;
+                let start = Start::New(resume::note(&self.config, &before));
+                (start, before, samples)
+            }
+        };
         let begun = BegunRun {
             run: self,
+            folder,
             before,
             samples,
         };
         Ok((begun, start))
     }
-
-    fn save(&self, model: &M, dir: &Path) -> Result<(), visrl_train::Error> {
-        Ok(self.base.files.save(model, dir, SaveDtype::F32)?)
-    }
 }
 
 impl<M: VisionLanguageModel> BegunRun<'_, M> {
+    /// Saves a model below the run's folder.
+    fn save(&self, model: &M, name: &str) -> Result<(), visrl_train::Error> {
+        let files = &self.run.base.files;
+        self.folder
+            .replace(name, |dir| files.save(model, dir, SaveDtype::F32))
+            .map_err(Into::into)
+    }
+
     /// Measures and saves the fine-tuned model.
     pub(crate) fn finish(
         mut self,
@@ -190,11 +279,13 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         let out = &settings.out;
         let Trained { state, .. } = trained;
         if let Some(lora) = &settings.lora {
-            save_lora(&model, lora, &self.run.base.name, out.join("adapter"))?;
+            let name = &self.run.base.name;
+            let save = |dir: &Path| save_lora(&model, lora, name, dir);
+            self.folder.replace("adapter", save)?;
         }
         let after = measurement.measure(&model)?;
         let model = merge_lora(model);
-        self.run.save(&model, &out.join("model"))?;
+        self.save(&model, "model")?;
         let on_test = measurement.validation.is_none() || settings.evaluate_every == 0;
         if !(on_test && state.evaluations.iter().any(|p| p.step == state.step)) {
             self.samples.write(state.step, &after.greedy.answers)?;
@@ -214,6 +305,7 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
                 Some(_) => "val".to_owned(),
                 None => "test".to_owned(),
             },
+            warnings: trained.warnings.list(),
             seconds: state.seconds,
             test_examples: measurement.test.examples.len(),
             before: self.before.accuracy(),
@@ -252,7 +344,7 @@ impl<M: VisionLanguageModel> Validation<M> for BegunRun<'_, M> {
 
     fn keep_best(&mut self, policy: &M, _: &EvaluationPoint) -> Result<(), visrl_train::Error> {
         let model = merge_lora(policy.valid());
-        self.run.save(&model, &self.run.settings.out.join("best"))
+        self.save(&model, "best")
     }
 
     fn sync(&mut self) -> Result<(), visrl_train::Error> {

@@ -15,6 +15,7 @@ use crate::fine_tune::FineTune;
 use crate::loss_setting::LossSetting;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
+use crate::run::RunFile;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
 
@@ -187,7 +188,12 @@ impl RunConfig {
     /// [`Error::UnknownName`] for a part of one's own that the registry does not know; what any
     /// part says.
     pub fn trainer(&self, registry: &Registry) -> Result<Trainer<'static, QwenVl>, Error> {
-        let text = self.to_toml()?;
+        self.fine_tune.validate()?;
+        let file = RunFile {
+            text: self.to_toml()?,
+            value: serde_json::to_value(self)
+                .map_err(|error| Error::file("run.toml", error.to_string()))?,
+        };
         let mut recipe = self.recipe.clone();
         registry.resolve_rules(&mut recipe.rewards)?;
         let loss = match &self.fine_tune.loss {
@@ -198,7 +204,7 @@ impl RunConfig {
         parse_device(&self.device)?;
         let data = self.load_data(registry)?;
         let base = self.load_model()?;
-        let trainer = Trainer::of_file(base, recipe, data, text).settings(self.fine_tune.clone());
+        let trainer = Trainer::of_file(base, recipe, data, file).settings(self.fine_tune.clone());
         Ok(match loss {
             Some((name, loss)) => trainer.boxed_loss(name, loss),
             None => trainer,

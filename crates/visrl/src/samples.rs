@@ -60,10 +60,13 @@ impl SampleLog {
         step: usize,
         evaluated: bool,
     ) -> Result<Self, Error> {
-        let lines = LineFile::resume(&out.join(FILE), |sample: Sample| {
-            sample.step < step || (evaluated && sample.step == step)
-        })?;
+        let lines = LineFile::resume(&out.join(FILE), kept(step, evaluated))?;
         Ok(Self { lines, count })
+    }
+
+    /// Whether [`resume`](Self::resume) would find a file that it can go on with.
+    pub(crate) fn check(out: &Path, step: usize, evaluated: bool) -> Result<(), Error> {
+        Ok(LineFile::check(&out.join(FILE), kept(step, evaluated))?)
     }
 
     /// Writes the samples of an evaluation after so many steps.
@@ -79,6 +82,11 @@ impl SampleLog {
     pub(crate) fn sync(&mut self) -> Result<(), visrl_train::Error> {
         self.lines.sync()
     }
+}
+
+/// The samples that stay when a run goes on after so many steps.
+fn kept(step: usize, evaluated: bool) -> impl FnMut(Sample) -> bool {
+    move |sample| sample.step < step || (evaluated && sample.step == step)
 }
 
 /// The first example of each class, then the second of each, and so on, in the order in which

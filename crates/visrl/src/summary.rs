@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::files::{FileError, write_file};
-use visrl_train::{EvaluationPoint, MemoryPlan, StopCause};
+use visrl_train::{EvaluationPoint, MemoryPlan, StopCause, Warning};
 
 use crate::before_after::Accuracy;
 use crate::loss_setting::LossSetting;
@@ -69,6 +69,9 @@ pub struct Summary {
     pub best: Option<EvaluationPoint>,
     /// What these were made on: `val`, or `test`.
     pub validated_on: String,
+    /// What was warned of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// Seconds of training alone.
     pub seconds: f64,
     /// Test examples that the accuracies were measured on.

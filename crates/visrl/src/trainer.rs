@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use visrl_core::files::write_file;
 use visrl_data::{Dataset, MemoryDataset};
 use visrl_grpo::PolicyLoss;
 use visrl_train::{
-    ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, Learner, LearningRateSchedule,
-    LoopConfig, MetricSink, Observer, Progress, SftTrainer, Start, StepMetrics, StopCause,
-    StopCondition, SupervisedLoss, TensorBoard, TrainLoop, TrainStep, resident_memory,
+    ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, LoopConfig, MemoryPlan,
+    MetricSink, Observer, Progress, SftTrainer, Start, StepMetrics, StopCause, StopCondition,
+    SupervisedLoss, TensorBoard, TrainLoop, TrainStep, Warnings, resident_memory,
 };
 use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::loss_setting::LossSetting;
+use crate::prepared::Prepared;
 use crate::recipe::{Objective, Recipe};
-use crate::run::{BegunRun, Run, Trained};
+use crate::resume::Resumed;
+use crate::run::{BegunRun, Run, RunFile, Trained};
+use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 
 /// What a run gives.
@@ -67,7 +69,7 @@ pub struct Trainer<'a, M> {
     observers: Vec<Box<dyn Observer + 'a>>,
     stop_when: Option<Box<StopCondition<'a>>>,
     interrupt: Interrupt,
-    run_file: Option<String>,
+    run_file: Option<RunFile>,
 }
 
 /// A data set of the caller's, or of the trainer's own.
@@ -125,7 +127,7 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
         base: Pretrained<M>,
         recipe: Recipe,
         (train, test): (MemoryDataset, MemoryDataset),
-        run_file: String,
+        run_file: RunFile,
     ) -> Self {
         Self {
             test: Some(Data::Owned(test)),
@@ -189,38 +191,55 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
         self
     }
 
-    /// Runs.
+    /// Finds out all that can be known before the first step, as [`launch`](Self::launch) does
+    /// first, and writes nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for a loss that is only a name, [`Error::Interrupted`], and what any
-    /// part of the run says.
+    /// As [`launch`](Self::launch).
+    pub fn check(mut self) -> Result<(), Error> {
+        let (loss, warnings) = (self.take_loss()?, Warnings::new());
+        let train = self.train.get();
+        let data = (train, self.test.as_ref().map_or(train, Data::get));
+        let parts = (&self.settings, &self.recipe);
+        let own = (loss, self.run_file);
+        let prepared = Prepared::new(parts, self.base, data, own, &warnings)?;
+        let length = (prepared.steps, prepared.dealer.len());
+        prepared.run.find(length, &warnings).map(drop)
+    }
+
+    /// Runs. What is wrong with settings, data, model or a checkpoint to resume from is found out
+    /// before any file is changed, and one run at a time may use the output folder. A run that does
+    /// not resume first removes what an earlier run left there; other files stay.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the setting's name in a run file, [`Error::UnknownName`] for a loss
+    /// that is only a name, [`Error::File`] for a folder that another run uses and for a checkpoint
+    /// of another run, [`Error::Interrupted`], and what any part of the run says.
     pub fn launch(mut self) -> Result<Outcome<M>, Error> {
-        let loss = self.take_loss()?;
-        for weighted in self.recipe.rewards.rules() {
-            weighted.rule.as_rule()?;
-        }
-        if let Some(text) = self.run_file.take() {
-            write_file(&self.settings.out.join("run.toml"), text.as_bytes())?;
-        }
+        let (loss, warnings) = (self.take_loss()?, Warnings::new());
         let (settings, recipe) = (&self.settings, &self.recipe);
         let train = self.train.get();
-        let test = self.test.as_ref().map_or(train, Data::get);
-        let run = Run::new(settings, self.base, recipe, (train, test))?;
-        let dealer = settings.dealer(train)?;
-        let steps = settings.total_steps(dealer.len());
-        let schedule = LearningRateSchedule::linear(settings.learning_rate, steps);
-        let learner = Learner::new(
-            run.policy()?,
-            loss,
-            Arc::clone(&run.features),
-            settings.learner.clone(),
-        );
+        let data = (train, self.test.as_ref().map_or(train, Data::get));
+        let own = (loss, self.run_file);
+        let prepared = Prepared::new((settings, recipe), self.base, data, own, &warnings)?;
+        let Prepared {
+            run,
+            learner,
+            dealer,
+            steps,
+            plan,
+        } = prepared;
+        let folder = RunFolder::lock(&settings.out)?;
+        let found = run.find((steps, dealer.len()), &warnings)?;
+        let schedule = settings.schedule(steps);
         let encoder = Arc::clone(&run.base.encoder);
         let template = recipe.template.clone();
         let training = Training {
             settings,
             dealer,
             steps,
+            plan,
+            warnings,
             sinks: self.sinks,
             observers: self.observers,
             stop_when: self.stop_when,
@@ -235,7 +254,7 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
                     prompts_per_step: settings.prompts_per_step,
                     schedule,
                 };
-                let (begun, trained) = training.train(run, &mut method)?;
+                let (begun, trained) = training.train(run, (folder, found), &mut method)?;
                 (begun, trained, method.learner)
             }
             Objective::Reinforce => {
@@ -255,7 +274,7 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
                         schedule,
                     },
                 };
-                let (begun, trained) = training.train(run, &mut method)?;
+                let (begun, trained) = training.train(run, (folder, found), &mut method)?;
                 (begun, trained, method.learner)
             }
         };
@@ -293,6 +312,8 @@ struct Training<'a, 'd> {
     settings: &'d FineTune,
     dealer: ExampleDealer<'d>,
     steps: usize,
+    plan: MemoryPlan,
+    warnings: Warnings,
     sinks: Vec<Box<dyn MetricSink + 'a>>,
     observers: Vec<Box<dyn Observer + 'a>>,
     stop_when: Option<Box<StopCondition<'a>>>,
@@ -303,13 +324,12 @@ impl Training<'_, '_> {
     fn train<'r, M: VisionLanguageModel>(
         mut self,
         run: Run<'r, M>,
+        (folder, found): (RunFolder, Option<Resumed>),
         method: &mut dyn TrainStep<M>,
     ) -> Result<(BegunRun<'r, M>, Trained), Error> {
-        let settings = self.settings;
-        let first = self.dealer.deal(0, settings.prompts_per_step)?;
-        let plan = run.plan(method.learner(), &first)?;
+        let (settings, plan) = (self.settings, self.plan);
         let held = resident_memory();
-        let (mut begun, start) = run.begin()?;
+        let (mut begun, start) = run.begin(folder, found)?;
         let path = settings.out.join("metrics.jsonl");
         let (mut lines, done) = match &start {
             Start::New(_) => (JsonLines::create(path)?, 0),
@@ -344,12 +364,14 @@ impl Training<'_, '_> {
             store: Some(&store),
             stop_when: stop_when.as_mut().map(|condition| &mut **condition as _),
             interrupt: self.interrupt,
+            warnings: self.warnings.clone(),
         };
         let (state, cause) = looped.run(method, start)?;
         let trained = Trained {
             state,
             cause,
             plan,
+            warnings: self.warnings,
             held,
         };
         Ok((begun, trained))

@@ -98,6 +98,22 @@ impl Default for Advantage {
     }
 }
 
+impl Advantage {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when epsilon is not a number above 0.
+    pub fn validate(&self) -> Result<()> {
+        let epsilon = match *self {
+            Self::Paper { epsilon }
+            | Self::SumThenNormalize { epsilon, .. }
+            | Self::NormalizeThenSum { epsilon, .. } => epsilon,
+            Self::LeaveOneOut {} | Self::MeanOnly {} => return Ok(()),
+        };
+        Error::check(epsilon > 0.0 && epsilon.is_finite(), "epsilon", epsilon, "above zero")
+    }
+}
+
 impl<F: Real> AdvantageEstimator<F> for Advantage {
     fn advantages_into(&self, rewards: &RewardTable<'_, F>, out: &mut [F]) -> Result<()> {
         let (scale, epsilon, bessel) = match *self {
@@ -106,7 +122,7 @@ impl<F: Real> AdvantageEstimator<F> for Advantage {
             Self::NormalizeThenSum { epsilon, bessel } => (Scale::Batch, epsilon, bessel),
             Self::LeaveOneOut {} | Self::MeanOnly {} => (Scale::None, epsilon(), Bessel::Exact),
         };
-        Error::check(epsilon > 0.0, "epsilon", epsilon, "above zero")?;
+        self.validate()?;
         Error::check_length("out", out.len(), rewards.completions())?;
         out.iter_mut().zip(rewards.totals()).for_each(|(out, total)| *out = total);
         let size = rewards.group_size();

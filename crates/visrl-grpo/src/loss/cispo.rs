@@ -43,6 +43,6 @@ impl<F: Real> Surrogate<F> for Cispo {
 
     fn validate(&self) -> Result<()> {
         let bound = self.epsilon_high;
-        Error::check(bound > 0.0, "epsilon_high", bound, "above zero")
+        Error::check(bound > 0.0 && bound.is_finite(), "epsilon_high", bound, "above zero")
     }
 }

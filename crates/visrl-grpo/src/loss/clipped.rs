@@ -68,6 +68,7 @@ impl<F: Real> Surrogate<F> for Clipped {
         Error::check(valid(low), "epsilon", low, "zero or more")?;
         Error::check(valid(high), "epsilon_high", high, "zero or more")?;
         let delta = self.delta.unwrap_or(1.0);
-        Error::check(delta > 0.0, "delta", delta, "above zero")
+        let allowed = "above zero, or left out";
+        Error::check(delta > 0.0 && delta.is_finite(), "delta", delta, allowed)
     }
 }

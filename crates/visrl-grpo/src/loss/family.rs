@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::loss::aggregation::Aggregation;
 use crate::loss::cispo::Cispo;
 use crate::loss::clipped::Clipped;
 use crate::loss::on_policy::OnPolicy;
 use crate::loss::sapo::Sapo;
+use crate::loss::surrogate::Surrogate;
 use crate::loss::vespo::Vespo;
 
 /// A loss family and its own parameters, tagged by `"type"` in configuration files.
@@ -48,6 +50,22 @@ pub enum LossFamily {
     Vespo(Vespo),
 }
 
+/// Does something with the surrogate of a family.
+macro_rules! with_surrogate {
+    ($family:expr, $surrogate:ident => $work:expr) => {
+        match &$family {
+            LossFamily::PaperClsRl($surrogate) => $work,
+            LossFamily::Grpo($surrogate) | LossFamily::Bnpo($surrogate) => $work,
+            LossFamily::Dapo($surrogate) | LossFamily::Luspo($surrogate) => $work,
+            LossFamily::DrGrpo { clip: $surrogate, .. } => $work,
+            LossFamily::Cispo($surrogate) => $work,
+            LossFamily::Sapo($surrogate) => $work,
+            LossFamily::Vespo($surrogate) => $work,
+        }
+    };
+}
+pub(crate) use with_surrogate;
+
 fn limit() -> usize {
     1024
 }
@@ -59,6 +77,17 @@ impl Default for LossFamily {
 }
 
 impl LossFamily {
+    /// Checks the family's own values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the first field outside its range.
+    pub fn validate(&self) -> Result<()> {
+        if let Self::DrGrpo { max_completion_length: 0, .. } = self {
+            return Error::check(false, "max_completion_length", 0.0, "at least 1");
+        }
+        with_surrogate!(*self, surrogate => Surrogate::<f64>::validate(surrogate))
+    }
+
     /// How the family averages over tokens.
     pub fn aggregation(&self) -> Aggregation {
         match self {
@@ -100,4 +129,22 @@ fn every_family_goes_through_json_under_its_name() {
         let misspelt = serde_json::json!({"type": name, "epsilonhigh": 0.2});
         assert!(serde_json::from_value::<LossFamily>(misspelt).is_err(), "{name}");
     }
+}
+
+#[cfg(test)]
+#[test]
+fn a_family_s_values_are_checked_by_name() {
+    for (text, field) in [
+        (r#"{"type": "dr_grpo", "max_completion_length": 0}"#, "max_completion_length"),
+        (r#"{"type": "dr_grpo", "clip": {"epsilon": -1}}"#, "epsilon"),
+        (r#"{"type": "grpo", "delta": 0}"#, "delta"),
+        (r#"{"type": "cispo", "epsilon_high": 0}"#, "epsilon_high"),
+        (r#"{"type": "vespo", "k_pos": -1}"#, "k_pos"),
+    ] {
+        let family: LossFamily = serde_json::from_str(text).unwrap();
+        let error = family.validate().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`{field}`")), "{error}");
+    }
+    let infinite = Clipped { delta: Some(f64::INFINITY), ..Clipped::default() };
+    assert!(LossFamily::Grpo(infinite).validate().is_err());
 }

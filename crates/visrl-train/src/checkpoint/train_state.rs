@@ -8,6 +8,7 @@ use visrl_core::files::{FileError, read_json, write_file};
 use super::learner_state::LearnerState;
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
+use crate::log::{Warning, Watch};
 
 /// The largest file that is read; evaluations are a line each.
 const MOST_BYTES: u64 = 1 << 28;
@@ -28,6 +29,12 @@ pub struct TrainState {
     /// Whether the run's own stop condition held after the last step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub condition_met: bool,
+    /// What was warned of so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+    /// What was seen of what the steps teach.
+    #[serde(default, skip_serializing_if = "Watch::is_new")]
+    pub watch: Watch,
     /// The evaluations so far.
     pub evaluations: Vec<EvaluationPoint>,
     /// What the run's owner wants to find again: its settings, numbers measured before the first

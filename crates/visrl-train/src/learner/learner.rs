@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use visrl_core::TokenRows;
 use visrl_grpo::PolicyLoss;
 use visrl_kernels::on_rayon_worker;
-use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision};
+use visrl_vlm::{FeatureStore, ModelInput, VisionLanguageModel, trains_vision, visit_parameters};
 
 use super::batch::Batch;
 use super::clock::Clock;
@@ -32,6 +32,8 @@ pub struct Learner<M> {
     features: Arc<FeatureStore>,
     pub(super) config: LearnerConfig,
     trains_vision: bool,
+    /// Whether any parameter is trained.
+    trains: bool,
     updates: usize,
 }
 
@@ -59,6 +61,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         let model = config.trainable.apply(model.train());
         let trains_vision = trains_vision(&model);
         let reference = loss.needs_reference().then(|| config.reference.of(&model));
+        let mut trains = false;
+        visit_parameters(&model, |parameter| trains |= parameter.trainable);
         let optimizer = AdamW::with_groups(&config.adamw, &config.parameter_groups);
         Self {
             model,
@@ -68,6 +72,7 @@ impl<M: VisionLanguageModel> Learner<M> {
             features,
             config,
             trains_vision,
+            trains,
             updates: 0,
         }
     }
@@ -80,6 +85,49 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// The settings.
     pub fn config(&self) -> &LearnerConfig {
         &self.config
+    }
+
+    /// Checks the settings and that the model fits them: something is trained, and each group of
+    /// parameters holds some of it. [`update`](Self::update) and [`gradients`](Self::gradients)
+    /// refuse a learner that trains nothing, too.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check(&self) -> Result<(), Error> {
+        self.config.validate()?;
+        self.check_trainable()?;
+        let groups = &self.config.parameter_groups;
+        let (mut named, mut held) = (vec![false; groups.len()], vec![false; groups.len()]);
+        visit_parameters(&self.model, |parameter| {
+            let axes = parameter.shape.len();
+            let mut belongs = (0..groups.len())
+                .filter(|&at| parameter.trainable && groups[at].contains(&parameter.name, axes));
+            // The first group that a parameter belongs to counts.
+            if let Some(first) = belongs.next() {
+                (named[first], held[first]) = (true, true);
+                belongs.for_each(|at| named[at] = true);
+            }
+        });
+        let Some(empty) = held.iter().position(|held| !held) else {
+            return Ok(());
+        };
+        let pattern = groups[empty].names.as_str();
+        let why = match named[empty] {
+            true => "names only parameters that belong to groups before it",
+            false => "names no parameter that is trained; names are those of Hugging Face's files",
+        };
+        let number = empty + 1;
+        let message = format!("group {number} (`{pattern}`) {why}: change or remove it");
+        Err(Error::config("parameter_groups", message))
+    }
+
+    fn check_trainable(&self) -> Result<(), Error> {
+        if self.trains {
+            return Ok(());
+        }
+        let message = "leaves no parameter to train: switch on a part of the model, and where there \
+                       are adapters (`lora`), the part that they sit in";
+        Err(Error::config("trainable", message))
     }
 
     /// The policy that the KL term compares with, if the loss has one.
@@ -135,8 +183,8 @@ impl<M: VisionLanguageModel> Learner<M> {
     /// Updates the policy on a batch of groups: one optimizer step, or as many as configured.
     ///
     /// # Errors
-    /// [`Error::Config`] when a field of a group does not fit its completions, [`Error::Model`] or
-    /// [`Error::Grpo`] when the model or the loss cannot use them; [`Error::NotFinite`] when loss
+    /// [`Error::Config`] when a field of a group does not fit its completions or nothing is
+    /// trained, [`Error::Model`] or [`Error::Grpo`] when the model or the loss cannot use them; [`Error::NotFinite`] when loss
     /// or gradient diverge, in which case the policy stays as it was before that step.
     #[tracing::instrument(skip_all)]
     pub fn update(
@@ -144,6 +192,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         groups: &[LearnGroup],
         learning_rate: f64,
     ) -> Result<LearnReport, Error> {
+        self.check_trainable()?;
         on_rayon_worker(&self.place(), || self.learn(groups, learning_rate))
     }
 
@@ -171,6 +220,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         groups: &[LearnGroup],
         reference: Option<&TokenRows<f32>>,
     ) -> Result<(f64, Gradients), Error> {
+        self.check_trainable()?;
         on_rayon_worker(&self.place(), || {
             let batch = Batch::new(groups.iter().map(|group| &group.tokens), &self.config)?;
             let mut inputs = LossInputs::new(&batch, groups)?;

@@ -28,8 +28,19 @@ impl JsonLines {
     /// [`Error::File`] when one of those lines is not there or is not a step's.
     pub fn resume(path: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
         let path = path.as_ref();
+        Self::check(path, step)?;
+        let lines = LineFile::resume(path, |metrics: StepMetrics| metrics.step < step)?;
+        Ok(Self { lines })
+    }
+
+    /// Whether [`resume`](Self::resume) would find what it goes on with; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn check(path: impl AsRef<Path>, step: usize) -> Result<(), Error> {
+        let path = path.as_ref();
         let mut next = 0;
-        let lines = LineFile::resume(path, |metrics: StepMetrics| {
+        LineFile::check(path, |metrics: StepMetrics| {
             next = metrics.step + 1;
             metrics.step < step
         })?;
@@ -37,7 +48,7 @@ impl JsonLines {
             let message = format!("holds {next} steps, fewer than the {step} of the checkpoint");
             return Err(Error::file(path, message));
         }
-        Ok(Self { lines })
+        Ok(())
     }
 }
 

@@ -37,31 +37,28 @@ impl LineFile {
     /// [`Error::Files`] with the path; [`Error::File`] names a whole line that does not parse.
     pub fn resume<T: DeserializeOwned>(
         path: &Path,
-        mut keep: impl FnMut(T) -> bool,
+        keep: impl FnMut(T) -> bool,
     ) -> Result<Self, Error> {
-        let text = match std::fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Self::create(path);
-            }
-            text => text.map_err(|source| Error::io(path, source))?,
+        let Some(len) = kept(path, keep)? else {
+            return Self::create(path);
         };
-        let mut len = 0;
-        for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            let value = serde_json::from_slice(line)
-                .map_err(|error| Error::file(path, format!("line {}: {error}", number + 1)))?;
-            if !keep(value) {
-                break;
-            }
-            len += line.len();
-        }
         let file = cut(path, len)?;
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
         })
+    }
+
+    /// Whether [`resume`](Self::resume) would find a file that it can go on with; nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn check<T: DeserializeOwned>(
+        path: &Path,
+        keep: impl FnMut(T) -> bool,
+    ) -> Result<(), Error> {
+        kept(path, keep).map(drop)
     }
 
     /// Adds a line.
@@ -86,4 +83,28 @@ impl LineFile {
         file.sync_data()
             .map_err(|source| Error::io(&self.path, source))
     }
+}
+
+/// The length of the lines that are to be kept; nothing where there is no file.
+fn kept<T: DeserializeOwned>(
+    path: &Path,
+    mut keep: impl FnMut(T) -> bool,
+) -> Result<Option<usize>, Error> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|source| Error::io(path, source))?,
+    };
+    let mut len = 0;
+    for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        let value = serde_json::from_slice(line)
+            .map_err(|error| Error::file(path, format!("line {}: {error}", number + 1)))?;
+        if !keep(value) {
+            break;
+        }
+        len += line.len();
+    }
+    Ok(Some(len))
 }

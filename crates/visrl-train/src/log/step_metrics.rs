@@ -72,6 +72,9 @@ pub struct StepMetrics {
     /// Why the step could teach nothing, and what to do about it; nothing where it could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<String>,
+    /// What the run warned of in the step, and in the first step what it warned of before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Where the time went.
     pub seconds: Seconds,
 }

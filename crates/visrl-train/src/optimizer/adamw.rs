@@ -9,6 +9,7 @@ use visrl_vlm::{NamedParameter, map_parameters};
 
 use super::gradients::{Gradients, widened};
 use super::parameter_group::ParameterGroup;
+use crate::error::Error;
 
 /// AdamW's settings (arXiv 1711.05101); the defaults are the paper's, which are PyTorch's with no
 /// weight decay.
@@ -30,6 +31,44 @@ impl Default for AdamWSettings {
             epsilon: 1e-8,
             weight_decay: 0.0,
         }
+    }
+}
+
+impl AdamWSettings {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the first that is out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let check = |field, good: bool, found: String, expected: &str| match good {
+            true => Ok(()),
+            false => Err(Error::config(
+                field,
+                format!("is {found}, expected {expected}"),
+            )),
+        };
+        let Self {
+            betas,
+            epsilon,
+            weight_decay,
+        } = *self;
+        let decay_rates = betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        let expected = "two numbers from 0 to below 1";
+        check("adamw.betas", decay_rates, format!("{betas:?}"), expected)?;
+        let small = epsilon > 0.0 && epsilon.is_finite();
+        check(
+            "adamw.epsilon",
+            small,
+            epsilon.to_string(),
+            "a number above 0",
+        )?;
+        let decays = weight_decay >= 0.0 && weight_decay.is_finite();
+        check(
+            "adamw.weight_decay",
+            decays,
+            weight_decay.to_string(),
+            "0 or more",
+        )
     }
 }
 

@@ -56,6 +56,23 @@ impl ParameterGroup {
         }
     }
 
+    /// Checks the numbers of the group, the so-manieth of its list.
+    pub(crate) fn validate(&self, number: usize) -> Result<(), Error> {
+        let good = |value: f64| value >= 0.0 && value.is_finite();
+        let decay = self.weight_decay.map_or(0.0, f64::from);
+        let values = [
+            ("learning_rate", self.learning_rate),
+            ("weight_decay", decay),
+        ];
+        match values.into_iter().find(|(_, value)| !good(*value)) {
+            None => Ok(()),
+            Some((field, value)) => {
+                let message = format!("group {number}: `{field}` is {value}, expected 0 or more");
+                Err(Error::config("parameter_groups", message))
+            }
+        }
+    }
+
     /// Whether a parameter with this name and this many axes belongs to the group.
     pub fn contains(&self, name: &str, axes: usize) -> bool {
         (!self.vectors_only || axes == 1) && self.names.matches(name)

@@ -13,7 +13,7 @@ use super::validation::Validation;
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::error::Error;
 use crate::evaluation::EvaluationPoint;
-use crate::log::{DiagnosisLog, MetricSink, StepMetrics};
+use crate::log::{MetricSink, StepMetrics, Warnings};
 
 /// Whether a run ends after the step with these metrics.
 pub type StopCondition<'a> = dyn FnMut(&StepMetrics) -> bool + 'a;
@@ -36,6 +36,8 @@ pub struct TrainLoop<'a, M> {
     pub stop_when: Option<&'a mut StopCondition<'a>>,
     /// Ends the run after a step, with a checkpoint, when it is triggered.
     pub interrupt: Interrupt,
+    /// What was warned of before the first step; what is warned of on the way joins it.
+    pub warnings: Warnings,
 }
 
 impl<M> std::fmt::Debug for TrainLoop<'_, M> {
@@ -76,17 +78,17 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
             Start::From(checkpoint) => {
                 let Checkpoint { dir, state } = *checkpoint;
                 method.learner_mut().restore_state(&dir, &state.learner)?;
+                self.warnings.resume(state.step, &state.warnings);
                 state
             }
         };
         method.begin()?;
         self.observer.started(&self.config, &state)?;
-        let mut diagnoses = DiagnosisLog::default();
         let cause = loop {
             if let Some(cause) = self.end(&state) {
                 break cause;
             }
-            if self.step(method, &mut state, &mut diagnoses)? {
+            if self.step(method, &mut state)? {
                 break StopCause::Interrupted;
             }
         };
@@ -109,11 +111,10 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         &mut self,
         method: &mut dyn TrainStep<M>,
         state: &mut TrainState,
-        diagnoses: &mut DiagnosisLog,
     ) -> Result<bool, Error> {
         let begun = Instant::now();
         let mut dealt = state.dealt;
-        let metrics = {
+        let mut metrics = {
             let mut next = |count| {
                 let examples = self.data.deal(dealt, count)?;
                 dealt += count;
@@ -125,7 +126,10 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         state.dealt = dealt;
         state.step += 1;
         state.seconds += begun.elapsed().as_secs_f64();
-        diagnoses.step(&metrics)?;
+        self.warnings.set_step(state.step);
+        state.watch.step(&metrics, &self.warnings);
+        metrics.warnings = self.warnings.take();
+        state.warnings = self.warnings.list();
         for sink in self.sinks.iter_mut() {
             sink.step(&metrics)?;
         }

@@ -61,6 +61,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
             ),
         },
     });
+    page.tables.extend(warnings(summary));
     let metrics: Vec<StepMetrics> = read_lines(&dir.join("metrics.jsonl"))?;
     run_curves(page, &metrics, summary)?;
     page.tables.extend(loss_metrics(&metrics));
@@ -95,6 +96,19 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
     samples(page, dir)?;
     page.config = std::fs::read_to_string(dir.join("run.toml")).unwrap_or_default();
     Ok(())
+}
+
+/// What the run warned of; nothing where it did not.
+fn warnings(summary: &Summary) -> Option<Table> {
+    let rows = summary.warnings.iter();
+    let rows = rows.map(|warning| vec![warning.message.clone(), warning.step.to_string()]);
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "Warnings".into(),
+        head: ["", "after steps"].map(String::from).to_vec(),
+        rows,
+        note: String::new(),
+    })
 }
 
 fn run_curves(page: &mut Page, metrics: &[StepMetrics], summary: &Summary) -> Result<(), Error> {

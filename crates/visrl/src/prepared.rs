@@ -1,0 +1,113 @@
+//! A run of which all is found out that can be known before its first step, and nothing is written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use visrl_core::Example;
+use visrl_data::Dataset;
+use visrl_grpo::PolicyLoss;
+use visrl_train::{ExampleDealer, Learner, MemoryPlan, Warnings};
+use visrl_vlm::{Pretrained, VisionLanguageModel};
+
+use crate::error::Error;
+use crate::fine_tune::FineTune;
+use crate::preflight::Preflight;
+use crate::recipe::Recipe;
+use crate::run::{Run, RunFile};
+use crate::run_folder::RunFolder;
+use crate::settings_check::of_learner;
+
+/// Examples that are encoded before the first step: as many as images are kept, so that the work is
+/// done once. The pictures of further ones are read, but not decoded.
+const ENCODED: usize = 4096;
+/// Examples that are encoded together.
+const TOGETHER: usize = 64;
+
+/// A run before its first step.
+pub(crate) struct Prepared<'d, M> {
+    pub(crate) run: Run<'d, M>,
+    pub(crate) learner: Learner<M>,
+    pub(crate) dealer: ExampleDealer<'d>,
+    /// Steps of the whole run.
+    pub(crate) steps: usize,
+    pub(crate) plan: MemoryPlan,
+}
+
+impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
+    /// Finds out whether a run can be made: settings, folder, rewards, data and their pictures,
+    /// targets of adapters, and that something is trained.
+    pub(crate) fn new(
+        (settings, recipe): (&'d FineTune, &'d Recipe),
+        base: Pretrained<M>,
+        (train, test): (&'d dyn Dataset, &'d dyn Dataset),
+        (loss, file): (Box<dyn PolicyLoss<f32>>, Option<RunFile>),
+        warnings: &Warnings,
+    ) -> Result<Self, Error> {
+        settings.validate()?;
+        for weighted in recipe.rewards.rules() {
+            weighted.rule.as_rule()?;
+            weighted.rule.validate()?;
+        }
+        RunFolder::check(&settings.out, Path::new(&base.name))?;
+        let dealer = settings.dealer(train)?;
+        let steps = settings.total_steps(dealer.len());
+        let examples = dealer.deal(0, dealer.len())?;
+        check_classes(train, &examples)?;
+        let mut run = Run::new(settings, base, recipe, (train, test), file)?;
+        let learner = Learner::new(
+            run.policy()?,
+            loss,
+            Arc::clone(&run.features),
+            settings.learner.clone(),
+        );
+        learner.check().map_err(of_learner)?;
+        run.take_fingerprint(train.classes(), &examples)?;
+        check_prompts(&run, &examples)?;
+        let plan = run.plan(&learner, &dealer.deal(0, settings.prompts_per_step)?)?;
+        let preflight = Preflight {
+            settings,
+            recipe,
+            train: &examples,
+            steps,
+        };
+        preflight.warn(warnings);
+        Ok(Self {
+            run,
+            learner,
+            dealer,
+            steps,
+            plan,
+        })
+    }
+}
+
+/// A single class is no classification: each answer would be right.
+fn check_classes(train: &dyn Dataset, examples: &[Example]) -> Result<(), Error> {
+    let classes = train.classes();
+    let open = examples.iter().any(|example| example.choices.len() < 2);
+    if classes.len() > 1 || !open {
+        return Ok(());
+    }
+    let message = match classes.first() {
+        None => format!("`{}` has no class", train.name()),
+        Some(class) => format!(
+            "`{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
+            train.name()
+        ),
+    };
+    Err(Error::setting("data", message))
+}
+
+/// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.
+fn check_prompts<M: VisionLanguageModel>(run: &Run<'_, M>, train: &[Example]) -> Result<(), Error> {
+    let all = train.iter().chain(run.validation_examples());
+    let all: Vec<_> = all.chain(run.test_examples()).take(ENCODED).collect();
+    for together in all.chunks(TOGETHER) {
+        let prompts: Vec<_> = together
+            .iter()
+            .map(|example| Arc::new(run.template().render(example)))
+            .collect();
+        run.base.encoder.encode_all(&run.base.model, &prompts)?;
+    }
+    Ok(())
+}

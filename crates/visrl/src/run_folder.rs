@@ -1,0 +1,317 @@
+//! The folder of a run: one run at a time, and nothing of an earlier run beside a later one's.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use visrl_core::files::FileError;
+
+use crate::error::Error;
+
+/// Held by the run that uses the folder.
+const LOCK: &str = ".lock";
+/// The files that a run writes, and that of the report beside them.
+const FILES: [&str; 8] = [
+    "run.toml",
+    "config.json",
+    "metrics.jsonl",
+    "events.out.tfevents",
+    "samples.jsonl",
+    "evaluation.json",
+    "summary.json",
+    "report.html",
+];
+/// The folders of models and adapters that a run writes.
+const MODELS: [&str; 3] = ["model", "best", "adapter"];
+/// Endings of the files of a model or an adapter, and its files with other endings.
+const MODEL_ENDINGS: [&str; 3] = ["safetensors", "json", "jinja"];
+const MODEL_FILES: [&str; 3] = ["merges.txt", "vocab.txt", "tokenizer.model"];
+/// Begins the names of folders that a killed process was writing.
+const SAVING: &str = ".saving-";
+
+/// The folder of the run that is going on. The system gives the lock back when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    dir: PathBuf,
+    _lock: Option<File>,
+}
+
+impl RunFolder {
+    /// Finds out what is wrong with a folder before it is touched; `model` is where the base comes
+    /// from.
+    pub(crate) fn check(dir: &Path, model: &Path) -> Result<(), Error> {
+        let fault = |message: String| Err(Error::setting("fine_tune.out", message));
+        let shown = dir.display();
+        let mut above = dir.ancestors();
+        let file = above
+            .find(|path| path.exists())
+            .filter(|path| !path.is_dir());
+        if let Some(file) = file {
+            let file = file.display();
+            return fault(format!("is {shown}, but {file} is a file: name a folder"));
+        }
+        if let (Ok(out), Ok(model)) = (dir.canonicalize(), model.canonicalize())
+            && MODELS.iter().any(|name| model.starts_with(out.join(name)))
+        {
+            let model = model.display();
+            return fault(format!(
+                "is {shown}, which holds the model to start from, {model}: name another folder, \
+                 as a run replaces what an earlier one left"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes the folder, which is made where it is not there.
+    pub(crate) fn lock(dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(|source| FileError::io(dir, source))?;
+        let path = dir.join(LOCK);
+        let failed = |source| FileError::io(&path, source);
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = (&mut file).take(32).read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => String::new(),
+                    process => format!(" (process {process})"),
+                };
+                let message = format!(
+                    "another run{holder} is going on in this folder: wait for its end, or name \
+                     another folder (`out`)"
+                );
+                return Err(Error::file(dir, message));
+            }
+            Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(
+                    "{}: this file system has no locks: let one run at a time use the folder",
+                    dir.display()
+                );
+                return Ok(Self {
+                    dir: dir.to_owned(),
+                    _lock: None,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source).into()),
+        }
+        let mut write = || -> std::io::Result<()> {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write().map_err(failed)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: Some(file),
+        })
+    }
+
+    /// Removes what an earlier run left, but for its checkpoints. Other files stay.
+    pub(crate) fn clear(&self) -> Result<(), Error> {
+        for name in FILES {
+            remove(&self.dir.join(name))?;
+        }
+        for name in MODELS {
+            self.clear_below(name, is_of_model)?;
+        }
+        self.clear_below("samples", is_sample)?;
+        for path in entries(&self.dir)? {
+            if name(&path).starts_with(SAVING) && path.is_dir() {
+                fs::remove_dir_all(&path).map_err(|source| FileError::io(&path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets `save` write a model's folder, which it replaces whole; files of other kinds that are
+    /// in it stay.
+    pub(crate) fn replace<E: From<FileError>>(
+        &self,
+        name: &str,
+        save: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let dir = self.dir.join(name);
+        let others: Vec<_> = entries(&dir)?
+            .into_iter()
+            .filter(|path| !is_of_model(path))
+            .collect();
+        if others.is_empty() {
+            return save(&dir);
+        }
+        let aside = self.dir.join(format!(".kept-{name}"));
+        fs::create_dir_all(&aside).map_err(|source| FileError::io(&aside, source))?;
+        for path in &others {
+            rename(path, &aside)?;
+        }
+        let saved = save(&dir);
+        for path in entries(&aside)? {
+            rename(&path, &dir)?;
+        }
+        fs::remove_dir(&aside).map_err(|source| FileError::io(&aside, source))?;
+        saved
+    }
+
+    fn clear_below(&self, name: &str, is_own: fn(&Path) -> bool) -> Result<(), Error> {
+        let dir = self.dir.join(name);
+        let (own, others): (Vec<_>, Vec<_>) = entries(&dir)?.into_iter().partition(|p| is_own(p));
+        for path in own {
+            remove(&path)?;
+        }
+        if others.is_empty() && dir.is_dir() {
+            fs::remove_dir(&dir).map_err(|source| FileError::io(&dir, source))?;
+        }
+        Ok(())
+    }
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn ending(path: &Path) -> &str {
+    path.extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or("")
+}
+
+fn is_of_model(path: &Path) -> bool {
+    let own = MODEL_ENDINGS.contains(&ending(path)) || MODEL_FILES.contains(&&*name(path));
+    own && !path.is_dir()
+}
+
+fn is_sample(path: &Path) -> bool {
+    let number = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("");
+    let counted = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    counted && ["png", "jpg"].contains(&ending(path))
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let failed = |source| FileError::io(dir, source);
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(error)),
+        Ok(entries) => entries
+            .map(|entry| Ok(entry.map_err(failed)?.path()))
+            .collect(),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn rename(path: &Path, folder: &Path) -> Result<(), FileError> {
+    let to = folder.join(path.file_name().unwrap_or_default());
+    fs::rename(path, &to).map_err(|source| FileError::io(&to, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, names: &[&str]) {
+        for name in names {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+    }
+
+    fn left(dir: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for path in entries(dir).unwrap() {
+            match path.is_dir() {
+                true => found.extend(left(&path).iter().map(|n| format!("{}/{n}", name(&path)))),
+                false => found.push(name(&path)),
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_folder_has_one_holder_and_is_free_again_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("a/run");
+        let held = RunFolder::lock(&out).unwrap();
+        let error = RunFolder::lock(&out).unwrap_err().to_string();
+        let process = std::process::id().to_string();
+        assert!(
+            error.contains("a/run: another run (process ") && error.contains(&process),
+            "{error}"
+        );
+        drop(held);
+        RunFolder::lock(&out).unwrap();
+    }
+
+    #[test]
+    fn what_a_run_left_goes_and_what_it_did_not_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::lock(dir.path()).unwrap();
+        write(dir.path(), &FILES);
+        let own = [
+            "model/model.safetensors",
+            "best/config.json",
+            "adapter/adapter_config.json",
+            "samples/0.png",
+            "samples/12.jpg",
+            ".saving-x/new/a",
+        ];
+        let others = [
+            "notes.txt",
+            "model/README.md",
+            "samples/mine.png",
+            "table.csv",
+        ];
+        write(dir.path(), &own);
+        write(dir.path(), &others);
+        folder.clear().unwrap();
+        let mut expected: Vec<String> = others.map(String::from).to_vec();
+        expected.push(LOCK.into());
+        expected.sort();
+        assert_eq!(left(dir.path()), expected);
+        let saved = folder.replace("model", |model| {
+            fs::remove_dir_all(model).unwrap();
+            write(dir.path(), &["model/config.json"]);
+            Ok::<_, FileError>(())
+        });
+        saved.unwrap();
+        assert_eq!(
+            left(&dir.path().join("model")),
+            ["README.md", "config.json"]
+        );
+        assert!(!dir.path().join(".kept-model").exists());
+    }
+
+    #[test]
+    fn a_file_in_the_way_and_the_base_in_the_folder_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &["file", "run/model/config.json"]);
+        let check = |out: &str| {
+            let out = dir.path().join(out);
+            RunFolder::check(&out, &dir.path().join("run/model")).map_err(|e| e.to_string())
+        };
+        for out in ["file", "file/run"] {
+            let error = check(out).unwrap_err();
+            assert!(error.starts_with("`fine_tune.out` is ") && error.contains("is a file"));
+        }
+        assert!(
+            check("run")
+                .unwrap_err()
+                .contains("holds the model to start from")
+        );
+        assert_eq!(check("other"), Ok(()));
+    }
+}
