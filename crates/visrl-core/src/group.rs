@@ -33,7 +33,8 @@ pub struct Completion {
     /// Log-probability of each token under the full softmax at temperature 1 of the policy that
     /// sampled it, before penalty, bans and filters, in nats; as many as there are tokens.
     pub logprobs: Vec<f32>,
-    /// The decoded text without special tokens.
+    /// The decoded text: without end tokens and others that steer a chat, and with tags that are
+    /// special tokens.
     pub text: String,
     /// Why the completion ended.
     pub stop: StopReason,

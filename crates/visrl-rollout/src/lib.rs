@@ -33,6 +33,7 @@
 //! | continuous batching, limits | `scheduler.rs` |
 //! | a group that runs, its rows | `running_group.rs` |
 //! | end tokens, stop strings | `stop.rs` |
+//! | which tokens are text to rules and evaluations | `completion_text.rs` |
 //! | one decode step | `native/decode.rs` |
 //! | encoding prompts, keeping them encoded | `native/prefill.rs`, `native/prefix_cache.rs` |
 //! | temperature, top-k, top-p, min-p, ... | `sampler/filters/`, a file each |
@@ -41,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod choices;
+mod completion_text;
 pub mod conformance;
 mod engine;
 mod error;
@@ -53,6 +55,7 @@ mod scripted_engine;
 mod stop;
 
 pub use choices::{ChoiceScores, TokenChoices, fit_temperature, score_choices};
+pub use completion_text::CompletionText;
 pub use engine::{PolicySync, RolloutEngine};
 pub use error::Error;
 pub use native::{EngineConfig, NativeEngine};

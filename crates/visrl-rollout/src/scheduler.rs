@@ -56,7 +56,8 @@ pub struct Admitted<'r> {
 /// an engine is a loop of three lines around it: schedule, decode, collect.
 ///
 /// ```
-/// use visrl_rollout::{Error, GroupRequest, SampledToken, Scheduler, SchedulerLimits, StopRules};
+/// use visrl_rollout::{CompletionText, Error, GroupRequest, SampledToken, Scheduler};
+/// use visrl_rollout::{SchedulerLimits, StopRules};
 ///
 /// /// An engine that writes this token and nothing else.
 /// fn run(
@@ -80,7 +81,8 @@ pub struct Admitted<'r> {
 ///         }
 ///         scheduler.collect();
 ///     }
-///     scheduler.into_groups(|tokens| stop.tokenizer.decode(tokens, true))
+///     let text = CompletionText::new(stop.tokenizer, stop.eos_token_ids);
+///     scheduler.into_groups(|tokens| text.text(tokens))
 /// }
 /// ```
 #[derive(Debug)]

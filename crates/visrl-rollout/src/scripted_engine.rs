@@ -5,6 +5,7 @@ use std::sync::Arc;
 use visrl_core::{Completion, Group, StopReason};
 use visrl_vlm::Tokenizer;
 
+use crate::completion_text::CompletionText;
 use crate::engine::RolloutEngine;
 use crate::error::Error;
 use crate::request::GroupRequest;
@@ -40,9 +41,10 @@ impl<F: FnMut(&GroupRequest, usize) -> String> ScriptedEngine<F> {
             false => StopReason::Eos,
         };
         tokens.truncate(most);
+        let text = CompletionText::new(&self.tokenizer, &[]);
         Ok(Completion {
             logprobs: vec![0.0; tokens.len()],
-            text: self.tokenizer.decode(&tokens, true),
+            text: text.text(&tokens),
             tokens,
             stop,
         })

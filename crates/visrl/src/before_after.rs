@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use visrl_data::Dataset;
 use visrl_rollout::{EngineConfig, NativeEngine, PolicySync, SamplingParams};
-use visrl_train::{Evaluation, Evaluator};
+use visrl_train::{Evaluation, Evaluator, Warnings};
 use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::held_out::held_out;
 use crate::recipe::Recipe;
 
 /// Accuracy of a policy on test examples.
@@ -71,7 +72,7 @@ pub(crate) struct Measurement<M> {
     features: Arc<FeatureStore>,
     /// The test examples.
     pub(crate) test: Evaluator,
-    /// The validation examples, where the training data have some.
+    /// The validation examples, where the training data have some that are no test examples.
     pub(crate) validation: Option<Evaluator>,
     max_new_tokens: usize,
 }
@@ -84,9 +85,15 @@ impl<M: VisionLanguageModel> Measurement<M> {
         recipe: &Recipe,
         (train, test): (&dyn Dataset, &dyn Dataset),
         capacity: usize,
+        warnings: &Warnings,
     ) -> Result<Self, Error> {
         let test = settings.evaluator(recipe, test)?;
-        let validation = settings.validator(recipe, train)?;
+        let validation = match settings.validator(recipe, train)? {
+            Some(validation) if settings.evaluate_every > 0 => {
+                held_out(validation, &test, warnings)
+            }
+            validation => validation,
+        };
         let asked = |evaluator: &Evaluator| evaluator.examples.len();
         let images = asked(&test) + validation.as_ref().map_or(0, asked);
         // All features or none: a part of them would depend on the order of evaluations.

@@ -86,6 +86,8 @@ mod error;
 pub mod experiment;
 mod fine_tune;
 mod fingerprint;
+mod held_out;
+mod label_check;
 mod loss_setting;
 mod over_default;
 mod preflight;
@@ -102,6 +104,7 @@ mod samples;
 mod settings_check;
 mod summary;
 mod trainer;
+mod written_dataset;
 
 pub use before_after::{Accuracy, BeforeAfter, Measured};
 pub use data_config::{DataConfig, DataSource};

@@ -11,6 +11,7 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::label_check::check_labels;
 use crate::preflight::Preflight;
 use crate::recipe::Recipe;
 use crate::run::{Run, RunFile};
@@ -53,7 +54,7 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
         let steps = settings.total_steps(dealer.len());
         let examples = dealer.deal(0, dealer.len())?;
         check_classes(train, &examples)?;
-        let mut run = Run::new(settings, base, recipe, (train, test), file)?;
+        let mut run = Run::new(settings, base, recipe, (train, test), file, warnings)?;
         let learner = Learner::new(
             run.policy()?,
             loss,
@@ -71,6 +72,7 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             steps,
         };
         preflight.warn(warnings);
+        check_labels(&run.base, recipe, settings, &[train, test], warnings)?;
         Ok(Self {
             run,
             learner,

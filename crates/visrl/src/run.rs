@@ -75,13 +75,15 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         recipe: &'a Recipe,
         (train, test): (&dyn Dataset, &dyn Dataset),
         file: Option<RunFile>,
+        warnings: &Warnings,
     ) -> Result<Self, Error> {
         let trainable = &settings.learner.trainable;
         let capacity = match trainable.vision_tower || trainable.merger {
             true => 0,
             false => FEATURES,
         };
-        let measurement = Measurement::new(settings, &base, recipe, (train, test), capacity)?;
+        let measurement =
+            Measurement::new(settings, &base, recipe, (train, test), capacity, warnings)?;
         let data = DataNames {
             train: train.name().to_owned(),
             test: test.name().to_owned(),

@@ -20,6 +20,7 @@ use crate::resume::Resumed;
 use crate::run::{BegunRun, Run, RunFile, Trained};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
+use crate::written_dataset::{Vocabulary, WrittenDataset};
 
 /// What a run gives.
 #[derive(Clone, Debug)]
@@ -198,8 +199,10 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
     /// As [`launch`](Self::launch).
     pub fn check(mut self) -> Result<(), Error> {
         let (loss, warnings) = (self.take_loss()?, Warnings::new());
-        let train = self.train.get();
-        let data = (train, self.test.as_ref().map_or(train, Data::get));
+        let words = Vocabulary::of(&self.base);
+        let train = WrittenDataset::new(self.train.get(), &words)?;
+        let test = WrittenDataset::new(self.test.as_ref().unwrap_or(&self.train).get(), &words)?;
+        let data: (&dyn Dataset, &dyn Dataset) = (&train, &test);
         let parts = (&self.settings, &self.recipe);
         let own = (loss, self.run_file);
         let prepared = Prepared::new(parts, self.base, data, own, &warnings)?;
@@ -218,8 +221,10 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
     pub fn launch(mut self) -> Result<Outcome<M>, Error> {
         let (loss, warnings) = (self.take_loss()?, Warnings::new());
         let (settings, recipe) = (&self.settings, &self.recipe);
-        let train = self.train.get();
-        let data = (train, self.test.as_ref().map_or(train, Data::get));
+        let words = Vocabulary::of(&self.base);
+        let train = WrittenDataset::new(self.train.get(), &words)?;
+        let test = WrittenDataset::new(self.test.as_ref().unwrap_or(&self.train).get(), &words)?;
+        let data: (&dyn Dataset, &dyn Dataset) = (&train, &test);
         let own = (loss, self.run_file);
         let prepared = Prepared::new((settings, recipe), self.base, data, own, &warnings)?;
         let Prepared {
@@ -251,6 +256,7 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
                     learner,
                     encoder,
                     template,
+                    answer_in_tags: recipe.answer_in_tags,
                     prompts_per_step: settings.prompts_per_step,
                     schedule,
                 };

@@ -11,6 +11,7 @@ use super::decode::decode;
 use super::policy::Policy;
 use super::prefill::Prefiller;
 use super::prefix_cache::PrefixCache;
+use crate::completion_text::CompletionText;
 use crate::engine::{PolicySync, RolloutEngine};
 use crate::error::Error;
 use crate::request::GroupRequest;
@@ -98,7 +99,8 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
             );
             scheduler.collect();
         }
-        scheduler.into_groups(|tokens| tokenizer.decode(tokens, true))
+        let text = CompletionText::new(tokenizer, stop.eos_token_ids);
+        scheduler.into_groups(|tokens| text.text(tokens))
     }
 }
 

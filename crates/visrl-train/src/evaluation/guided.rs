@@ -10,8 +10,18 @@ use super::evaluator::Evaluator;
 use super::result::Answer;
 use crate::error::Error;
 
-/// An answer's tag up to the sign that the tokenizer may join with the name after it.
-const TAG: &str = "<answer";
+/// The tag before an answer.
+const TAG: &str = "<answer>";
+
+/// The tag before an answer in two: what is put behind a thought, and what stands before a name in
+/// the list. Where the tag is a token, all of it is put there; elsewhere its last sign is left to
+/// the list, for the tokenizer may join it with the name.
+fn tag_parts(tokenizer: &Tokenizer) -> (&'static str, &'static str) {
+    match tokenizer.token_id(TAG) {
+        Some(_) => (TAG, ""),
+        None => TAG.split_at(TAG.len() - 1),
+    }
+}
 
 /// What an answer to an example may be: its choices; or their letters where the label is one, as
 /// CV-Bench's are; nothing for an open question.
@@ -42,6 +52,7 @@ impl Evaluator {
         asked: &[(Arc<Prompt>, Arc<ModelInput>)],
         answers: &mut [Answer],
     ) -> Result<(), Error> {
+        let (tag, end) = tag_parts(tokenizer);
         let mut requests = Vec::new();
         let mut places = Vec::new();
         let all = answers.iter_mut().zip(&self.examples).zip(asked);
@@ -58,9 +69,9 @@ impl Evaluator {
                 false => (String::new(), Arc::clone(input), names),
                 true => {
                     let before = before_answer(&answer.completion);
-                    let said = format!("{before}{}{TAG}", closing(before));
+                    let said = format!("{before}{}{tag}", closing(before));
                     let input = followed_by(input, &tokenizer.encode(&said)?);
-                    let texts = names.iter().map(|name| format!(">{name}</answer>"));
+                    let texts = names.iter().map(|name| format!("{end}{name}</answer>"));
                     (said, Arc::new(input), texts.collect())
                 }
             };
@@ -138,6 +149,22 @@ mod tests {
         assert_eq!(of(&["3", "2", "1"], "(C)"), ["(A)", "(B)", "(C)"]);
         assert_eq!(of(&["3", "2"], "(C)"), ["3", "2"]);
         assert!(of(&[], "bag").is_empty());
+    }
+
+    #[test]
+    fn a_tag_that_is_a_token_is_not_parted() {
+        let base = "../../assets/base/tokenizer.json";
+        let text = std::fs::read_to_string(base).unwrap();
+        let plain = Tokenizer::from_json(&text).unwrap();
+        assert_eq!(tag_parts(&plain), ("<answer", ">"));
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let tokens = json["added_tokens"].as_array_mut().unwrap();
+        tokens.push(serde_json::json!({
+            "id": 5000, "content": "<answer>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true,
+        }));
+        let with_tag = Tokenizer::from_json(&json.to_string()).unwrap();
+        assert_eq!(tag_parts(&with_tag), ("<answer>", ""));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct SftTrainer<M> {
     pub encoder: Arc<PromptEncoder>,
     /// How examples are asked.
     pub template: PromptTemplate,
+    /// Whether the label is taught within `<answer>` tags, where it has to stand to be right.
+    pub answer_in_tags: bool,
     /// Prompts per step.
     pub prompts_per_step: usize,
     /// The learning rate over the run.
@@ -42,7 +44,12 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
         let eos = self.learner.model().info().eos_token_ids.first().copied();
         let mut groups = Vec::with_capacity(examples.len());
         for (example, input) in examples.iter().zip(inputs) {
-            let mut target = self.encoder.tokenizer().encode(&example.label)?;
+            let label = &example.label;
+            let answer = match self.answer_in_tags {
+                true => format!("<answer>{label}</answer>"),
+                false => label.clone(),
+            };
+            let mut target = self.encoder.tokenizer().encode(&answer)?;
             target.extend(eos);
             groups.push(supervised(input, target));
         }

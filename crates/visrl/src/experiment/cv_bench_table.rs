@@ -10,7 +10,9 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 use super::evaluate::run_evaluator;
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::label_check::check_once;
 use crate::recipe::Recipe;
+use crate::written_dataset::{Vocabulary, WrittenDataset};
 
 /// Measures a model on CV-Bench, all of it, and counts by task. The recipe should ask for letters,
 /// as [`Recipe::for_cv_bench`] does. Right is, strictly, the letter to the letter, such as `(B)`,
@@ -29,9 +31,12 @@ pub fn cv_bench<M: VisionLanguageModel>(
         test_per_class: 0,
         ..settings.clone()
     };
+    let words = Vocabulary::of(base);
+    let written = WrittenDataset::new(bench, &words)?;
+    check_once(base, recipe, settings, &written)?;
     let evaluator = Evaluator {
         lenient: Arc::new(CvBenchScore::default()),
-        ..all.evaluator(recipe, bench)?
+        ..all.evaluator(recipe, &written)?
     };
     let evaluation = run_evaluator(base, &evaluator, sampling)?;
     let of = |right: fn(&Answer) -> bool| {

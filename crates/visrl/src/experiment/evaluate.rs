@@ -7,7 +7,9 @@ use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::label_check::check_once;
 use crate::recipe::Recipe;
+use crate::written_dataset::{Vocabulary, WrittenDataset};
 
 /// Measures a model on a data set's test split, greedily, asked as a recipe asks.
 ///
@@ -34,7 +36,10 @@ pub fn evaluate_with<M: VisionLanguageModel>(
     test: &dyn Dataset,
     sampling: &SamplingParams,
 ) -> Result<Evaluation, Error> {
-    run_evaluator(base, &settings.evaluator(recipe, test)?, sampling)
+    let words = Vocabulary::of(base);
+    let test = WrittenDataset::new(test, &words)?;
+    check_once(base, recipe, settings, &test)?;
+    run_evaluator(base, &settings.evaluator(recipe, &test)?, sampling)
 }
 
 pub(super) fn run_evaluator<M: VisionLanguageModel>(
