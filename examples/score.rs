@@ -99,7 +99,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             image: ImageSource::path(""),
             question: row.question,
             choices: row.choices,
-            label: row.label,
+            // As data sets read it; one without a name is judged as it is.
+            label: match visrl::data::plain_label(&row.label) {
+                Ok(label) => label.into_owned(),
+                Err(_) => row.label,
+            },
         };
         let scored = rules.score(&row.completion, &example);
         tally.add(&scored.scores, scored.total);

@@ -54,6 +54,21 @@ pub fn plain_label(label: &str) -> Result<Cow<'_, str>, LabelFault> {
     })
 }
 
+/// Whether a label holds more text than its plain name and the tags around it.
+pub(crate) fn holds_more(label: &str, name: &str) -> bool {
+    if !label.contains('<') {
+        return false;
+    }
+    let mut rest = label.to_ascii_lowercase();
+    for tag in [ANSWER.open, ANSWER.close] {
+        rest = rest.replace(tag, " ");
+    }
+    let rest: String = rest.nfc().collect();
+    // The same answer may be there twice.
+    let rest = rest.replace(&name.to_ascii_lowercase(), "");
+    !trim(&rest).is_empty()
+}
+
 /// What a reader takes for the same name: letters in either case, and any run of blanks.
 pub(crate) fn reader_key(name: &str) -> String {
     let words: Vec<String> = name.split(is_blank).map(str::to_lowercase).collect();
@@ -201,6 +216,21 @@ mod tests {
             ),
         ] {
             assert_eq!(plain_label(label), Err(fault), "{label}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_name_is_noticed() {
+        for (label, more) in [
+            ("kite", false),
+            ("<answer> Kite </answer>\n", false),
+            ("<answer>kite</answer><answer>kite</answer>", false),
+            ("a <b> c", false),
+            ("<think>red</think><answer>kite</answer>", true),
+            ("It is a <answer>kite</answer>", true),
+        ] {
+            let name = plain_label(label).unwrap();
+            assert_eq!(holds_more(label, &name), more, "{label}");
         }
     }
 

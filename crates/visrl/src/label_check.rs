@@ -100,9 +100,9 @@ fn faults<M: VisionLanguageModel>(
             false => format!(" with the tags of `{}`", recipe.name),
         };
         let message = format!(
-            "`fine_tune.sampling.max_new_tokens` is {most}, but {long} of {} labels are longer, so that no \
-             answer can be right for them: the longest, `{name}`, takes {length} tokens{tags}; \
-             set `max_new_tokens` to at least {length}",
+            "`fine_tune.sampling.max_new_tokens` is {most}, but {long} of {} labels are longer, so \
+             that no whole answer can be given for them: the longest, `{name}`, takes {length} \
+             tokens{tags}; set `max_new_tokens` to at least {length}",
             names.len()
         );
         faults.push(("label length", message));

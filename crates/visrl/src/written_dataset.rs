@@ -34,8 +34,8 @@ pub(crate) struct WrittenDataset<'a> {
     inner: &'a dyn Dataset,
     writer: Writer<'a>,
     classes: Vec<String>,
-    /// The names that the tokenizer changes, as they are in the data set.
-    changed: HashMap<String, String>,
+    /// By the names as they are in the data set.
+    written: HashMap<String, String>,
 }
 
 impl<'a> WrittenDataset<'a> {
@@ -47,7 +47,7 @@ impl<'a> WrittenDataset<'a> {
     pub(crate) fn new(inner: &'a dyn Dataset, vocabulary: &'a Vocabulary) -> Result<Self, Error> {
         let writer = Writer::new(vocabulary);
         let mut classes = Vec::with_capacity(inner.classes().len());
-        let mut changed = HashMap::new();
+        let mut by_name = HashMap::new();
         let mut first: HashMap<String, &String> = HashMap::new();
         for (place, class) in inner.classes().iter().enumerate() {
             let written = writer.write(class).map_err(|fault| {
@@ -63,22 +63,20 @@ impl<'a> WrittenDataset<'a> {
                     advice: "give the two one name, or other names",
                 });
             }
-            if written != *class {
-                changed.insert(class.clone(), written.clone());
-            }
+            by_name.insert(class.clone(), written.clone());
             classes.push(written);
         }
         Ok(Self {
             inner,
             writer,
             classes,
-            changed,
+            written: by_name,
         })
     }
 
     fn written(&self, mut example: Example) -> Result<Example, Error> {
         let own = |text: &String| -> Result<String, Error> {
-            if let Some(written) = self.changed.get(text) {
+            if let Some(written) = self.written.get(text) {
                 return Ok(written.clone());
             }
             self.writer.write(text).map_err(|fault| {

@@ -72,8 +72,8 @@ impl PromptTemplate {
     ///
     /// # Errors
     ///
-    /// [`Error::Template`] for an unknown field, a brace without its partner, or a field
-    /// `{choices}` in the open text.
+    /// [`Error::Template`] for a mark `<image>`, an unknown field, a brace without its partner, or
+    /// a field `{choices}` in the open text.
     pub fn new(closed: impl Into<String>, open: impl Into<String>) -> Result<Self, Error> {
         let text = TemplateText {
             closed: closed.into(),
@@ -158,6 +158,12 @@ impl TryFrom<TemplateText> for PromptTemplate {
     type Error = Error;
 
     fn try_from(text: TemplateText) -> Result<Self, Error> {
+        for (field, text) in [("closed", &text.closed), ("open", &text.open)] {
+            if text.to_ascii_lowercase().contains("<image>") {
+                let message = "prompts show the image first by themselves; remove `<image>`".into();
+                return Err(Error::Template { field, message });
+            }
+        }
         let closed = parse("closed", &text.closed)?;
         let open = parse("open", &text.open)?;
         if open.contains(&Piece::Choices) {
@@ -313,6 +319,8 @@ mod tests {
             error("{label}", ""),
             "template field `closed`: unknown field `{label}`; there are {question}, {choices}"
         );
+        let marked = error("<image>{question}", "");
+        assert!(marked.starts_with("template field `closed`: prompts show the image first"));
         assert!(error("{question", "").contains("`{` without its partner"));
         assert!(error("a } b", "").contains("`}` without its partner"));
         assert!(error("", "{choices}").starts_with("template field `open`"));

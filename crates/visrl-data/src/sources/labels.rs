@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, check_length};
 use crate::files::told::tell;
-use crate::plain_label::{are_alike, plain_label, reader_key};
+use crate::plain_label::{are_alike, holds_more, plain_label, reader_key};
 use crate::record::Record;
 
 /// Refuses a list of class names in which one stands twice.
@@ -73,6 +73,8 @@ pub(crate) struct LabelIndex<'a> {
     /// By the labels as they stand in the file, and by the plain names.
     places: HashMap<Arc<str>, usize>,
     given: bool,
+    /// Whether it was told that labels hold more than their names.
+    tells_more: bool,
 }
 
 impl<'a> LabelIndex<'a> {
@@ -86,6 +88,7 @@ impl<'a> LabelIndex<'a> {
             names,
             places,
             given,
+            tells_more: false,
         })
     }
 
@@ -102,6 +105,7 @@ impl<'a> LabelIndex<'a> {
             names: classes.iter().map(|name| Arc::from(&name[..])).collect(),
             places: HashMap::new(),
             given: true,
+            tells_more: false,
         })
     }
 
@@ -122,6 +126,15 @@ impl<'a> LabelIndex<'a> {
             field,
             message: fault.to_string(),
         })?;
+        if !self.tells_more && holds_more(label, &name) {
+            self.tells_more = true;
+            let message = format!(
+                "{}: field `{field}`: holds more than an answer: of this and other such labels the \
+                 answer alone is taken, here `{name}`",
+                row()
+            );
+            tell(self.path, &message);
+        }
         let place = match self.places.get(&*name) {
             Some(&place) => place,
             None if self.given => {

@@ -6,6 +6,7 @@ use visrl_core::ImageSource;
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_QUESTION, check_length};
+use crate::plain_label::plain_label;
 use crate::prompt::letters::{MAX_OPTIONS, place_of, with_options};
 use crate::sources::cv_bench::task::{CvBenchFacts, CvBenchTask};
 
@@ -65,7 +66,8 @@ impl Fields {
         for choice in &self.choices {
             check_length(choice, MAX_LABEL, path, || row.to_owned(), "choices")?;
         }
-        let label = place_of(&self.answer).filter(|place| *place < self.choices.len());
+        let answer = plain_label(&self.answer).unwrap_or_default();
+        let label = place_of(&answer).filter(|place| *place < self.choices.len());
         let label = label.ok_or_else(|| Error::UnknownLabel {
             path: path.to_path_buf(),
             row: row.to_owned(),
