@@ -106,6 +106,20 @@ pub enum DataSource {
 }
 
 impl DataConfig {
+    /// Checks the numbers of the part `name` of a run's file.
+    pub(crate) fn validate(&self, name: &str) -> Result<(), Error> {
+        if self.shots == Some(0) {
+            let message = "is 0, expected at least 1, or leave it out to take all images";
+            return Err(Error::setting(format!("{name}.shots"), message));
+        }
+        if let DataSource::DrawnShapes { options } = &self.source {
+            options.validate().map_err(|(field, message)| {
+                Error::setting(format!("{name}.source.options.{field}"), message)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Opens the data set and takes the part that is asked for: first the few-shot draw, over all
     /// classes, then the half of the classes.
     ///

@@ -37,6 +37,9 @@ pub struct DrawnShapes {
     pub noise: f64,
 }
 
+/// The most images of a class and split.
+const MOST_IMAGES: usize = 100_000;
+
 impl Default for DrawnShapes {
     fn default() -> Self {
         Self {
@@ -76,18 +79,36 @@ const SHAPES: [(&str, Inside); 8] = [
 ];
 
 impl DrawnShapes {
+    /// Checks the numbers; the field that is out of its range, and what is wrong with it.
+    pub(crate) fn validate(&self) -> Result<(), (&'static str, String)> {
+        let fault = |field, found: String, expected: &str| {
+            Err((field, format!("is {found}, expected {expected}")))
+        };
+        if !(1..=1024).contains(&self.side) {
+            return fault("side", self.side.to_string(), "1 to 1024");
+        }
+        for (field, count) in [("train", self.train), ("test", self.test)] {
+            if !(1..=MOST_IMAGES).contains(&count) {
+                return fault(field, count.to_string(), &format!("1 to {MOST_IMAGES}"));
+            }
+        }
+        if !(0.0..=360.0).contains(&self.turn) {
+            return fault("turn", self.turn.to_string(), "0 to 360 degrees");
+        }
+        if !(0.0..=255.0).contains(&self.noise) {
+            return fault("noise", self.noise.to_string(), "0 to 255");
+        }
+        Ok(())
+    }
+
     /// Draws training and test images. An image depends on the seed, its split, class and number
     /// alone.
     ///
     /// # Errors
-    /// [`Error::Config`] for an image without pixels or of more than 1024 on a side.
+    /// [`Error::Config`] for a number out of its range.
     pub fn draw(&self) -> Result<MemoryDataset, Error> {
-        if !(1..=1024).contains(&self.side) {
-            return Err(Error::Config {
-                field: "side",
-                message: format!("is {}, expected 1 to 1024", self.side),
-            });
-        }
+        self.validate()
+            .map_err(|(field, message)| Error::Config { field, message })?;
         let names = SHAPES.map(|(name, _)| name);
         let mut dataset = MemoryDataset::new(
             "drawn_shapes",

@@ -235,3 +235,82 @@ impl FineTune {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Every table, and every option of it with the options around it, as `a = { b = { c = 1 } }`.
+    fn parts(value: &Value, found: &mut Vec<Value>) {
+        let Value::Object(fields) = value else {
+            return found.push(value.clone());
+        };
+        // What tells its kind by a tag stands as a whole.
+        if fields.contains_key("type") || fields.contains_key("kind") {
+            return found.push(value.clone());
+        }
+        found.push(json!({}));
+        for (name, value) in fields {
+            let mut below = Vec::new();
+            parts(value, &mut below);
+            found.extend(below.into_iter().map(|part| json!({ name.as_str(): part })));
+        }
+    }
+
+    #[test]
+    fn a_table_that_names_one_option_leaves_the_others_as_they_are() {
+        let default = serde_json::to_value(FineTune::default()).unwrap();
+        let mut found = Vec::new();
+        parts(&default, &mut found);
+        assert!(found.len() > 40, "{}", found.len());
+        for mut part in found {
+            remove_null(&mut part);
+            let text = toml::to_string(&part).unwrap();
+            let read: FineTune = toml::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(read, FineTune::default(), "{text}");
+            assert_eq!(
+                serde_json::from_value::<FineTune>(part).unwrap(),
+                FineTune::default()
+            );
+        }
+        let hot: FineTune = toml::from_str("sampling.temperature = 0.9").unwrap();
+        assert_eq!(
+            (hot.sampling.max_new_tokens, hot.sampling.temperature),
+            (8, 0.9)
+        );
+        let tower = "learner.trainable = { vision_tower = true }";
+        let tower: FineTune = toml::from_str(tower).unwrap();
+        let expected = Trainable {
+            vision_tower: true,
+            ..Trainable::language_model()
+        };
+        assert_eq!(tower.learner.trainable, expected);
+    }
+
+    /// A file of TOML has no null: what is null is left out.
+    fn remove_null(value: &mut Value) {
+        if let Value::Object(fields) = value {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_null);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused_at_any_depth() {
+        for text in [
+            "step = 1",
+            "sampling = { temp = 1.0 }",
+            "learner = { adamw = { beta = 0.9 } }",
+            "learner = { trainable = { head = true } }",
+            "loss = { terms = { betta = 0.1 } }",
+        ] {
+            let error = toml::from_str::<FineTune>(text).unwrap_err().to_string();
+            assert!(
+                error.contains("unknown field") && error.contains("line 1"),
+                "{error}"
+            );
+        }
+    }
+}

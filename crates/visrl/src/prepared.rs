@@ -49,6 +49,10 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             weighted.rule.as_rule()?;
             weighted.rule.validate()?;
         }
+        if !recipe.objective.is_supervised() && recipe.rewards.range() == (0.0, 0.0) {
+            let message = "can give nothing but 0: give a rule a weight";
+            return Err(Error::setting("recipe.rewards", message));
+        }
         RunFolder::check(&settings.out, Path::new(&base.name))?;
         let dealer = settings.dealer(train)?;
         let steps = settings.total_steps(dealer.len());

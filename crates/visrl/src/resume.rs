@@ -41,7 +41,9 @@ impl Resumed {
     ) -> Result<Self, Error> {
         let state = &checkpoint.state;
         if let Some(difference) = settings_diff(&state.note["config"], config) {
-            let message = format!("was made with another {difference}: resume with its settings");
+            let message = format!(
+                "was made with another {difference}: resume with what it was made with, or begin a run of its own"
+            );
             return Err(Error::file(checkpoint.dir, message));
         }
         if steps < state.step {

@@ -156,6 +156,18 @@ impl RunConfig {
         })?)
     }
 
+    /// Checks every number, before anything is read or written.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the name of the first that is out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.data.validate("data")?;
+        if let Some(test) = &self.test {
+            test.validate("test")?;
+        }
+        self.fine_tune.validate()
+    }
+
     /// Loads the model.
     ///
     /// # Errors
@@ -188,7 +200,7 @@ impl RunConfig {
     /// [`Error::UnknownName`] for a part of one's own that the registry does not know; what any
     /// part says.
     pub fn trainer(&self, registry: &Registry) -> Result<Trainer<'static, QwenVl>, Error> {
-        self.fine_tune.validate()?;
+        self.validate()?;
         let file = RunFile {
             text: self.to_toml()?,
             value: serde_json::to_value(self)

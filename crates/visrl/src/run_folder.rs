@@ -110,7 +110,7 @@ impl RunFolder {
         })
     }
 
-    /// Removes what an earlier run left, but for its checkpoints. Other files stay.
+    /// Removes what an earlier run left, when its checkpoints are removed. Other files stay.
     pub(crate) fn clear(&self) -> Result<(), Error> {
         for name in FILES {
             remove(&self.dir.join(name))?;
@@ -119,6 +119,7 @@ impl RunFolder {
             self.clear_below(name, is_of_model)?;
         }
         self.clear_below("samples", is_sample)?;
+        self.clear_below("checkpoints", |_| false)?;
         for path in entries(&self.dir)? {
             if name(&path).starts_with(SAVING) && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(|source| FileError::io(&path, source))?;

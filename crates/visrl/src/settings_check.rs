@@ -277,7 +277,9 @@ mod tests {
                         numbers(&below, value, found);
                     }
                 }
-                serde_json::Value::Array(values) if values.iter().all(|v| v.is_number()) => {
+                serde_json::Value::Array(values)
+                    if !values.is_empty() && values.iter().all(|v| v.is_number()) =>
+                {
                     found.push(path.to_owned());
                 }
                 serde_json::Value::Number(_) => found.push(path.to_owned()),
