@@ -174,7 +174,7 @@ impl Flags {
             numbers.lora = Some(LoraConfig {
                 r,
                 lora_alpha: 2.0 * r as f64,
-                ..LoraConfig::default()
+                ..numbers.lora.take().unwrap_or_default()
             });
         }
         numbers.resume = self.resume;

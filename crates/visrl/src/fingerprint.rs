@@ -1,14 +1,15 @@
 //! What decides what a run learns and measures, in a few checksums: a run may only be resumed by
 //! one with the same.
 //!
-//! Everything is hashed whole: every value of every parameter, every byte of the files beside the
-//! weights, and of each example that is trained or tested on its picture's bytes, question, choices
-//! and label. Paths and names are left out, so that folders may be moved. On all cores that is less
-//! than a second for a gigabyte.
+//! Hashed are every value of every parameter, every byte of the files beside the weights, and of
+//! each example that is trained or tested on its picture, question, choices and label. Paths and
+//! names are left out, so that folders may be moved. On all cores that is less than a second for a
+//! gigabyte. Pictures are hashed whole, but in sets of more than [`MANY`], where a file is its size
+//! and its first and last [`END`] bytes: reading all of ImageNet would take longer than many a run.
 
 use std::fmt::Write;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use visrl_core::files::FileError;
 use visrl_core::{Example, ImageSource};
+use visrl_data::{Dataset, Record};
 use visrl_vlm::{Pretrained, VisionLanguageModel, visit_parameters};
 
 use crate::error::Error;
@@ -58,25 +60,50 @@ pub(crate) fn of_model<M: VisionLanguageModel>(base: &Pretrained<M>) -> Result<V
     }))
 }
 
+/// A set of more pictures than this is many.
+const MANY: usize = 20_000;
+/// Bytes at the two ends of a picture's file, where there are many.
+const END: usize = 1 << 14;
+/// Records that are made examples together.
+const TOGETHER: usize = 4096;
+
 /// Of examples in their order: their number, and all that is asked and shown.
 pub(crate) fn of_examples(examples: &[Example]) -> Result<Value, Error> {
-    let digests = examples
-        .par_iter()
-        .map(|example| {
-            let mut hash = Sha256::new();
-            part(&mut hash, example.question.as_bytes());
-            part(&mut hash, example.label.as_bytes());
-            for choice in &example.choices {
-                part(&mut hash, choice.as_bytes());
-            }
-            part(&mut hash, &of_image(&example.image)?);
-            Ok(hash.finalize().to_vec())
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
+    let digests = of_each(examples, examples.len() > MANY)?;
     Ok(json!({ "examples": examples.len(), "sha256": of_parts(digests) }))
 }
 
-fn of_image(image: &ImageSource) -> Result<Vec<u8>, Error> {
+/// Of the records of a data set in their order. The lists of choices that are drawn for them are
+/// functions of the settings and the names of classes.
+pub(crate) fn of_records(data: &dyn Dataset, records: &[Record]) -> Result<Value, Error> {
+    let mut digests = Vec::with_capacity(records.len());
+    for together in records.chunks(TOGETHER) {
+        let examples = together.iter().map(|record| {
+            let mut example = data.example(record, Vec::new())?;
+            example.choices = record.choices.as_deref().unwrap_or_default().to_vec();
+            Ok(example)
+        });
+        let examples = examples.collect::<Result<Vec<_>, visrl_data::Error>>()?;
+        digests.extend(of_each(&examples, records.len() > MANY)?);
+    }
+    Ok(json!({ "examples": records.len(), "sha256": of_parts(digests) }))
+}
+
+fn of_each(examples: &[Example], many: bool) -> Result<Vec<Vec<u8>>, Error> {
+    let digest = |example: &Example| {
+        let mut hash = Sha256::new();
+        part(&mut hash, example.question.as_bytes());
+        part(&mut hash, example.label.as_bytes());
+        for choice in &example.choices {
+            part(&mut hash, choice.as_bytes());
+        }
+        part(&mut hash, &of_image(&example.image, many)?);
+        Ok(hash.finalize().to_vec())
+    };
+    examples.par_iter().map(digest).collect()
+}
+
+fn of_image(image: &ImageSource, many: bool) -> Result<Vec<u8>, Error> {
     let pixels = |width: u32, height: u32, pixels: &[u8]| {
         let mut hash = Sha256::new();
         hash.update(width.to_le_bytes());
@@ -86,11 +113,8 @@ fn of_image(image: &ImageSource) -> Result<Vec<u8>, Error> {
     };
     Ok(match image {
         ImageSource::Path(path) => {
-            let mut hash = Sha256::new();
-            File::open(path)
-                .and_then(|mut file| io::copy(&mut file, &mut hash))
-                .map_err(|source| FileError::io(path, source))?;
-            hash.finalize().to_vec()
+            let read = File::open(path).and_then(|file| of_file(file, many));
+            read.map_err(|source| FileError::io(path, source))?
         }
         ImageSource::Encoded { bytes, .. } => Sha256::digest(bytes).to_vec(),
         ImageSource::Gray {
@@ -106,6 +130,18 @@ fn of_image(image: &ImageSource) -> Result<Vec<u8>, Error> {
             ..
         } => pixels(*width, *height, rgb),
     })
+}
+
+fn of_file(mut file: File, many: bool) -> io::Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    let (size, end) = (file.metadata()?.len(), END as u64);
+    if many && size > 2 * end {
+        hash.update(size.to_le_bytes());
+        io::copy(&mut (&mut file).take(end), &mut hash)?;
+        file.seek(SeekFrom::Start(size - end))?;
+    }
+    io::copy(&mut file, &mut hash)?;
+    Ok(hash.finalize().to_vec())
 }
 
 /// Adds a part with its length, so that no two lists of parts are one text.
@@ -180,6 +216,27 @@ mod tests {
         let two = [example([1, 2]), example([3, 4])];
         let turned = [example([3, 4]), example([1, 2])];
         assert_ne!(of_examples(&two).unwrap(), of_examples(&turned).unwrap());
+    }
+
+    #[test]
+    fn of_many_files_the_size_and_both_ends_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |bytes: &[u8], many| {
+            let path = dir.path().join("x");
+            std::fs::write(&path, bytes).unwrap();
+            of_file(File::open(path).unwrap(), many).unwrap()
+        };
+        let good = vec![7; 3 * END];
+        let changed = |at: usize| {
+            let mut bytes = good.clone();
+            bytes[at] = 8;
+            bytes
+        };
+        for at in [0, END - 1, 2 * END, 3 * END - 1] {
+            assert_ne!(of(&changed(at), true), of(&good, true), "{at}");
+        }
+        assert_ne!(of(&good[..3 * END - 1], true), of(&good, true));
+        assert_ne!(of(&changed(END), false), of(&good, false));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 pub(crate) struct Preflight<'a> {
     pub(crate) settings: &'a FineTune,
     pub(crate) recipe: &'a Recipe,
-    /// The training examples of the first epoch.
+    /// The first training examples that are dealt: all of the first epoch, where they are not many.
     pub(crate) train: &'a [Example],
     /// Steps of the whole run.
     pub(crate) steps: usize,

@@ -16,11 +16,12 @@ use crate::preflight::Preflight;
 use crate::recipe::Recipe;
 use crate::run::{Run, RunFile};
 use crate::run_folder::RunFolder;
-use crate::settings_check::of_learner;
+use crate::settings_check::{MOST_STEPS, of_learner};
 
-/// Examples that are encoded before the first step: as many as images are kept, so that the work is
-/// done once. The pictures of further ones are read, but not decoded.
-const ENCODED: usize = 4096;
+/// Examples that are encoded before the first step, of training and of evaluations: together as many
+/// as images are kept, so that the work is done once. The pictures of further ones are read, but not
+/// decoded.
+const ENCODED: usize = 2048;
 /// Examples that are encoded together.
 const TOGETHER: usize = 64;
 
@@ -56,7 +57,11 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
         RunFolder::check(&settings.out, Path::new(&base.name))?;
         let dealer = settings.dealer(train)?;
         let steps = settings.total_steps(dealer.len());
-        let examples = dealer.deal(0, dealer.len())?;
+        if steps > MOST_STEPS {
+            let message = format!("make {steps} steps, expected at most {MOST_STEPS}");
+            return Err(Error::setting("fine_tune.epochs", message));
+        }
+        let examples = dealer.deal(0, dealer.len().min(ENCODED))?;
         check_classes(train, &examples)?;
         let mut run = Run::new(settings, base, recipe, (train, test), file, warnings)?;
         let learner = Learner::new(
@@ -66,7 +71,7 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             settings.learner.clone(),
         );
         learner.check().map_err(of_learner)?;
-        run.take_fingerprint(train.classes(), &examples)?;
+        run.take_fingerprint(train)?;
         check_prompts(&run, &examples)?;
         let plan = run.plan(&learner, &dealer.deal(0, settings.prompts_per_step)?)?;
         let preflight = Preflight {
@@ -106,8 +111,8 @@ fn check_classes(train: &dyn Dataset, examples: &[Example]) -> Result<(), Error>
 
 /// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.
 fn check_prompts<M: VisionLanguageModel>(run: &Run<'_, M>, train: &[Example]) -> Result<(), Error> {
-    let all = train.iter().chain(run.validation_examples());
-    let all: Vec<_> = all.chain(run.test_examples()).take(ENCODED).collect();
+    let measured = run.validation_examples().iter().chain(run.test_examples());
+    let all: Vec<_> = train.iter().chain(measured.take(ENCODED)).collect();
     for together in all.chunks(TOGETHER) {
         let prompts: Vec<_> = together
             .iter()

@@ -160,8 +160,18 @@ fn differ(path: &str, old: &Value, new: &Value) -> Option<String> {
         _ => {
             let name = path.strip_prefix("fingerprint.").unwrap_or(path);
             let name = name.strip_prefix("file.").unwrap_or(name);
-            Some(format!("`{name}` ({old}, now {new})"))
+            Some(format!("`{name}` ({}, now {})", short(old), short(new)))
         }
+    }
+}
+
+/// A value as it stands in a message.
+fn short(value: &Value) -> String {
+    const MOST: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use visrl_core::files::write_file;
 use visrl_core::{Domain, Example, SeedStream};
-use visrl_data::{Dataset, PromptTemplate};
+use visrl_data::{Dataset, PromptTemplate, Split};
 use visrl_rollout::{EngineConfig, NativeEngine};
 use visrl_train::{
     CheckpointStore, EvaluationPoint, Learner, MemoryPlan, Start, StopCause, TrainState,
@@ -114,18 +114,13 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         })
     }
 
-    /// Takes down what decides what is learnt and measured; `train` are the training examples of
-    /// the first epoch.
-    pub(crate) fn take_fingerprint(
-        &mut self,
-        classes: &[String],
-        train: &[Example],
-    ) -> Result<(), Error> {
+    /// Takes down what decides what is learnt and measured.
+    pub(crate) fn take_fingerprint(&mut self, train: &dyn Dataset) -> Result<(), Error> {
         let file = self.file.as_ref().map(|file| of_file(file.value.clone()));
         self.config["fingerprint"] = serde_json::json!({
             "file": file,
-            "class_names": classes,
-            "train": fingerprint::of_examples(train)?,
+            "class_names": train.classes(),
+            "train": fingerprint::of_records(train, train.records(Split::Train)?)?,
             "validation": fingerprint::of_examples(self.validation_examples())?,
             "test": fingerprint::of_examples(self.test_examples())?,
             "model": fingerprint::of_model(&self.base)?,
@@ -141,9 +136,11 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         &self.measurement.test.examples
     }
 
+    /// The validation examples, where evaluations on the way ask them.
     pub(crate) fn validation_examples(&self) -> &[Example] {
         let validation = self.measurement.validation.as_ref();
-        validation.map_or(&[], |validation| &validation.examples)
+        let asked = validation.filter(|_| self.settings.evaluate_every > 0);
+        asked.map_or(&[], |validation| &validation.examples)
     }
 
     /// The checkpoint that the run goes on from, where it does: one of a run of the same settings,

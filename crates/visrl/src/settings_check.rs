@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 1 << 20;
 /// The most tokens of a completion: more than any model's context.
 const MOST_TOKENS: usize = 1 << 24;
 /// Draws are functions of the step as a number of 32 bits.
-const MOST_STEPS: usize = u32::MAX as usize;
+pub(crate) const MOST_STEPS: usize = u32::MAX as usize;
 
 impl FineTune {
     /// Checks every number. A [`Trainer`](crate::Trainer) does so before it writes anything.

@@ -1,5 +1,6 @@
 //! What a run warns of.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,8 @@ pub struct Warning {
 }
 
 /// The warnings of one run: each is told once, by [`tracing::warn`], and is kept for the metrics,
-/// the summary and the report. Clones are the same list.
+/// the summary and the report. Clones are the same list. Of several runs in one process the same
+/// words are told once, and kept by each.
 ///
 /// ```
 /// use visrl_train::Warnings;
@@ -54,7 +56,9 @@ impl Warnings {
             return;
         }
         let message = message.into();
-        tracing::warn!("{message}");
+        if is_new(&message) {
+            tracing::warn!("{message}");
+        }
         let warning = Warning {
             step: told.step,
             cause: cause.to_owned(),
@@ -103,6 +107,14 @@ impl Warnings {
     fn lock(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was told in this process.
+static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn is_new(message: &str) -> bool {
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.insert(message.to_owned())
 }
 
 #[cfg(test)]
