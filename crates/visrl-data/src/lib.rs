@@ -108,7 +108,7 @@ pub use error::Error;
 pub use example_dealer::{ExampleDealer, ExampleSource};
 pub use image_files::check_image_files;
 pub use memory::MemoryDataset;
-pub use plain_label::{LabelFault, plain_label};
+pub use plain_label::{LabelFault, holds_more, plain_label};
 pub use prompt::{ChoiceList, ChoiceRule, Method, PromptTemplate, Wording};
 pub use record::Record;
 pub use sources::{

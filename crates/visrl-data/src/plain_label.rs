@@ -54,8 +54,8 @@ pub fn plain_label(label: &str) -> Result<Cow<'_, str>, LabelFault> {
     })
 }
 
-/// Whether a label holds more text than its plain name and the tags around it.
-pub(crate) fn holds_more(label: &str, name: &str) -> bool {
+/// Whether a label holds more text than its plain name and the tags around it, such as a thought.
+pub fn holds_more(label: &str, name: &str) -> bool {
     if !label.contains('<') {
         return false;
     }

@@ -114,7 +114,7 @@ fn pictures_of_other_formats_are_told_with_their_number() {
     );
     let root = tree(&["kite/a.png", "kite/b.jpg"]);
     let config = ImageFolderConfig {
-        extensions: vec!["png".into()],
+        extensions: vec![".PNG".into()],
         ..ImageFolderConfig::default()
     };
     let (opened, told) = open_with(&config, root.path());

@@ -48,7 +48,7 @@ pub(crate) fn check_once<M: VisionLanguageModel>(
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Notes a warning; whether it was not there yet.
-fn is_new(message: &str) -> bool {
+pub(crate) fn is_new(message: &str) -> bool {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     told.insert(message.to_owned())
 }

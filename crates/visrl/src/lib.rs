@@ -119,6 +119,7 @@ pub use run_config::{ModelConfig, RunConfig};
 pub use samples::Sample;
 pub use summary::{DataNames, Memory, Summary};
 pub use trainer::{Outcome, Trainer};
+pub use written_dataset::{Vocabulary, WrittenDataset};
 
 /// The README's example.
 #[cfg(doctest)]

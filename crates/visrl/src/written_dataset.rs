@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use visrl_core::Example;
-use visrl_data::{ChoiceList, Dataset, Error, Record, Split, plain_label};
+use visrl_data::{ChoiceList, Dataset, Error, Record, Split, holds_more, plain_label};
 use visrl_rollout::CompletionText;
 use visrl_vlm::{Pretrained, Tokenizer, VisionLanguageModel};
 
+use crate::label_check::is_new;
+
 /// What a model writes with: its tokenizer and the tokens that end its answers.
-pub(crate) struct Vocabulary {
+#[derive(Clone, Debug)]
+pub struct Vocabulary {
     tokenizer: Arc<Tokenizer>,
     eos_token_ids: Vec<u32>,
 }
 
 impl Vocabulary {
     /// That of a model.
-    pub(crate) fn of<M: VisionLanguageModel>(base: &Pretrained<M>) -> Self {
+    pub fn of<M: VisionLanguageModel>(base: &Pretrained<M>) -> Self {
         Self {
             tokenizer: Arc::clone(base.encoder.tokenizer()),
             eos_token_ids: base.model.info().eos_token_ids.clone(),
@@ -29,13 +32,34 @@ impl Vocabulary {
 /// A tokenizer may change a text before it makes tokens of it (Qwen's composes accents, NFC), so
 /// that a label as it stands in a file may be one that no completion is equal to. Here a label is
 /// its plain name ([`plain_label`]) there and back through the tokenizer, in lists of choices, in
-/// what is taught and in what answers are compared with.
-pub(crate) struct WrittenDataset<'a> {
+/// what is taught and in what answers are compared with. A [`Trainer`](crate::Trainer) and
+/// [`evaluate`](crate::experiment::evaluate) read all data so; a loop of one's own can, too.
+///
+/// ```
+/// use visrl::prelude::*;
+/// use visrl::{Vocabulary, WrittenDataset};
+///
+/// let base = Pretrained::<QwenVl>::load("../../assets/base", &parse_device("flex")?)?;
+/// let data = MemoryDataset::new("mine", ["cafe\u{301}", "dog "], "What is it?");
+/// let words = Vocabulary::of(&base);
+/// assert_eq!(WrittenDataset::new(&data, &words)?.classes(), ["caf\u{e9}", "dog"]);
+/// # Ok::<(), visrl::Error>(())
+/// ```
+pub struct WrittenDataset<'a> {
     inner: &'a dyn Dataset,
     writer: Writer<'a>,
     classes: Vec<String>,
     /// By the names as they are in the data set.
     written: HashMap<String, String>,
+}
+
+impl std::fmt::Debug for WrittenDataset<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WrittenDataset")
+            .field("inner", &self.inner.name())
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> WrittenDataset<'a> {
@@ -44,7 +68,7 @@ impl<'a> WrittenDataset<'a> {
     /// # Errors
     /// [`Error::Dataset`] with a class that has no name, or whose name holds a token that no answer
     /// can hold; [`Error::AlikeClasses`] for two classes that are one text to the tokenizer.
-    pub(crate) fn new(inner: &'a dyn Dataset, vocabulary: &'a Vocabulary) -> Result<Self, Error> {
+    pub fn new(inner: &'a dyn Dataset, vocabulary: &'a Vocabulary) -> Result<Self, Error> {
         let writer = Writer::new(vocabulary);
         let mut classes = Vec::with_capacity(inner.classes().len());
         let mut by_name = HashMap::new();
@@ -62,6 +86,13 @@ impl<'a> WrittenDataset<'a> {
                     why: "are one text to the tokenizer of the model",
                     advice: "give the two one name, or other names",
                 });
+            }
+            if holds_more(class, &written) && is_new(inner.name()) {
+                tracing::warn!(
+                    "{}: class {place}, `{class}`, holds more than an answer: of this and other \
+                     such labels the answer alone is taken, here `{written}`",
+                    inner.name()
+                );
             }
             by_name.insert(class.clone(), written.clone());
             classes.push(written);

@@ -36,8 +36,8 @@ pub struct ImageFolderConfig {
     pub question: String,
     /// The split of a root that has classes directly below it.
     pub flat_split: Split,
-    /// The endings taken for images, in lower case and without the dot. Of others nothing is told
-    /// when these are not the default.
+    /// The endings taken for images, with or without the dot, in any case. Of others nothing is
+    /// told when these are not the default.
     pub extensions: Vec<String>,
     /// What to do with the names of the folders.
     pub names: NameCleanup,
@@ -83,9 +83,11 @@ impl ImageFolderConfig {
     pub fn open(&self, root: impl AsRef<Path>) -> Result<MemoryDataset, Error> {
         let root = root.as_ref();
         let question = own_question(&self.question)?;
+        let endings = self.extensions.iter();
+        let endings = endings.map(|ending| ending.trim_start_matches('.').to_lowercase());
         let tree = Folder::read(
             root,
-            &self.extensions,
+            &endings.collect::<Vec<_>>(),
             "a folder of images, one folder per class",
         )?;
         let layout = Layout::of(&tree, root)?;
