@@ -64,6 +64,38 @@ fn the_papers_form_is_read_however_it_was_written() {
 }
 
 #[test]
+fn labels_and_questions_are_read_as_other_projects_write_them() {
+    let folder = folder();
+    let labels = [
+        "kite",
+        "kite ",
+        "<answer>kite</answer>",
+        "cafe\u{301}",
+        "caf\u{e9}",
+    ];
+    let mut columns = hub(5, &labels);
+    if let Column::Bytes(problems, _) = &mut columns[2] {
+        problems[1] = Some(b"<image>\nWhich?".to_vec());
+    }
+    let path = written(&folder, &columns, &Form::default());
+    let dataset = open(&path).unwrap();
+    assert_eq!(dataset.classes(), ["caf\u{e9}", "kite"]);
+    let records = dataset.records(Split::Train).unwrap();
+    let found: Vec<usize> = records.iter().map(|record| record.label).collect();
+    assert_eq!(found, [1, 1, 1, 0, 0]);
+    assert_eq!(records[1].question.as_deref(), Some("Which?"));
+    if let Column::Bytes(problems, _) = &mut columns[2] {
+        problems[1] = Some(b"<image><image>Which?".to_vec());
+    }
+    let path = written(&folder, &columns, &Form::default());
+    let message = message(open(&path));
+    assert!(
+        message.contains("train[1]: field `problem`: marks the places of 2 images"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_folder_of_files_is_one_data_set() {
     let root = folder();
     let data = root.path().join("data");
