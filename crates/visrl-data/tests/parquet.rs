@@ -2,12 +2,14 @@
 #![allow(clippy::print_stdout)]
 
 mod parquet_file;
+mod told;
 
 use std::path::{Path, PathBuf};
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet_file::{Column, Form, HUB, hub, write};
 use tempfile::TempDir;
+use told::Told;
 use visrl_core::ImageSource;
 use visrl_data::{Dataset, Error, MemoryDataset, ParquetConfig, ParquetLimits, Split};
 
@@ -93,6 +95,28 @@ fn labels_and_questions_are_read_as_other_projects_write_them() {
         message.contains("train[1]: field `problem`: marks the places of 2 images"),
         "{message}"
     );
+}
+
+#[test]
+fn a_file_that_names_no_split_beside_others_is_told() {
+    let root = folder();
+    for (names, texts) in [
+        (&["a.parquet", "b.parquet"][..], 0),
+        (&["train.parquet", "eval.parquet"], 1),
+    ] {
+        let data = root.path().join(names[0]);
+        std::fs::create_dir(&data).unwrap();
+        for name in names {
+            write(&data.join(name), HUB, &hub(2, &["pear"]), &Form::default());
+        }
+        let (opened, told) = Told::of(|| open(&data));
+        assert_eq!(opened.unwrap().records(Split::Train).unwrap().len(), 4);
+        assert_eq!(told.len(), texts, "{told:?}");
+        assert!(
+            told.iter()
+                .all(|text| text.contains("`eval.parquet` begins with no split's"))
+        );
+    }
 }
 
 #[test]

@@ -60,8 +60,8 @@ pub struct FineTune {
     /// Test examples of each class; 0 takes all.
     pub test_per_class: usize,
     /// Steps between two evaluations on the way; 0 for none. They are made on the validation
-    /// split of the training data where there is one, and otherwise on the test examples, which
-    /// the summary then says.
+    /// split of the training data where there is one, without pictures that are among the test
+    /// ones, and otherwise on the test examples, which the summary then says.
     pub evaluate_every: usize,
     /// Evaluations without a new best after which the run stops; 0 never stops it.
     pub patience: usize,

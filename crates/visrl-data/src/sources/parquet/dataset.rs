@@ -5,6 +5,7 @@ use parquet::data_type::ByteArray;
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_QUESTION};
 use crate::files::paths::list;
+use crate::files::told::tell;
 use crate::memory::MemoryDataset;
 use crate::record::Record;
 use crate::sources::image_markers::{own_question, without_markers};
@@ -19,6 +20,9 @@ use crate::split::Split;
 /// Reads a parquet file, or all those of a folder.
 pub(crate) fn read_dataset(config: &ParquetConfig, path: &Path) -> Result<MemoryDataset, Error> {
     let files = parquet_files(path)?;
+    if config.split.is_none() {
+        tell_unnamed(path, &files);
+    }
     let tables = files
         .iter()
         .map(|file| ParquetTable::open(file, config.limits))
@@ -99,6 +103,23 @@ fn split_of(path: &Path) -> Option<Split> {
         .into_iter()
         .find(|(start, _)| name.starts_with(start));
     found.map(|(_, split)| split)
+}
+
+/// Tells of a file that names no split beside others that do.
+fn tell_unnamed(path: &Path, files: &[PathBuf]) {
+    let unnamed: Vec<&PathBuf> = files
+        .iter()
+        .filter(|file| split_of(file).is_none())
+        .collect();
+    if let (Some(first), true) = (unnamed.first(), unnamed.len() < files.len()) {
+        let message = format!(
+            "the name of `{}` begins with no split's, and it is read as training data ({} such in \
+             all); rename it, or give `split`",
+            first.file_name().unwrap_or_default().to_string_lossy(),
+            unnamed.len()
+        );
+        tell(path, &message);
+    }
 }
 
 /// A data set while its files are read.
