@@ -40,6 +40,15 @@ pub struct Flags {
     /// the paper's resize to 384 x 384.
     #[arg(long, value_enum)]
     pub pipeline: Option<Pipeline>,
+    /// The fewest pixels of an image that the model reads; the checkpoint says it otherwise.
+    #[arg(long)]
+    pub min_pixels: Option<usize>,
+    /// The most pixels of an image that the model reads; the checkpoint says it otherwise.
+    #[arg(long)]
+    pub max_pixels: Option<usize>,
+    /// The most tokens of a prompt, those of its image included [default: 2048]
+    #[arg(long)]
+    pub max_prompt_tokens: Option<usize>,
     /// Device: flex, cuda:N, tch, tch:N or wgpu [default: flex]
     #[arg(long)]
     pub device: Option<String>,
@@ -150,6 +159,10 @@ impl Flags {
         if let Some(pipeline) = self.pipeline {
             run.model.load.pipeline = pipeline.value();
         }
+        let load = &mut run.model.load;
+        load.min_pixels = self.min_pixels.or(load.min_pixels);
+        load.max_pixels = self.max_pixels.or(load.max_pixels);
+        load.max_prompt_tokens = self.max_prompt_tokens.or(load.max_prompt_tokens);
         if let Some(path) = &self.data {
             run.data.source = match path.to_str() {
                 Some("shapes") => DataSource::DrawnShapes {

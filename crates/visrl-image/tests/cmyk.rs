@@ -62,7 +62,10 @@ fn refused(bytes: &[u8], what: &str) {
         Ok(_) => panic!("{what}: was read"),
         Err(message) => message,
     };
-    assert!(message.starts_with("image photo.jpg: "), "{what}: {message}");
+    assert!(
+        message.starts_with("image photo.jpg: "),
+        "{what}: {message}"
+    );
 }
 
 #[test]
@@ -72,7 +75,11 @@ fn whole_pictures_are_read() {
         let found = format!("{:x}", Sha256::digest(raster.data()));
         assert_eq!(found, sum, "{name}");
         let raster = open(&as_ycck(file(name))).unwrap();
-        assert_ne!(format!("{:x}", Sha256::digest(raster.data())), sum, "{name}");
+        assert_ne!(
+            format!("{:x}", Sha256::digest(raster.data())),
+            sum,
+            "{name}"
+        );
     }
 }
 

@@ -107,7 +107,10 @@ fn a_field_that_is_left_out_or_null_has_its_default() {
                 if field != "num_key_value_heads" {
                     changed.insert(field.clone(), Value::Null);
                     let what = format!("{field} null, not {value}");
-                    same(whole(model_type, nested, changed, vision(model_type)), &what);
+                    same(
+                        whole(model_type, nested, changed, vision(model_type)),
+                        &what,
+                    );
                 }
             }
             for (field, value) in vision(model_type) {
@@ -206,7 +209,10 @@ fn rope_settings_stand_in_either_field() {
     }
     let message = flat(Value::Null, Value::Null).unwrap_err();
     assert!(message.contains("`rope_scaling`: is missing"), "{message}");
-    let message = flat(json!({ "rope_type": "yarn" , "mrope_section": [16, 24, 24] }), other);
+    let message = flat(
+        json!({ "rope_type": "yarn" , "mrope_section": [16, 24, 24] }),
+        other,
+    );
     assert!(message.unwrap_err().contains("`rope_scaling.rope_type`"));
 }
 
@@ -225,7 +231,11 @@ fn errors_show_defaults_and_name_their_place() {
     let mut narrow = text();
     narrow.insert("num_attention_heads".into(), 12.into());
     let message = nested(narrow, vision("qwen2_5_vl"));
-    for part in ["`text_config.num_attention_heads`", "8192", "num_key_value_heads 8"] {
+    for part in [
+        "`text_config.num_attention_heads`",
+        "8192",
+        "num_key_value_heads 8",
+    ] {
         assert!(message.contains(part), "{message}");
     }
     let mut sliding = text();

@@ -263,9 +263,13 @@ impl QwenVlConfig {
         }
         let rope_theta = match rope.optional("rope_theta")? {
             Some(theta) => theta,
-            None => fields.optional("rope_theta")?.unwrap_or(default::ROPE_THETA),
+            None => fields
+                .optional("rope_theta")?
+                .unwrap_or(default::ROPE_THETA),
         };
-        let rms_norm_eps = fields.optional("rms_norm_eps")?.unwrap_or(default::RMS_NORM_EPS);
+        let rms_norm_eps = fields
+            .optional("rms_norm_eps")?
+            .unwrap_or(default::RMS_NORM_EPS);
         for (field, number) in [("rope_theta", rope_theta), ("rms_norm_eps", rms_norm_eps)] {
             if !(number > 0.0 && f64::is_finite(number)) {
                 return Err(fields.error(field, format!("is {number}, expected more than 0")));
