@@ -222,6 +222,10 @@ impl VisionLanguageModel for QwenVl {
         }
     }
 
+    fn query_heads(&self) -> usize {
+        self.config.text.heads
+    }
+
     fn each_linear(&mut self, visit: &mut dyn FnMut(&str, &mut LoraLinear)) {
         let visit = &mut |name: String, dense: &mut LoraLinear| visit(&name, dense);
         self.visual.each_dense(visit);
