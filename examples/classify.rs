@@ -35,6 +35,8 @@ struct Cli {
     /// Think before answering, and show the thought.
     #[arg(long)]
     think: bool,
+    #[command(flatten)]
+    load: common::LoadFlags,
     /// Device: flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -46,7 +48,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::<QwenVl>::load(&cli.model, &device)?;
+    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
     let recipe = if cli.think {
         Recipe::cls_rl()
     } else {

@@ -40,6 +40,8 @@ pub struct Flags {
     /// the paper's resize to 384 x 384.
     #[arg(long, value_enum)]
     pub pipeline: Option<Pipeline>,
+    #[command(flatten)]
+    pub load: LoadFlags,
     /// Device: flex, cuda:N, tch, tch:N or wgpu [default: flex]
     #[arg(long)]
     pub device: Option<String>,
@@ -82,6 +84,36 @@ pub struct Flags {
     /// Where metrics, summary and checkpoints go [default: runs/latest]
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+/// How a checkpoint is loaded, where it is not as its files say.
+#[derive(Args, Clone, Debug)]
+pub struct LoadFlags {
+    /// The fewest pixels of an image that the model reads [default: as the checkpoint says]
+    #[arg(long)]
+    pub min_pixels: Option<usize>,
+    /// The most pixels of an image that the model reads [default: as the checkpoint says]
+    #[arg(long)]
+    pub max_pixels: Option<usize>,
+    /// The most tokens of a prompt, those of its image included [default: 2048]
+    #[arg(long)]
+    pub max_prompt_tokens: Option<usize>,
+}
+
+impl LoadFlags {
+    /// Sets the options that are given.
+    pub fn set(&self, load: &mut LoadOptions) {
+        load.min_pixels = self.min_pixels.or(load.min_pixels);
+        load.max_pixels = self.max_pixels.or(load.max_pixels);
+        load.max_prompt_tokens = self.max_prompt_tokens.or(load.max_prompt_tokens);
+    }
+
+    /// The options that are given alone.
+    pub fn options(&self) -> LoadOptions {
+        let mut load = LoadOptions::default();
+        self.set(&mut load);
+        load
+    }
 }
 
 /// What happens to images before the processor's resize.
@@ -150,6 +182,7 @@ impl Flags {
         if let Some(pipeline) = self.pipeline {
             run.model.load.pipeline = pipeline.value();
         }
+        self.load.set(&mut run.model.load);
         if let Some(path) = &self.data {
             run.data.source = match path.to_str() {
                 Some("shapes") => DataSource::DrawnShapes {

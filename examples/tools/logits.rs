@@ -39,6 +39,8 @@ struct Cli {
     /// Where the tensors go.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    load: common::LoadFlags,
     /// Device: flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -50,7 +52,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::<QwenVl>::load(&cli.model, &device)?;
+    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
     let model = match &cli.adapter {
         Some(dir) => load_lora(base.model, dir)?.0,
         None => base.model,

@@ -40,6 +40,7 @@ mod image_source;
 mod prompt;
 mod seed;
 mod token_rows;
+mod warn_once;
 
 pub use example::Example;
 pub use fifo_cache::FifoCache;
@@ -48,6 +49,7 @@ pub use image_source::ImageSource;
 pub use prompt::{Content, Message, Prompt, Role};
 pub use seed::{Domain, SeedStream, ShuffleRng};
 pub use token_rows::TokenRows;
+pub use warn_once::warn_once;
 
 /// The example of the README, as a test.
 #[cfg(doctest)]

@@ -1,8 +1,10 @@
 //! What the tests of visrl's crates share: the folder of the golden numbers and a harness for
-//! damaged files.
+//! damaged files, and what the libraries warn of.
 
 pub mod fuzz;
 
 mod fixtures;
+mod warnings;
 
 pub use fixtures::fixtures;
+pub use warnings::warnings_of;

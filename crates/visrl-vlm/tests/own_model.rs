@@ -176,6 +176,7 @@ impl LoadModel for Toy {
 
     fn read_processor(
         _: &Path,
+        _: &Self::Config,
         _: &LoadOptions,
         _: &mut CheckpointFiles,
     ) -> Result<Arc<dyn Processor>, Error> {

@@ -62,7 +62,7 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             return Err(Error::setting("fine_tune.epochs", message));
         }
         let examples = dealer.deal(0, dealer.len().min(ENCODED))?;
-        check_classes(train, &examples)?;
+        check_classes(train, &examples, warnings)?;
         let mut run = Run::new(settings, base, recipe, (train, test), file, warnings)?;
         let learner = Learner::new(
             run.policy()?,
@@ -92,21 +92,31 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
     }
 }
 
-/// A single class is no classification: each answer would be right.
-fn check_classes(train: &dyn Dataset, examples: &[Example]) -> Result<(), Error> {
+/// A single class is no classification, which is told: there is one right answer.
+fn check_classes(
+    train: &dyn Dataset,
+    examples: &[Example],
+    warnings: &Warnings,
+) -> Result<(), Error> {
     let classes = train.classes();
     let open = examples.iter().any(|example| example.choices.len() < 2);
     if classes.len() > 1 || !open {
         return Ok(());
     }
-    let message = match classes.first() {
-        None => format!("`{}` has no class", train.name()),
-        Some(class) => format!(
-            "`{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
+    let Some(class) = classes.first() else {
+        return Err(Error::setting(
+            "data",
+            format!("`{}` has no class", train.name()),
+        ));
+    };
+    warnings.warn(
+        "one class",
+        format!(
+            "`data` `{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
             train.name()
         ),
-    };
-    Err(Error::setting("data", message))
+    );
+    Ok(())
 }
 
 /// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.

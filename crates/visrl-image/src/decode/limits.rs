@@ -8,7 +8,7 @@ use crate::resample::Resample;
 
 /// What an image may cost; checked before it is read and before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The most pixels of an image, as stored and after each resize.
     pub max_pixels: u64,
@@ -32,7 +32,7 @@ impl Limits {
         if pixels > self.max_pixels {
             let message = format!(
                 "{width}x{height} is {pixels} pixels, more than the limit of {}; raise \
-                 `max_pixels` of the processor's limits or shrink the image",
+                 `limits.max_pixels` of the model's load options or shrink the image",
                 self.max_pixels
             );
             return Err(Error::image(name, message));
@@ -43,8 +43,8 @@ impl Limits {
     pub(super) fn check_bytes(&self, name: &str, bytes: u64) -> Result<(), Error> {
         if bytes > self.max_bytes {
             let message = format!(
-                "the file has {bytes} bytes, more than the limit of {}; raise `max_bytes` of the \
-                 processor's limits",
+                "the file has {bytes} bytes, more than the limit of {}; raise `limits.max_bytes` of \
+                 the model's load options",
                 self.max_bytes
             );
             return Err(Error::image(name, message));

@@ -90,7 +90,7 @@ impl Qwen2VlProcessorConfig {
         }
         if self.min_pixels > self.max_pixels {
             let message = format!(
-                "is {}, less than min_pixels {}",
+                "is {}, less than min_pixels {}; set both",
                 self.max_pixels, self.min_pixels
             );
             return Err(("max_pixels", message));

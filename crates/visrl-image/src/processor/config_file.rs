@@ -1,11 +1,12 @@
 //! The settings of an image processor as Hugging Face's files hold them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use visrl_core::files::{self, Fields, FileError};
+use visrl_core::warn_once;
 
 use super::config::{MAX_MERGE, MAX_PATCH, Qwen2VlProcessorConfig};
 use crate::decode::Limits;
@@ -20,6 +21,20 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// The key under which settings stand that Hugging Face's files do not have.
 const OWN_KEY: &str = "visrl";
 
+/// The names of the processor: Qwen2-VL's own, those of its other implementations, and that of
+/// Qwen2.5-VL's first files.
+const TYPES: [&str; 5] = [
+    "Qwen2VLImageProcessor",
+    "Qwen2VLImageProcessorFast",
+    "Qwen2VLImageProcessorPil",
+    "Qwen2_5_VLImageProcessor",
+    "Qwen2_5_VLImageProcessorFast",
+];
+
+/// Transformers' bounds where a file has none.
+const MIN_PIXELS: usize = 56 * 56;
+const MAX_PIXELS: usize = 28 * 28 * 1280;
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Own {
@@ -33,23 +48,47 @@ impl Qwen2VlProcessorConfig {
     /// or else `preprocessor_config.json`.
     ///
     /// Bounds are taken from `min_pixels` and `max_pixels` or from `size`, which may name them
-    /// `shortest_edge` and `longest_edge`. Files not written by [`save`](Self::save) say nothing of
+    /// `shortest_edge` and `longest_edge`; without any they are transformers' 3,136 and 1,003,520.
+    /// Files not written by [`save`](Self::save) say nothing of
     /// pipeline, alpha and limits: the pipeline is [`ImagePipeline::Plain`] then, which is what
     /// transformers does with such a file, and the others are the defaults.
     ///
     /// # Errors
-    /// [`Error::File`] with the file and the field.
+    /// [`Error::File`] with the file and the field: one that cannot be used, a `size` of another form
+    /// (`height` and `width`), and an `image_processor_type` that is not Qwen2-VL's.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        let (path, part, value) = Self::find(dir)?;
+        Self::from_value(&path, part, &value)
+    }
+
+    /// The file of a folder that holds the settings, and a field's name in it, for an error about
+    /// the field.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the file that cannot be read.
+    pub fn place_of(dir: &Path, field: &str) -> Result<(PathBuf, String), Error> {
+        let (path, part, _) = Self::find(dir)?;
+        let field = match part {
+            "" => field.to_owned(),
+            _ => format!("{part}.{field}"),
+        };
+        Ok((path, field))
+    }
+
+    /// The file that holds the settings, the object in it that does, and that object.
+    fn find(dir: &Path) -> Result<(PathBuf, &'static str, Value), Error> {
         let [(nested, part), (flat, _)] = Self::PLACES;
         let (nested, part) = (dir.join(nested), part.unwrap_or_default());
         if nested.exists() {
-            let value: Value = files::read_json(&nested, MAX_CONFIG_BYTES)?;
-            if let Some(value) = value.get(part) {
-                return Self::from_value(&nested, part, value);
+            let mut value: Value = files::read_json(&nested, MAX_CONFIG_BYTES)?;
+            let settings = value.get_mut(part).map(Value::take);
+            if let Some(settings) = settings.filter(|settings| !settings.is_null()) {
+                return Ok((nested, part, settings));
             }
         }
         let path = dir.join(flat);
-        Self::from_value(&path, "", &files::read_json(&path, MAX_CONFIG_BYTES)?)
+        let value = files::read_json(&path, MAX_CONFIG_BYTES)?;
+        Ok((path, "", value))
     }
 
     /// The files that may hold the settings, and the object in them that does; the first that is
@@ -73,24 +112,28 @@ impl Qwen2VlProcessorConfig {
         Ok(())
     }
 
+    /// Puts the bounds into the settings of one of Hugging Face's files, under every name that it
+    /// has for them.
+    pub fn record_bounds(&self, settings: &mut Map<String, Value>) {
+        settings.insert("min_pixels".into(), self.min_pixels.into());
+        settings.insert("max_pixels".into(), self.max_pixels.into());
+        if let Some(size) = settings.get_mut("size") {
+            *size = json!({ "shortest_edge": self.min_pixels, "longest_edge": self.max_pixels });
+        }
+    }
+
     fn from_value(path: &Path, prefix: &str, value: &Value) -> Result<Self, Error> {
         if !value.is_object() {
             return Err(FileError::field(path, prefix, "expected an object with settings").into());
         }
         let fields = Fields::new(path, prefix, value);
         let or = Self::default();
-        let size = value.get("size").cloned().unwrap_or_default();
-        let size = Fields::new(path, "size", &size);
-        let bound = |name: &str, edge: &str, or: usize| -> Result<usize, Error> {
-            let bound: Option<usize> = match fields.optional(name)? {
-                Some(bound) => Some(bound),
-                None => match size.optional(name)? {
-                    Some(bound) => Some(bound),
-                    None => size.optional(edge)?,
-                },
-            };
-            Ok(bound.unwrap_or(or))
-        };
+        let kind: Option<String> = fields.optional("image_processor_type")?;
+        if let Some(kind) = kind.filter(|kind| !TYPES.contains(&kind.as_str())) {
+            let message = format!("is `{kind}`, expected `{}`", TYPES[0]);
+            return Err(fields.error("image_processor_type", message));
+        }
+        let bounds = Bounds::new(path, prefix, value)?;
         let resample = match fields.optional::<u64>("resample")? {
             None => or.resample,
             Some(code) => Resample::from_code(code).ok_or_else(|| {
@@ -111,8 +154,8 @@ impl Qwen2VlProcessorConfig {
             limits: or.limits,
         });
         let config = Self {
-            min_pixels: bound("min_pixels", "shortest_edge", or.min_pixels)?,
-            max_pixels: bound("max_pixels", "longest_edge", or.max_pixels)?,
+            min_pixels: bounds.get("min_pixels", "shortest_edge", MIN_PIXELS)?,
+            max_pixels: bounds.get("max_pixels", "longest_edge", MAX_PIXELS)?,
             patch_size: fields.size_or("patch_size", MAX_PATCH, or.patch_size)?,
             temporal_patch_size: fields.size_or(
                 "temporal_patch_size",
@@ -127,8 +170,8 @@ impl Qwen2VlProcessorConfig {
                 .optional("rescale_factor")?
                 .unwrap_or(or.rescale_factor),
             do_normalize: fields.optional("do_normalize")?.unwrap_or(true),
-            image_mean: fields.optional("image_mean")?.unwrap_or(or.image_mean),
-            image_std: fields.optional("image_std")?.unwrap_or(or.image_std),
+            image_mean: channels(&fields, "image_mean")?.unwrap_or(or.image_mean),
+            image_std: channels(&fields, "image_std")?.unwrap_or(or.image_std),
             pipeline: own.pipeline,
             alpha: own.alpha,
             limits: own.limits,
@@ -175,6 +218,87 @@ impl Qwen2VlProcessorConfig {
         fs::create_dir_all(dir).map_err(|source| FileError::io(dir, source))?;
         Ok(files::write_file(&path, text.as_bytes())?)
     }
+}
+
+/// Where a file's bounds stand.
+struct Bounds<'a> {
+    fields: Fields<'a>,
+    path: &'a Path,
+    prefix: String,
+    size: Option<&'a Value>,
+}
+
+impl<'a> Bounds<'a> {
+    /// Refuses a `size` that says anything else than bounds.
+    fn new(path: &'a Path, part: &'a str, settings: &'a Value) -> Result<Self, Error> {
+        let fields = Fields::new(path, part, settings);
+        let size = settings.get("size").filter(|size| !size.is_null());
+        if let Some(size) = size {
+            const NAMES: [&str; 4] = ["shortest_edge", "longest_edge", "min_pixels", "max_pixels"];
+            let expected = "expected `shortest_edge` and `longest_edge`, in pixels of the image";
+            let Some(object) = size.as_object() else {
+                return Err(fields.error("size", format!("is {size}, {expected}")));
+            };
+            let other = |(name, value): &(&String, &Value)| {
+                !value.is_null() && !NAMES.contains(&name.as_str())
+            };
+            if let Some((name, _)) = object.iter().find(other) {
+                let message =
+                    format!("has `{name}`, which Qwen2-VL's processor does not know; {expected}");
+                return Err(fields.error("size", message));
+            }
+        }
+        let prefix = match part {
+            "" => "size".to_owned(),
+            _ => format!("{part}.size"),
+        };
+        Ok(Self {
+            fields,
+            path,
+            prefix,
+            size,
+        })
+    }
+
+    /// A bound: `name` of the settings, or else `name` or `edge` of `size`, or else, without a
+    /// `size`, the default.
+    fn get(&self, name: &str, edge: &str, or: usize) -> Result<usize, Error> {
+        let first: Option<usize> = self.fields.optional(name)?;
+        let Some(size) = self.size else {
+            return Ok(first.unwrap_or(or));
+        };
+        let size = Fields::new(self.path, &self.prefix, size);
+        let second: Option<usize> = match size.optional(name)? {
+            Some(bound) => Some(bound),
+            None => size.optional(edge)?,
+        };
+        if let (Some(first), Some(second)) = (first, second)
+            && first != second
+        {
+            let message = format!(
+                "is {first}, and `{}` has {second}; `{name}` counts, as in transformers",
+                self.prefix
+            );
+            let error: FileError = self.fields.error(name, message);
+            warn_once(error.to_string());
+        }
+        let lacks = || self.fields.error("size", format!("lacks `{edge}`"));
+        first.or(second).ok_or_else(lacks)
+    }
+}
+
+/// A number for each channel, or one for all.
+fn channels(fields: &Fields<'_>, name: &str) -> Result<Option<[f64; 3]>, Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Channels {
+        Same(f64),
+        Each([f64; 3]),
+    }
+    Ok(fields.optional(name)?.map(|channels| match channels {
+        Channels::Same(number) => [number; 3],
+        Channels::Each(numbers) => numbers,
+    }))
 }
 
 #[cfg(test)]
@@ -225,9 +349,35 @@ mod tests {
             let config = read(text).unwrap();
             assert_eq!((config.min_pixels, config.max_pixels), (100, 200), "{text}");
         }
-        let paper = read("{}").unwrap();
-        assert_eq!((paper.min_pixels, paper.max_pixels), (3136, 401_408));
-        assert_eq!(paper.pipeline, ImagePipeline::Plain);
+        let plain = read("{}").unwrap();
+        assert_eq!((plain.min_pixels, plain.max_pixels), (3136, 1_003_520));
+        assert_eq!(plain.pipeline, ImagePipeline::Plain);
+        let one = read(r#"{"max_pixels": 5000, "image_mean": 0.5}"#).unwrap();
+        assert_eq!((one.min_pixels, one.max_pixels), (3136, 5000));
+        assert_eq!(one.image_mean, [0.5; 3]);
+    }
+
+    #[test]
+    fn bounds_are_recorded_under_every_name() {
+        let config = Qwen2VlProcessorConfig {
+            min_pixels: 100,
+            max_pixels: 200,
+            ..Default::default()
+        };
+        for (before, after) in [
+            (json!({}), json!({ "min_pixels": 100, "max_pixels": 200 })),
+            (
+                json!({ "max_pixels": 5, "size": { "max_pixels": 5, "min_pixels": 4 } }),
+                json!({
+                    "max_pixels": 200, "min_pixels": 100,
+                    "size": { "shortest_edge": 100, "longest_edge": 200 },
+                }),
+            ),
+        ] {
+            let mut settings = before.as_object().unwrap().clone();
+            config.record_bounds(&mut settings);
+            assert_eq!(Value::from(settings), after);
+        }
     }
 
     #[test]
@@ -246,7 +396,19 @@ mod tests {
                 .patch_size,
             16
         );
-        fs::write(dir.path().join("processor_config.json"), "{}").unwrap();
+        let place = Qwen2VlProcessorConfig::place_of(dir.path(), "patch_size").unwrap();
+        let expected = dir.path().join("processor_config.json");
+        assert_eq!(place, (expected, "image_processor.patch_size".into()));
+        let bad = r#"{"image_processor": {"size": {"shortest_edge": 1, "width": 2}}}"#;
+        fs::write(dir.path().join("processor_config.json"), bad).unwrap();
+        let message = Qwen2VlProcessorConfig::from_dir(dir.path()).unwrap_err();
+        let message = message.to_string();
+        assert!(
+            message.contains("processor_config.json: field `image_processor.size`: has `width`"),
+            "{message}"
+        );
+        let none = r#"{"image_processor": null}"#;
+        fs::write(dir.path().join("processor_config.json"), none).unwrap();
         assert_eq!(
             Qwen2VlProcessorConfig::from_dir(dir.path())
                 .unwrap()
@@ -261,6 +423,16 @@ mod tests {
             (r#"{"patch_size": 0}"#, "patch_size"),
             (r#"{"patch_size": "14"}"#, "patch_size"),
             (r#"{"size": {"shortest_edge": -1}}"#, "size.shortest_edge"),
+            (r#"{"size": {"shortest_edge": 100}}"#, "size"),
+            (r#"{"size": {"longest_edge": 100}}"#, "size"),
+            (r#"{"size": {"height": 224, "width": 224}}"#, "size"),
+            (r#"{"size": 224}"#, "size"),
+            (r#"{"size": {}}"#, "size"),
+            (r#"{"size": [100, 200]}"#, "size"),
+            (
+                r#"{"image_processor_type": "CLIPImageProcessor"}"#,
+                "image_processor_type",
+            ),
             (r#"{"min_pixels": 9, "max_pixels": 8}"#, "max_pixels"),
             (r#"{"resample": 9}"#, "resample"),
             (r#"{"image_std": [0.1, 0.0, 0.1]}"#, "image_std"),

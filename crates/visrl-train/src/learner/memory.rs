@@ -20,7 +20,8 @@ pub struct Workload {
 
 /// Bytes by purpose. Parameters, moments, reference and gradients are counted exactly; activations
 /// are an estimate, the sum over the linear layers of the decoder of what goes in and comes out,
-/// for every token that is learnt from at once, and the logits of one chunk of the head.
+/// for every token that is learnt from at once, the attention's probabilities, which grow with the
+/// square of a prompt's length, and the logits of one chunk of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryPlan {
@@ -79,7 +80,9 @@ impl MemoryPlan {
         let learnt = load.prompts * load.num_generations * load.completion_tokens;
         let chunk = config.head_chunk.min(learnt) as u64;
         let logits = 2 * chunk * model.info().vocab_size as u64 * 4;
-        plan.activations = tokens(at_once) * width * value_bytes + logits;
+        let layers = model.info().layers as u64;
+        let numbers = probabilities(load, layers) * model.query_heads() as u64 * at_once as u64;
+        plan.activations = (tokens(at_once) * width + numbers) * value_bytes + logits;
         plan.cache = 2 * tokens(load.prompts) * kv_width * value_bytes;
         plan
     }
@@ -107,6 +110,14 @@ impl std::fmt::Display for MemoryPlan {
             mb(self.cache)
         )
     }
+}
+
+/// The attention's probabilities of a group, for each head: of a prompt, whose last layer makes keys
+/// and values alone, and of its completions, which see it. A token sees those before it.
+fn probabilities(load: &Workload, layers: u64) -> u64 {
+    let (prompt, completion) = (load.prompt_tokens as u64, load.completion_tokens as u64);
+    let of_completions = load.num_generations as u64 * completion * (prompt + completion / 2);
+    layers.saturating_sub(1) * prompt * prompt / 2 + layers * of_completions
 }
 
 /// The most memory that the process has held so far, in bytes, where the system tells it (Linux).
@@ -143,6 +154,19 @@ mod tests {
         };
         assert_eq!(plan.total(), 46_000_000);
         assert!(plan.to_string().starts_with("46 MB: parameters 4.0,"));
+    }
+
+    #[test]
+    fn probabilities_grow_with_the_square_of_a_prompt() {
+        let load = |prompt_tokens, num_generations| Workload {
+            prompts: 1,
+            num_generations,
+            prompt_tokens,
+            completion_tokens: 4,
+        };
+        assert_eq!(probabilities(&load(100, 0), 3), 2 * 5000);
+        assert_eq!(probabilities(&load(200, 0), 3), 2 * 20_000);
+        assert_eq!(probabilities(&load(100, 2), 3), 2 * 5000 + 3 * 2 * 4 * 102);
     }
 
     #[test]

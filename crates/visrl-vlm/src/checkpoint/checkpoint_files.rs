@@ -13,14 +13,16 @@ use crate::error::Error;
 use crate::model::vision_language_model::VisionLanguageModel;
 
 /// Files of a Hugging Face folder that are copied as they are.
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "video_preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.json",
     "merges.txt",
     "chat_template.json",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use visrl_image::{ImagePipeline, Processor};
+use visrl_image::{ImagePipeline, Limits, Processor};
 
 use super::checkpoint_files::CheckpointFiles;
 use super::weights::weight_source::{ParamDtype, WeightSource};
@@ -21,6 +21,17 @@ pub struct LoadOptions {
     /// What happens to an image before the processor's resize, when not what the folder says. The
     /// folder that is saved says it.
     pub pipeline: Option<ImagePipeline>,
+    /// The fewest pixels of an image after the processor's resize, when not as the folder says. The
+    /// folder that is saved says it.
+    pub min_pixels: Option<usize>,
+    /// The most pixels of an image after the processor's resize, when not as the folder says: what
+    /// an image costs in tokens is this over the pixels of one, 28 x 28. The folder that is saved
+    /// says it.
+    pub max_pixels: Option<usize>,
+    /// The most tokens of a prompt, those of its images included; 2048 if none is given.
+    pub max_prompt_tokens: Option<usize>,
+    /// What an image file may cost, when not as the folder says. The folder that is saved says it.
+    pub limits: Option<Limits>,
 }
 
 /// A family of models that [`Pretrained::load`](super::pretrained::Pretrained::load) can load from
@@ -40,13 +51,14 @@ pub trait LoadModel: VisionLanguageModel {
     /// `model_type` of another family.
     fn read_config(dir: &Path) -> Result<Self::Config, Error>;
 
-    /// Reads the image processor of a folder. Settings that `options` change and the folder's files
+    /// Reads the image processor of a folder, for the model of this configuration. Settings that `options` change and the folder's files
     /// do not say are put into `files`, so that a folder saved with them is loaded the same.
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Image`] with the file and the field.
     fn read_processor(
         dir: &Path,
+        config: &Self::Config,
         options: &LoadOptions,
         files: &mut CheckpointFiles,
     ) -> Result<Arc<dyn Processor>, Error>;

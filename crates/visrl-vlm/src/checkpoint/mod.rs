@@ -5,6 +5,7 @@ pub(crate) mod config_files;
 pub(crate) mod layer_builder;
 pub(crate) mod load_model;
 pub(crate) mod peft;
+mod peft_config;
 pub(crate) mod pretrained;
 pub(crate) mod save;
 mod transpose;

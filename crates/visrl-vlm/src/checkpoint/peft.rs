@@ -7,16 +7,18 @@ use std::path::Path;
 use burn::tensor::{DType, Tensor, TensorData};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use serde_json::{Value, json};
-use visrl_core::files::{Fields, write_dir};
+use visrl_core::files::{FileError, write_dir};
+use visrl_core::warn_once;
 
 use super::config_files::read_json;
+use super::peft_config;
 use super::transpose::transpose;
 use super::weights::safetensors_dir::SafetensorsDir;
 use super::weights::weight_source::WeightSource;
 use crate::error::Error;
 use crate::layers::lora_linear::Adapter;
-use crate::lora::config::{LoraConfig, MAX_RANK, module_name};
+use crate::lora::config::{LoraConfig, layer_names};
+use crate::lora::targets::{Naming, module_name, pick};
 use crate::model::vision_language_model::VisionLanguageModel;
 
 const CONFIG: &str = "adapter_config.json";
@@ -77,24 +79,8 @@ pub fn save_lora<M: VisionLanguageModel>(
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| weights(error.to_string()))?;
-    let text = serde_json::to_vec_pretty(&json!({
-        "peft_type": "LORA",
-        "task_type": null,
-        "base_model_name_or_path": base,
-        "r": config.r,
-        "lora_alpha": config.lora_alpha,
-        "use_rslora": config.use_rslora,
-        "target_modules": config.target_modules,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "inference_mode": true,
-        "init_lora_weights": true,
-        "modules_to_save": null,
-        "rank_pattern": {},
-        "alpha_pattern": {},
-    }))
-    .map_err(|error| weights(error.to_string()))?;
+    let text = serde_json::to_vec_pretty(&peft_config::write(config, base))
+        .map_err(|error| weights(error.to_string()))?;
     write_dir(dir.as_ref(), |new| {
         for (name, bytes) in [(WEIGHTS, &bytes), (CONFIG, &text)] {
             let path = new.join(name);
@@ -106,12 +92,17 @@ pub fn save_lora<M: VisionLanguageModel>(
 
 /// Reads an adapter in PEFT's format and attaches it.
 ///
+/// Modules are meant by the names that the tensors in the file have, which are those of the version
+/// of transformers that it was trained with. Names in `target_modules` that mean no layer, and options
+/// that are not known, are told in warnings.
+///
 /// # Errors
-/// [`Error::File`] with the field for an adapter of another kind or with settings that change its
-/// meaning and are not supported (DoRA, trained biases, saved modules, ranks or alphas by pattern);
-/// [`Error::Adapter`] for a rank, scale or target that fits no layer of the model;
-/// [`Error::MissingTensor`] and [`Error::Shape`] for factors that are not there or do not fit their
-/// layer, and [`Error::Weights`] for a damaged file or a tensor that belongs to no layer.
+/// [`Error::File`] with `adapter_config.json` and the field: an adapter of another kind, options that
+/// change its meaning and are not supported (DoRA, trained biases, saved modules and others), an
+/// initialisation that changes the base (PiSSA and others), and a rank, scale or target that fits no
+/// layer of the model; [`Error::MissingTensor`] and [`Error::Shape`] for factors that are not there or
+/// do not fit their layer, and [`Error::Weights`] for a damaged file or a tensor that belongs to no
+/// layer.
 pub fn load_lora<M: VisionLanguageModel>(
     model: M,
     dir: impl AsRef<Path>,
@@ -119,33 +110,73 @@ pub fn load_lora<M: VisionLanguageModel>(
     let dir = dir.as_ref();
     let path = dir.join(CONFIG);
     let raw = read_json(&path)?;
-    let config = read_config(&path, &raw)?;
+    let config = peft_config::read(&path, &raw)?;
     let mut model = model;
-    let targets = config.targets(&mut model)?;
-    let mut source = SafetensorsDir::open_files(dir, &[WEIGHTS])?;
+    let layers = layer_names(&mut model);
+    let mut source = open(dir)?;
     let mut left: BTreeSet<String> = source.names().map(str::to_owned).collect();
-    let scale = config.scale();
+    let picked = pick(&config, &layers, naming(&left))
+        .map_err(|fault| Error::field(&path, fault.field, fault.message))?;
+    for name in &picked.without_layer {
+        let message = format!("`{name}` matches no layer of the model");
+        warn_once(FileError::field(&path, "target_modules", message).to_string());
+    }
+    let targets = picked.targets.iter();
+    let targets: BTreeMap<_, _> = targets
+        .map(|target| (target.name.as_str(), target))
+        .collect();
     let mut failure = None;
     model.each_linear(&mut |name, dense| {
-        if failure.is_some() || !targets.iter().any(|target| target == name) {
+        let Some(target) = targets.get(name).filter(|_| failure.is_none()) else {
             return;
-        }
+        };
         let weight = dense.weight.val().without_autodiff();
-        let [d_in, d_out] = weight.dims();
+        let ([d_in, d_out], rank) = (weight.dims(), target.rank);
         let mut read = |factor: &str, [rows, columns]: [usize; 2]| {
             let candidates = [name.to_owned(), module_name(name)]
                 .map(|layer| format!("base_model.model.{layer}.{factor}.weight"));
-            let found = candidates.iter().find(|name| left.contains(*name));
-            let tensor = found.unwrap_or(&candidates[1]).clone();
+            let Some(tensor) = candidates.into_iter().find(|name| left.contains(name)) else {
+                let tensor = format!("base_model.model.{}.{factor}.weight", module_name(name));
+                return Err(Error::MissingTensor {
+                    path: dir.join(WEIGHTS),
+                    tensor,
+                });
+            };
             left.remove(&tensor);
-            let values = source.read(&tensor, &[rows, columns])?;
+            let shape = source.shape(&tensor).unwrap_or_default().to_vec();
+            let found = if factor == "lora_A" {
+                shape.first()
+            } else {
+                shape.get(1)
+            };
+            if let Some(found) = found.filter(|found| **found != rank) {
+                let field = if rank == config.r {
+                    "r"
+                } else {
+                    "rank_pattern"
+                };
+                let message = format!("gives {rank}, but `{tensor}` of {WEIGHTS} has rank {found}");
+                return Err(Error::field(&path, field, message));
+            }
+            // The factors of a convolution over patches are those of a linear layer over their values.
+            let is_same = shape.first() == Some(&rows)
+                && shape
+                    .iter()
+                    .skip(1)
+                    .try_fold(1usize, |n, &side| n.checked_mul(side))
+                    == Some(columns);
+            let shape = if is_same { shape } else { vec![rows, columns] };
+            let values = source.read(&tensor, &shape)?;
             let data = TensorData::new(transpose(&values, rows, columns), [columns, rows]);
             Ok(Tensor::<2>::from_data(data, &weight.device()).cast(weight.dtype()))
         };
-        let factors = read("lora_A", [config.r, d_in])
-            .and_then(|a| Ok((a, read("lora_B", [d_out, config.r])?)));
+        let factors =
+            read("lora_A", [rank, d_in]).and_then(|a| Ok((a, read("lora_B", [d_out, rank])?)));
         match factors {
-            Ok((a, b)) => dense.set_adapter(Some(Adapter { a, b, scale })),
+            Ok((a, b)) => {
+                let scale = target.scale;
+                dense.set_adapter(Some(Adapter { a, b, scale }));
+            }
             Err(error) => failure = Some(error),
         }
     });
@@ -161,44 +192,28 @@ pub fn load_lora<M: VisionLanguageModel>(
     Ok((model, config))
 }
 
-fn read_config(path: &Path, raw: &Value) -> Result<LoraConfig, Error> {
-    let fields = Fields::new(path, "", raw);
-    let kind: String = fields.required("peft_type")?;
-    if kind != "LORA" {
-        return Err(fields.error("peft_type", format!("is `{kind}`, expected `LORA`")));
+/// The factors of an adapter.
+fn open(dir: &Path) -> Result<SafetensorsDir, Error> {
+    let pickle = dir.join("adapter_model.bin");
+    if !dir.join(WEIGHTS).exists() && pickle.exists() {
+        let message = "is of PyTorch's format, which is not read; save the adapter as safetensors";
+        return Err(Error::Weights {
+            path: pickle,
+            message: message.into(),
+        });
     }
-    for field in ["use_dora", "fan_in_fan_out", "use_qalora"] {
-        if fields.optional::<bool>(field)?.unwrap_or(false) {
-            return Err(fields.error(field, "is true, which is not supported"));
-        }
+    SafetensorsDir::open_files(dir, &[WEIGHTS])
+}
+
+/// What the modules were called where the adapter was trained, by the names of its tensors.
+fn naming(tensors: &BTreeSet<String>) -> Naming {
+    const OF_MODULES: [&str; 2] = [
+        "base_model.model.model.language_model.",
+        "base_model.model.model.visual.",
+    ];
+    let is_of_modules = |name: &String| OF_MODULES.iter().any(|prefix| name.starts_with(prefix));
+    match tensors.is_empty() || tensors.iter().any(is_of_modules) {
+        true => Naming::Modules,
+        false => Naming::Hub,
     }
-    let bias = fields.optional::<String>("bias")?;
-    if let Some(bias) = bias.filter(|bias| bias != "none") {
-        return Err(fields.error("bias", format!("is `{bias}`, expected `none`")));
-    }
-    for field in [
-        "rank_pattern",
-        "alpha_pattern",
-        "modules_to_save",
-        "layers_to_transform",
-        "exclude_modules",
-        "target_parameters",
-        "trainable_token_indices",
-    ] {
-        let empty = match raw.get(field) {
-            None | Some(Value::Null) => true,
-            Some(Value::Object(map)) => map.is_empty(),
-            Some(Value::Array(list)) => list.is_empty(),
-            Some(_) => false,
-        };
-        if !empty {
-            return Err(fields.error(field, "is set, which is not supported"));
-        }
-    }
-    Ok(LoraConfig {
-        r: fields.size("r", MAX_RANK)?,
-        lora_alpha: fields.required("lora_alpha")?,
-        use_rslora: fields.optional("use_rslora")?.unwrap_or(false),
-        target_modules: fields.required("target_modules")?,
-    })
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use visrl_core::warn_once;
 
 use super::checkpoint_files::CheckpointFiles;
 use super::load_model::{LoadModel, LoadOptions};
@@ -82,7 +83,17 @@ impl<M: LoadModel> Pretrained<M> {
         let dir = dir.as_ref();
         // The small files first: they tell more clearly what is wrong with a folder.
         let parts = Parts::read(dir, options)?;
-        parts.build(&mut SafetensorsDir::open(dir)?, device, options)
+        let mut source = SafetensorsDir::open(dir)?;
+        let base = parts.build(&mut source, device, options)?;
+        source.tell_unused();
+        let adapter = dir.join("adapter_config.json");
+        if adapter.exists() {
+            warn_once(format!(
+                "{}: stands beside a model and is not used; an adapter is given by its folder",
+                adapter.display()
+            ));
+        }
+        Ok(base)
     }
 
     /// As [`load`](Self::load), with weights from another source: a folder without weights
@@ -112,10 +123,19 @@ impl<M: LoadModel> Parts<M> {
     fn read(dir: &Path, options: &LoadOptions) -> Result<Self, Error> {
         let config = M::read_config(dir)?;
         let mut files = CheckpointFiles::from_dir(dir)?;
-        let processor = M::read_processor(dir, options, &mut files)?;
+        let processor = M::read_processor(dir, &config, options, &mut files)?;
+        let mut encoder = PromptEncoder::from_dir(dir, processor)?;
+        if let Some(most) = options.max_prompt_tokens {
+            if most == 0 {
+                return Err(Error::Input(
+                    "`max_prompt_tokens` is 0, expected at least 1".into(),
+                ));
+            }
+            encoder = encoder.with_max_tokens(most);
+        }
         Ok(Self {
             config,
-            encoder: PromptEncoder::from_dir(dir, processor)?,
+            encoder,
             files,
             name: dir.display().to_string(),
         })
@@ -128,6 +148,15 @@ impl<M: LoadModel> Parts<M> {
         options: &LoadOptions,
     ) -> Result<Pretrained<M>, Error> {
         let model = M::from_weights(self.config, source, device, options.dtype)?;
+        let vocabulary = model.info().vocab_size;
+        let last = self.encoder.tokenizer().last_added();
+        if let Some((id, token)) = last.filter(|(id, _)| *id as usize >= vocabulary) {
+            warn_once(format!(
+                "{}: the tokenizer has `{token}` with id {id}, but the model has {vocabulary} \
+                 embeddings (`vocab_size` of config.json): it cannot read that token",
+                self.name
+            ));
+        }
         Ok(Pretrained::from_parts(
             self.name,
             model,

@@ -18,20 +18,20 @@ pub fn attach_lora<M: VisionLanguageModel>(
     config: &LoraConfig,
     mut rng: ShuffleRng,
 ) -> Result<M, Error> {
-    let targets = config.targets(&mut model)?;
-    let scale = config.scale();
+    let targets = config.ranked_targets(&mut model)?;
     model.each_linear(&mut |name, dense| {
-        if !targets.iter().any(|target| target == name) {
+        let Some(target) = targets.iter().find(|target| target.name == name) else {
             return;
-        }
+        };
+        let (rank, scale) = (target.rank, target.scale);
         let weight = dense.weight.val().without_autodiff();
         let ([d_in, d_out], device) = (weight.dims(), weight.device());
         let bound = 1.0 / (d_in as f64).sqrt();
-        let values: Vec<f32> = (0..d_in * config.r)
+        let values: Vec<f32> = (0..d_in * rank)
             .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
             .collect();
-        let a = Tensor::<2>::from_data(TensorData::new(values, [d_in, config.r]), &device);
-        let b = Tensor::<2>::zeros([config.r, d_out], &device);
+        let a = Tensor::<2>::from_data(TensorData::new(values, [d_in, rank]), &device);
+        let b = Tensor::<2>::zeros([rank, d_out], &device);
         let (a, b) = (a.cast(weight.dtype()), b.cast(weight.dtype()));
         dense.set_adapter(Some(Adapter { a, b, scale }));
     });

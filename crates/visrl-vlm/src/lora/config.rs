@@ -1,15 +1,15 @@
 //! Which layers get a low-rank adapter (LoRA, arXiv 2106.09685), and its size.
 
-use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::targets::{Naming, Target, pick};
 use crate::error::Error;
 use crate::model::vision_language_model::VisionLanguageModel;
 
 /// The largest rank.
 pub(crate) const MAX_RANK: usize = 1 << 14;
 
-/// Which layers get an adapter, and its size; the fields are PEFT's.
+/// Which layers get an adapter, and its size; the fields are PEFT's, and mean what they mean there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
@@ -21,6 +21,29 @@ pub struct LoraConfig {
     pub use_rslora: bool,
     /// The layers that get an adapter.
     pub target_modules: TargetModules,
+    /// Layers that get none, although they are among the targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<TargetModules>,
+    /// The places in the stacks of layers whose layers get an adapter, with a list of names in
+    /// `target_modules`; all where it is empty.
+    #[serde(
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub layers_to_transform: Vec<usize>,
+    /// The names of the stacks that `layers_to_transform` counts in (`layers`, `blocks`); any where it
+    /// is empty.
+    #[serde(
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub layers_pattern: Vec<String>,
+    /// Ranks of some layers, by the last parts of their names or an expression for them.
+    #[serde(with = "by_layer", skip_serializing_if = "Vec::is_empty")]
+    pub rank_pattern: Vec<(String, usize)>,
+    /// `lora_alpha` of some layers, by the last parts of their names or an expression for them.
+    #[serde(with = "by_layer", skip_serializing_if = "Vec::is_empty")]
+    pub alpha_pattern: Vec<(String, f64)>,
 }
 
 /// Layers by their names.
@@ -29,8 +52,8 @@ pub struct LoraConfig {
 pub enum TargetModules {
     /// Last parts of names: `q_proj`, `mlp.down_proj` or `visual.blocks.0.attn.qkv`.
     Names(Vec<String>),
-    /// A regular expression that matches whole names, or `all-linear`: every linear layer but the
-    /// head.
+    /// A regular expression of Python's that matches whole names, or `all-linear`: every linear layer
+    /// but the head.
     Pattern(String),
 }
 
@@ -44,91 +67,121 @@ impl Default for LoraConfig {
             lora_alpha: 32.0,
             use_rslora: false,
             target_modules: TargetModules::Names(names.to_vec()),
+            exclude_modules: None,
+            layers_to_transform: Vec::new(),
+            layers_pattern: Vec::new(),
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
         }
     }
 }
 
 impl LoraConfig {
-    /// What the product of the factors is multiplied by.
-    pub(crate) fn scale(&self) -> f64 {
-        let rank = self.r as f64;
-        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
-    }
-
     /// The layers of a model that are meant.
     ///
     /// # Errors
-    /// [`Error::Adapter`] for a rank of 0, a pattern that does not parse, and any name or pattern
-    /// that matches no layer.
+    /// [`Error::Adapter`] with the field: a rank of 0, a pattern that does not parse, and any name or
+    /// pattern that matches no layer.
     pub fn targets<M: VisionLanguageModel>(&self, model: &mut M) -> Result<Vec<String>, Error> {
-        let fault = |message: String| Err(Error::Adapter(message));
-        if self.r == 0 || self.r > MAX_RANK {
-            return fault(format!("r is {}, expected 1 to {MAX_RANK}", self.r));
-        }
-        if !(self.lora_alpha.is_finite() && self.lora_alpha != 0.0) {
-            let alpha = self.lora_alpha;
-            return fault(format!("lora_alpha is {alpha}, which makes no adapter"));
-        }
-        let mut layers = Vec::new();
-        model.each_linear(&mut |name, _| layers.push(name.to_owned()));
-        let known = || {
-            let mut ends: Vec<_> = layers.iter().filter_map(|n| n.rsplit('.').next()).collect();
-            ends.sort_unstable();
-            ends.dedup();
-            ends.join(", ")
-        };
-        match &self.target_modules {
-            TargetModules::Pattern(pattern) if pattern == "all-linear" => Ok(layers),
-            TargetModules::Pattern(pattern) => {
-                let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
-                    Error::Adapter(format!("target_modules `{pattern}`: {error}"))
-                })?;
-                let matched: Vec<String> = layers
-                    .iter()
-                    .filter(|name| regex.is_match(name) || regex.is_match(&module_name(name)))
-                    .cloned()
-                    .collect();
-                if matched.is_empty() {
-                    return fault(format!(
-                        "target_modules `{pattern}` matches no layer; their names end in {}",
-                        known()
-                    ));
-                }
-                Ok(matched)
-            }
-            TargetModules::Names(names) => {
-                let hit = |layer: &str, name: &str| {
-                    [layer.to_owned(), module_name(layer)].iter().any(|layer| {
-                        layer
-                            .strip_suffix(name)
-                            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-                    })
-                };
-                for name in names {
-                    if name.is_empty() || !layers.iter().any(|layer| hit(layer, name)) {
-                        return fault(format!(
-                            "target_modules: `{name}` matches no layer; their names end in {}",
-                            known()
-                        ));
-                    }
-                }
-                if names.is_empty() {
-                    return fault("target_modules names no layer".into());
-                }
-                layers.retain(|layer| names.iter().any(|name| hit(layer, name)));
-                Ok(layers)
+        let targets = self.ranked_targets(model)?.into_iter();
+        Ok(targets.map(|target| target.name).collect())
+    }
+
+    /// The layers that are meant, with their ranks.
+    pub(crate) fn ranked_targets<M: VisionLanguageModel>(
+        &self,
+        model: &mut M,
+    ) -> Result<Vec<Target>, Error> {
+        let layers = layer_names(model);
+        let picked = pick(self, &layers, Naming::Modules)
+            .map_err(|fault| Error::Adapter(format!("{} {}", fault.field, fault.message)))?;
+        match picked.without_layer.first() {
+            None => Ok(picked.targets),
+            Some(name) => {
+                let message = format!("target_modules: `{name}` matches no layer");
+                Err(Error::Adapter(message))
             }
         }
     }
 }
 
-/// The name of a layer in transformers 5's modules, as PEFT sees it.
-pub(crate) fn module_name(hub: &str) -> String {
-    if let Some(rest) = hub.strip_prefix("model.") {
-        format!("model.language_model.{rest}")
-    } else if hub.starts_with("visual.") {
-        format!("model.{hub}")
-    } else {
-        hub.to_owned()
+/// The linear layers of a model, by their names on the hub.
+pub(crate) fn layer_names<M: VisionLanguageModel>(model: &mut M) -> Vec<String> {
+    let mut names = Vec::new();
+    model.each_linear(&mut |name, _| names.push(name.to_owned()));
+    names
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+fn one_or_many<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(value) => vec![value],
+        OneOrMany::Many(values) => values,
+    })
+}
+
+/// A map that keeps its order.
+mod by_layer {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        pairs: &[(String, T)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, T)>, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = Vec<(String, T)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("numbers by layer")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_written_as_it_is_read() {
+        let text = r#"{"r":4,"lora_alpha":8.0,"use_rslora":false,"target_modules":["q_proj"],"exclude_modules":".*visual.*","layers_to_transform":[1],"layers_pattern":["layers"],"rank_pattern":{"z":2,"a":3},"alpha_pattern":{"z":1.5}}"#;
+        let config: LoraConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.rank_pattern, [("z".into(), 2), ("a".into(), 3)]);
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        let one = text
+            .replace("[1]", "1")
+            .replace("[\"layers\"]", "\"layers\"");
+        assert_eq!(serde_json::from_str::<LoraConfig>(&one).unwrap(), config);
+        // What is not set is not written.
+        let plain = serde_json::to_value(LoraConfig::default()).unwrap();
+        assert_eq!(plain.as_object().unwrap().len(), 4);
     }
 }

@@ -2,3 +2,5 @@
 
 pub(crate) mod attach;
 pub(crate) mod config;
+mod python_regex;
+pub(crate) mod targets;

@@ -140,6 +140,11 @@ pub trait VisionLanguageModel: Module + Sync {
         Part::LanguageModel
     }
 
+    /// The query heads of a decoder layer, for the estimate of memory; by default one.
+    fn query_heads(&self) -> usize {
+        1
+    }
+
     /// Shows the linear layers that may carry an adapter, with their names; by default none.
     fn each_linear(&mut self, _visit: &mut dyn FnMut(&str, &mut LoraLinear)) {}
 

@@ -30,7 +30,8 @@ impl QwenVlKind {
 /// The shape of a Qwen2-VL or Qwen2.5-VL model, read from Hugging Face's `config.json`.
 ///
 /// Both layouts are read: the flat one of the hub and the nested one (`text_config`,
-/// `rope_parameters`) that transformers 5 writes.
+/// `rope_parameters`) that transformers 5 writes. A field that is missing or null has the value that
+/// transformers' configuration classes give it, which leave out on saving what is their default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QwenVlConfig {
     /// Which of the family it is.
@@ -115,6 +116,28 @@ impl VisionConfig {
     }
 }
 
+/// The values that transformers gives to what a file leaves out (`Qwen2VLConfig`,
+/// `Qwen2_5_VLConfig` and their parts).
+mod default {
+    pub(super) const IMAGE_TOKEN_ID: u32 = 151_655;
+    pub(super) const VIDEO_TOKEN_ID: u32 = 151_656;
+    pub(super) const VOCAB_SIZE: usize = 152_064;
+    pub(super) const HIDDEN_SIZE: usize = 8192;
+    pub(super) const INTERMEDIATE_SIZE: usize = 29_568;
+    pub(super) const LAYERS: usize = 80;
+    pub(super) const HEADS: usize = 64;
+    pub(super) const KV_HEADS: usize = 8;
+    pub(super) const RMS_NORM_EPS: f64 = 1e-5;
+    pub(super) const ROPE_THETA: f64 = 1e6;
+    pub(super) const DEPTH: usize = 32;
+    pub(super) const EMBED_DIM: usize = 1280;
+    pub(super) const VISION_HEADS: usize = 16;
+    /// Qwen2.5-VL's width of the tower, too.
+    pub(super) const VISION_OUT: usize = 3584;
+    pub(super) const VISION_MLP: usize = 3420;
+    pub(super) const CHANNELS: usize = 3;
+}
+
 const MAX_WIDTH: usize = 1 << 17;
 const MAX_VOCAB: usize = 1 << 22;
 const MAX_LAYERS: usize = 1024;
@@ -136,31 +159,36 @@ impl QwenVlConfig {
             let message = format!("is `{model_type}`, expected `qwen2_vl` or `qwen2_5_vl`");
             root.error::<Error>("model_type", message)
         })?;
-        let nested = raw.get("text_config").filter(|value| value.is_object());
-        let text_fields = match nested {
-            Some(value) => Fields::new(&path, "text_config", value),
-            None => Fields::new(&path, "", &raw),
+        let part = |field: &str| match raw.get(field).filter(|value| !value.is_null()) {
+            Some(value) if !value.is_object() => {
+                Err(root.error::<Error>(field, format!("is {value}, expected an object")))
+            }
+            part => Ok(part),
         };
-        let text = Self::text(&path, &text_fields, &root, nested.unwrap_or(&raw))?;
-        let vision_value = raw
-            .get("vision_config")
-            .filter(|value| value.is_object())
-            .ok_or_else(|| root.error::<Error>("vision_config", "is missing"))?;
-        let vision = Fields::new(&path, "vision_config", vision_value);
+        let nested = part("text_config")?;
+        let (prefix, value) = match nested {
+            Some(value) => ("text_config", value),
+            None => ("", &raw),
+        };
+        let text_fields = Fields::new(&path, prefix, value);
+        let text = Self::text(&path, prefix, value, &root)?;
+        let vision = part("vision_config")?.unwrap_or(&Value::Null);
+        let vision = Fields::new(&path, "vision_config", vision);
         let vision = Self::vision(kind, &vision, &text)?;
         let mut eos = eos_token_ids(dir, &root)?;
         if eos.is_empty() {
             eos = eos_token_ids(dir, &text_fields)?;
         }
-        let token = |field: &str| -> Result<u32, Error> {
-            let id: u32 = root.required(field)?;
+        let token = |field: &str, or: u32| -> Result<u32, Error> {
+            let id: u32 = root.optional(field)?.unwrap_or(or);
             if id as usize >= text.vocab_size {
                 let message = format!("is {id}, beyond vocab_size {}", text.vocab_size);
                 return Err(root.error(field, message));
             }
             Ok(id)
         };
-        let (image_token_id, video_token_id) = (token("image_token_id")?, token("video_token_id")?);
+        let image_token_id = token("image_token_id", default::IMAGE_TOKEN_ID)?;
+        let video_token_id = token("video_token_id", default::VIDEO_TOKEN_ID)?;
         if eos.is_empty() || eos.iter().any(|&id| id as usize >= text.vocab_size) {
             let message = format!("{eos:?} does not name tokens below {}", text.vocab_size);
             return Err(root.error("eos_token_id", message));
@@ -178,13 +206,18 @@ impl QwenVlConfig {
 
     fn text(
         path: &Path,
-        fields: &Fields<'_>,
-        root: &Fields<'_>,
+        prefix: &str,
         value: &Value,
+        root: &Fields<'_>,
     ) -> Result<TextConfig, Error> {
-        let hidden_size = fields.size("hidden_size", MAX_WIDTH)?;
-        let heads = fields.size("num_attention_heads", hidden_size)?;
-        let kv_heads = fields.size_or("num_key_value_heads", heads, heads)?;
+        let fields = Fields::new(path, prefix, value);
+        let hidden_size = fields.size_or("hidden_size", MAX_WIDTH, default::HIDDEN_SIZE)?;
+        let heads = fields.size_or("num_attention_heads", MAX_WIDTH, default::HEADS)?;
+        // The one field that is not the same when it is null: as many as there are query heads.
+        let kv_heads = match value.get("num_key_value_heads") {
+            Some(Value::Null) => heads,
+            _ => fields.size_or("num_key_value_heads", MAX_WIDTH, default::KV_HEADS)?,
+        };
         if hidden_size % heads != 0 || heads % kv_heads != 0 {
             let message = format!(
                 "is {heads}; it must divide hidden_size {hidden_size} and be a multiple of \
@@ -196,12 +229,19 @@ impl QwenVlConfig {
         if head_dim % 2 != 0 {
             return Err(fields.error("head_dim", format!("is {head_dim}, but must be even")));
         }
-        let rope_field = ["rope_parameters", "rope_scaling"]
-            .into_iter()
-            .find(|f| value.get(*f).is_some());
+        // Where both are there, transformers reads the older one; an empty one counts as none.
+        let is_set = |field: &&str| {
+            let value = value.get(*field).filter(|value| !value.is_null());
+            value.is_some_and(|value| value.as_object().is_none_or(|object| !object.is_empty()))
+        };
+        let rope_field = ["rope_scaling", "rope_parameters"].into_iter().find(is_set);
         let rope_field =
             rope_field.ok_or_else(|| fields.error::<Error>("rope_scaling", "is missing"))?;
-        let rope = Fields::new(path, rope_field, &value[rope_field]);
+        let rope_prefix = match prefix {
+            "" => rope_field.to_owned(),
+            _ => format!("{prefix}.{rope_field}"),
+        };
+        let rope = Fields::new(path, &rope_prefix, &value[rope_field]);
         let mrope_section: [usize; 3] = rope.required("mrope_section")?;
         if mrope_section
             .iter()
@@ -214,23 +254,22 @@ impl QwenVlConfig {
             );
             return Err(rope.error("mrope_section", message));
         }
-        let kind = match rope.optional::<String>("rope_type")? {
-            Some(kind) => kind,
-            None => rope
-                .optional::<String>("type")?
-                .unwrap_or_else(|| "default".into()),
-        };
-        if !matches!(kind.as_str(), "mrope" | "default") {
-            return Err(rope.error(
-                "type",
-                format!("is `{kind}`, expected `mrope` or `default`"),
-            ));
+        for field in ["rope_type", "type"] {
+            let kind = rope.optional::<String>(field)?;
+            if let Some(kind) = kind.filter(|kind| !matches!(kind.as_str(), "mrope" | "default")) {
+                let message = format!("is `{kind}`, expected `mrope` or `default`");
+                return Err(rope.error(field, message));
+            }
         }
         let rope_theta = match rope.optional("rope_theta")? {
             Some(theta) => theta,
-            None => fields.optional("rope_theta")?.unwrap_or(1e6),
+            None => fields
+                .optional("rope_theta")?
+                .unwrap_or(default::ROPE_THETA),
         };
-        let rms_norm_eps = fields.optional("rms_norm_eps")?.unwrap_or(1e-6);
+        let rms_norm_eps = fields
+            .optional("rms_norm_eps")?
+            .unwrap_or(default::RMS_NORM_EPS);
         for (field, number) in [("rope_theta", rope_theta), ("rms_norm_eps", rms_norm_eps)] {
             if !(number > 0.0 && f64::is_finite(number)) {
                 return Err(fields.error(field, format!("is {number}, expected more than 0")));
@@ -248,18 +287,28 @@ impl QwenVlConfig {
         {
             return Err(fields.error("use_sliding_window", "is true, which is not supported"));
         }
+        let kinds = fields.optional::<Vec<String>>("layer_types")?;
+        let other = kinds.and_then(|kinds| kinds.into_iter().find(|kind| kind != "full_attention"));
+        if let Some(kind) = other {
+            let message = format!("holds `{kind}`, expected `full_attention` alone");
+            return Err(fields.error("layer_types", message));
+        }
         let tie_word_embeddings = match root.optional("tie_word_embeddings")? {
             Some(tie) => tie,
             None => fields.optional("tie_word_embeddings")?.unwrap_or(false),
         };
         Ok(TextConfig {
             hidden_size,
-            layers: fields.size("num_hidden_layers", MAX_LAYERS)?,
+            layers: fields.size_or("num_hidden_layers", MAX_LAYERS, default::LAYERS)?,
             heads,
             kv_heads,
             head_dim,
-            intermediate_size: fields.size("intermediate_size", MAX_WIDTH * 8)?,
-            vocab_size: fields.size("vocab_size", MAX_VOCAB)?,
+            intermediate_size: fields.size_or(
+                "intermediate_size",
+                MAX_WIDTH * 8,
+                default::INTERMEDIATE_SIZE,
+            )?,
+            vocab_size: fields.size_or("vocab_size", MAX_VOCAB, default::VOCAB_SIZE)?,
             rms_norm_eps,
             rope_theta,
             mrope_section,
@@ -273,20 +322,27 @@ impl QwenVlConfig {
         text: &TextConfig,
     ) -> Result<VisionConfig, Error> {
         // The two name the same things differently.
-        let (width, out, act) = match kind {
-            QwenVlKind::Qwen2 => ("embed_dim", "hidden_size", "quick_gelu"),
-            QwenVlKind::Qwen2_5 => ("hidden_size", "out_hidden_size", "silu"),
+        let (width, or, out, act) = match kind {
+            QwenVlKind::Qwen2 => ("embed_dim", default::EMBED_DIM, "hidden_size", "quick_gelu"),
+            QwenVlKind::Qwen2_5 => (
+                "hidden_size",
+                default::VISION_OUT,
+                "out_hidden_size",
+                "silu",
+            ),
         };
-        let embed_dim = fields.size(width, MAX_WIDTH)?;
-        let heads = fields.size("num_heads", embed_dim)?;
+        let embed_dim = fields.size_or(width, MAX_WIDTH, or)?;
+        let heads = fields.size_or("num_heads", MAX_WIDTH, default::VISION_HEADS)?;
         if embed_dim % heads != 0 || (embed_dim / heads) % 4 != 0 {
             let message = format!("is {heads}; {width} {embed_dim} over it must divide by 4");
             return Err(fields.error("num_heads", message));
         }
-        let found = fields.size_or(out, MAX_WIDTH, text.hidden_size)?;
+        let given: Option<usize> = fields.optional(out)?;
+        let found = given.unwrap_or(default::VISION_OUT);
         if found != text.hidden_size {
             let message = format!(
-                "is {found}, but the language model has {}",
+                "is {found}{}, but the language model has {}",
+                given.map_or(" where it is left out", |_| ""),
                 text.hidden_size
             );
             return Err(fields.error(out, message));
@@ -304,14 +360,18 @@ impl QwenVlConfig {
                 }
                 size as usize
             }
-            QwenVlKind::Qwen2_5 => fields.size("intermediate_size", MAX_WIDTH * 8)?,
+            QwenVlKind::Qwen2_5 => {
+                fields.size_or("intermediate_size", MAX_WIDTH * 8, default::VISION_MLP)?
+            }
         };
-        let channels = if fields.optional::<usize>("in_chans")?.is_some() {
-            fields.size("in_chans", 16)?
-        } else {
-            fields.size_or("in_channels", 16, 3)?
-        };
-        let depth = fields.size("depth", MAX_LAYERS)?;
+        let channels = fields.size_or("in_channels", 16, default::CHANNELS)?;
+        // The hub's files have this name, which transformers does not read.
+        let hub: Option<usize> = fields.optional("in_chans")?;
+        if let Some(hub) = hub.filter(|&hub| hub != channels) {
+            let message = format!("is {hub}, but in_channels is {channels}");
+            return Err(fields.error("in_chans", message));
+        }
+        let depth = fields.size_or("depth", MAX_LAYERS, default::DEPTH)?;
         let patch_size = fields.size_or("patch_size", 1024, 14)?;
         let merge_size = fields.size_or("spatial_merge_size", 64, 2)?;
         let windows = match kind {

@@ -24,15 +24,26 @@ impl LoadModel for QwenVl {
 
     fn read_processor(
         dir: &Path,
+        config: &QwenVlConfig,
         options: &LoadOptions,
         files: &mut CheckpointFiles,
     ) -> Result<Arc<dyn Processor>, Error> {
-        let mut processor = Qwen2VlProcessor::from_dir(dir)?;
-        if let Some(pipeline) = options.pipeline {
-            processor = processor.with_pipeline(pipeline)?;
-            if let Some((name, bytes)) = recorded(dir, files, processor.config())? {
-                *files = std::mem::take(files).with(name, bytes)?;
-            }
+        let saved = Qwen2VlProcessorConfig::from_dir(dir)?;
+        check_sizes(dir, &saved, config)?;
+        let settings = Qwen2VlProcessorConfig {
+            pipeline: options.pipeline.unwrap_or(saved.pipeline),
+            min_pixels: options.min_pixels.unwrap_or(saved.min_pixels),
+            max_pixels: options.max_pixels.unwrap_or(saved.max_pixels),
+            limits: options.limits.unwrap_or(saved.limits),
+            ..saved
+        };
+        let changes = Changes {
+            own: options.pipeline.is_some() || options.limits.is_some(),
+            bounds: options.min_pixels.is_some() || options.max_pixels.is_some(),
+        };
+        let processor = Qwen2VlProcessor::new(settings)?;
+        for (name, bytes) in recorded(dir, files, processor.config(), changes)? {
+            *files = std::mem::take(files).with(name, bytes)?;
         }
         Ok(Arc::new(processor))
     }
@@ -47,15 +58,65 @@ impl LoadModel for QwenVl {
     }
 }
 
-/// The file that the processor's settings are read from, with those in it that Hugging Face's files
-/// do not have.
+/// Refuses sizes of the processor that are not those of the model: it would cut other patches than
+/// the vision tower reads.
+fn check_sizes(
+    dir: &Path,
+    processor: &Qwen2VlProcessorConfig,
+    model: &QwenVlConfig,
+) -> Result<(), Error> {
+    let vision = &model.vision;
+    let temporal = "temporal_patch_size";
+    for (field, found, of_model, expected) in [
+        (
+            "patch_size",
+            processor.patch_size,
+            "patch_size",
+            vision.patch_size,
+        ),
+        (
+            temporal,
+            processor.temporal_patch_size,
+            temporal,
+            vision.temporal_patch_size,
+        ),
+        (
+            "merge_size",
+            processor.merge_size,
+            "spatial_merge_size",
+            vision.merge_size,
+        ),
+    ] {
+        if found != expected {
+            let (path, field) = Qwen2VlProcessorConfig::place_of(dir, field)?;
+            let message =
+                format!("is {found}, but `vision_config.{of_model}` of config.json is {expected}");
+            return Err(Error::field(&path, &field, message));
+        }
+    }
+    Ok(())
+}
+
+/// Which of the processor's settings are not those of the folder.
+#[derive(Clone, Copy)]
+struct Changes {
+    /// Those that Hugging Face's files do not have.
+    own: bool,
+    /// The bounds of an image's pixels.
+    bounds: bool,
+}
+
+/// The files that hold the processor's settings, with those that were changed: the one that is read
+/// here, and the one that another version of transformers reads.
 fn recorded(
     dir: &Path,
     files: &CheckpointFiles,
     config: &Qwen2VlProcessorConfig,
-) -> Result<Option<(&'static str, Vec<u8>)>, Error> {
+    changes: Changes,
+) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+    let mut changed = Vec::new();
     for (name, part) in Qwen2VlProcessorConfig::PLACES {
-        let Some(bytes) = files.get(name) else {
+        let Some(bytes) = files.get(name).filter(|_| changes.own || changes.bounds) else {
             continue;
         };
         let path = dir.join(name);
@@ -68,9 +129,13 @@ fn recorded(
         let Some(settings) = settings.and_then(Value::as_object_mut) else {
             continue;
         };
-        config.record_own(settings).map_err(json)?;
-        let bytes = serde_json::to_vec_pretty(&value).map_err(json)?;
-        return Ok(Some((name, bytes)));
+        if changes.own {
+            config.record_own(settings).map_err(json)?;
+        }
+        if changes.bounds {
+            config.record_bounds(settings);
+        }
+        changed.push((name, serde_json::to_vec_pretty(&value).map_err(json)?));
     }
-    Ok(None)
+    Ok(changed)
 }

@@ -46,7 +46,10 @@ impl QwenVl {
     /// [`Error::Weights`], [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
     pub fn from_dir(dir: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let config = QwenVlConfig::from_dir(&dir)?;
-        Self::new(config, &mut SafetensorsDir::open(&dir)?, device)
+        let mut source = SafetensorsDir::open(&dir)?;
+        let model = Self::new(config, &mut source, device)?;
+        source.tell_unused();
+        Ok(model)
     }
 
     /// Builds the model of a shape from any source of weights.
@@ -217,6 +220,10 @@ impl VisionLanguageModel for QwenVl {
         } else {
             Part::LanguageModel
         }
+    }
+
+    fn query_heads(&self) -> usize {
+        self.config.text.heads
     }
 
     fn each_linear(&mut self, visit: &mut dyn FnMut(&str, &mut LoraLinear)) {

@@ -2,6 +2,7 @@
 //! result, without a panic and without more memory than its group may take; see
 //! [`visrl_testing::fuzz`].
 
+mod adapters;
 mod configs;
 mod templates;
 mod tokenizers;

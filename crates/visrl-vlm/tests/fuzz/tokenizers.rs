@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use visrl_vlm::Tokenizer;
 use visrl_vlm::tokenizer::train_bpe;
 
@@ -136,9 +136,20 @@ fn tokenizer_files() {
     let main: Value = serde_json::from_str(&text).unwrap();
     let path = dir.path().join("tokenizer.json");
     let config_path = dir.path().join("tokenizer_config.json");
-    let config: Value = serde_json::from_slice(&fs::read(&config_path).unwrap()).unwrap();
+    let mut config: Value = serde_json::from_slice(&fs::read(&config_path).unwrap()).unwrap();
+    let next = Tokenizer::from_json(&text).unwrap().vocab_size();
+    config["added_tokens_decoder"] = json!({ (next + 1).to_string(): {
+        "content": "<a>", "special": true, "lstrip": true, "rstrip": false, "normalized": false,
+        "single_word": false,
+    } });
+    let added = json!({ "<b>": next, "<c>": next + 7 });
+    let added_path = dir.path().join("added_tokens.json");
     group("tokenizer.json", 64 * MIB, |rng| {
         fs::write(&config_path, config.to_string()).unwrap();
+        let _ = fs::remove_file(&added_path);
+        if rng.one_in(4) {
+            fs::write(&added_path, mutate::json_text(rng, &added)).unwrap();
+        }
         match rng.below(8) {
             0 => {
                 fs::write(&path, &text).unwrap();

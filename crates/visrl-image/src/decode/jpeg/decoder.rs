@@ -21,7 +21,8 @@ pub(super) struct Decoded {
 /// Why an image was not decoded.
 #[derive(Debug)]
 pub(super) enum Failure<E> {
-    /// The file is of a kind that is not handled here (arithmetic coding, CMYK, 12 bits).
+    /// The file is of a kind that is not handled here: arithmetic coding, 12 bits, or two or four
+    /// components (CMYK, YCCK). One of the latter has been read to its end and is whole.
     Unsupported,
     /// The file is damaged.
     Damaged(&'static str),
@@ -47,6 +48,7 @@ pub(super) fn decode<E>(
     let mut accept = Some(accept);
     let mut frame: Option<Frame> = None;
     let mut picture = None;
+    let mut is_done = false;
     let mut scans = 0;
     let mut rest = bytes
         .strip_prefix(&[0xff, 0xd8])
@@ -82,7 +84,7 @@ pub(super) fn decode<E>(
                 if scans > MAX_SCANS {
                     return Err("has more than 500 scans".into());
                 }
-                if picture.is_some() {
+                if is_done {
                     return Err("has a scan after one of the whole image".into());
                 }
                 let mut scan = Scan::new(segment, rest, frame, &tables)?;
@@ -90,7 +92,8 @@ pub(super) fn decode<E>(
                     scan.read_all(frame)?;
                 } else if scan.is_whole(frame) {
                     // The image is made row by row, without memory for all coefficients.
-                    picture = Some(read_whole(&mut scan, frame, &tables)?);
+                    picture = read_whole(&mut scan, frame, &tables)?;
+                    is_done = true;
                 } else {
                     frame.allocate(frame.mcus[1]);
                     scan.read_all(frame)?;
@@ -107,6 +110,9 @@ pub(super) fn decode<E>(
         .any(|component| component.quantization.is_none())
     {
         return Err("has a component without a scan".into());
+    }
+    if !makes_picture(&frame) {
+        return Err(Failure::Unsupported);
     }
     let picture = match picture {
         Some(picture) => picture,
@@ -126,18 +132,28 @@ pub(super) fn decode<E>(
     })
 }
 
-/// Makes the image of a scan that holds all of it.
+/// Whether the components are grey or three colours. Others are read for damage alone.
+fn makes_picture(frame: &Frame) -> bool {
+    matches!(frame.components.len(), 1 | 3)
+}
+
+/// Reads a scan that holds all of the image, and makes the image if its kind is handled.
 fn read_whole(
     scan: &mut Scan<'_, '_>,
     frame: &mut Frame,
     tables: &Tables,
-) -> Result<Picture, &'static str> {
-    let mut picture = Picture::new(frame, tables.is_rgb(frame))?;
+) -> Result<Option<Picture>, &'static str> {
+    let mut picture = match makes_picture(frame) {
+        true => Some(Picture::new(frame, tables.is_rgb(frame))?),
+        false => None,
+    };
     frame.allocate(1);
     for _ in 0..scan.rows() {
         frame.clear();
         scan.read_row(frame, 0)?;
-        picture.add_row(frame, 0);
+        if let Some(picture) = &mut picture {
+            picture.add_row(frame, 0);
+        }
     }
     Ok(picture)
 }

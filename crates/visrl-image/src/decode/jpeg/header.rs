@@ -168,7 +168,7 @@ impl Frame {
             return Err(BAD);
         }
         // A height of 0 is given after the first scan.
-        if precision != 8 || height == 0 || !matches!(count, 1 | 3) {
+        if precision != 8 || height == 0 || !matches!(count, 1..=4) {
             return Ok(None);
         }
         let (specs, _) = rest.as_chunks::<3>();

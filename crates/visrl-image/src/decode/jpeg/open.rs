@@ -34,7 +34,8 @@ pub(in crate::decode) fn decode(
     }
 }
 
-/// Decodes the kinds of JPEG that are rare in data sets, CMYK above all.
+/// Decodes the kinds of JPEG that are rare in data sets, CMYK above all, of which it is known that
+/// they are whole. Of the others a file without an end is refused.
 fn decode_rare_jpeg(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
     // The decoder fills what is missing with grey, which must not go unnoticed.
     if !bytes.array_windows().any(|pair| *pair == [0xff, 0xd9]) {

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Element, TensorData, bf16};
 use safetensors::{Dtype, SafeTensors};
+use visrl_core::warn_once;
 
 use super::convert::{self, Convert, Target};
 use super::mapped::MappedFile;
+use super::weight_files::WeightFiles;
 use super::weight_source::{ParamDtype, WeightSource};
-use crate::checkpoint::config_files::read_json;
 use crate::error::Error;
 
-/// The safetensors files of a checkpoint folder: `model.safetensors`, or the shards that
-/// `model.safetensors.index.json` lists.
+/// The safetensors files of a checkpoint folder: `model.safetensors`, or else the shards that
+/// `model.safetensors.index.json` lists. Where there are both, the index is told in a warning.
 ///
 /// Names of both layouts are understood: `model.*` and `visual.*` as on the hub, and
 /// `model.language_model.*` and `model.visual.*` as in the modules of transformers 5.
@@ -31,6 +32,7 @@ struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Range<usize>,
+    is_used: bool,
 }
 
 impl SafetensorsDir {
@@ -42,29 +44,14 @@ impl SafetensorsDir {
     /// has.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref().to_owned();
-        let index = dir.join("model.safetensors.index.json");
-        let mut paths = Vec::new();
-        if index.exists() {
-            let value = read_json(&index)?;
-            let map = value
-                .get("weight_map")
-                .and_then(|map| map.as_object())
-                .ok_or_else(|| Error::field(&index, "weight_map", "is missing"))?;
-            for (tensor, file) in map {
-                let name = file.as_str().filter(|name| is_plain_file_name(name));
-                let name = name.ok_or_else(|| {
-                    let field = format!("weight_map.{tensor}");
-                    Error::field(&index, &field, format!("{file} is not a file name"))
-                })?;
-                let path = dir.join(name);
-                if !paths.contains(&path) {
-                    paths.push(path);
-                }
-            }
-        } else {
-            paths.push(dir.join("model.safetensors"));
-        }
-        Self::map_all(dir, paths)
+        let files = WeightFiles::find(&dir)?;
+        let paths = files.names.iter().map(|name| dir.join(name)).collect();
+        let source = Self::map_all(dir, paths)?;
+        files.tell_moved(&source.dir, |tensor| {
+            let entry = source.tensors.get(&hub_name(tensor))?;
+            source.files[entry.file].path().file_name()?.to_str()
+        });
+        Ok(source)
     }
 
     /// Maps these files of a folder.
@@ -107,6 +94,7 @@ impl SafetensorsDir {
                 dtype: info.dtype,
                 shape: info.shape.clone(),
                 bytes: start..end,
+                is_used: false,
             };
             if self.tensors.insert(hub_name(&name), entry).is_some() {
                 return Err(damaged(format!("tensor `{name}` is there twice")));
@@ -119,6 +107,60 @@ impl SafetensorsDir {
     /// The names of all tensors, in the hub's layout.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// A tensor's shape.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+
+    /// Warns of tensors that have not been read, once the model is built: it has fewer layers than
+    /// the files, or another form. Rotary frequencies, which are computed, and a head that is the
+    /// embedding are expected.
+    pub fn tell_unused(&self) {
+        let unused = |(name, entry): &(&String, &Entry)| {
+            !entry.is_used && !name.ends_with(".inv_freq") && !self.is_tied_head(name)
+        };
+        let mut unused = self.tensors.iter().filter(unused);
+        if let Some((name, entry)) = unused.next() {
+            warn_once(format!(
+                "{}: tensor `{name}` is not used by the model that config.json describes ({} such \
+                 tensors); check its sizes, or take the file that belongs to it",
+                self.files[entry.file].path().display(),
+                unused.count() + 1
+            ));
+        }
+    }
+
+    /// Whether a tensor is a head with the values of the embedding.
+    fn is_tied_head(&self, name: &str) -> bool {
+        let embedding = self.tensors.get("model.embed_tokens.weight");
+        let same = |a: &Entry, b: &Entry| {
+            // In sections that are given back, as they are in reading.
+            let mut starts = (0..a.bytes.len()).step_by(SECTION);
+            let same_section = |start: usize| {
+                let end = (start + SECTION).min(a.bytes.len());
+                let [a, b] = [a, b].map(|entry| {
+                    let place = entry.bytes.start + start..entry.bytes.start + end;
+                    (&self.files[entry.file], place)
+                });
+                let is_same = a.0.bytes()[a.1.clone()] == b.0.bytes()[b.1.clone()];
+                for (file, place) in [a, b] {
+                    file.release(place);
+                }
+                is_same
+            };
+            a.dtype == b.dtype && a.shape == b.shape && starts.all(same_section)
+        };
+        let head = self.tensors.get(name).filter(|_| name == "lm_head.weight");
+        head.zip(embedding)
+            .is_some_and(|(head, embedding)| same(head, embedding))
+    }
+
+    fn mark_used(&mut self, name: &str) {
+        if let Some(entry) = self.tensors.get_mut(name) {
+            entry.is_used = true;
+        }
     }
 }
 
@@ -232,10 +274,12 @@ impl Entry {
 
 impl WeightSource for SafetensorsDir {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.mark_used(name);
         self.values(name, shape)
     }
 
     fn read_transposed(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.mark_used(name);
         self.turned(name, shape)
     }
 
@@ -245,6 +289,7 @@ impl WeightSource for SafetensorsDir {
         shape: &[usize],
         dtype: ParamDtype,
     ) -> Result<TensorData, Error> {
+        self.mark_used(name);
         Ok(match dtype {
             ParamDtype::F32 => flat(self.values::<f32>(name, shape)?),
             ParamDtype::F64 => flat(self.values::<f64>(name, shape)?),
@@ -258,6 +303,7 @@ impl WeightSource for SafetensorsDir {
         shape: &[usize],
         dtype: ParamDtype,
     ) -> Result<TensorData, Error> {
+        self.mark_used(name);
         Ok(match dtype {
             ParamDtype::F32 => flat(self.turned::<f32>(name, shape)?),
             ParamDtype::F64 => flat(self.turned::<f64>(name, shape)?),
@@ -269,10 +315,6 @@ impl WeightSource for SafetensorsDir {
 fn flat<E: Element>(values: Vec<E>) -> TensorData {
     let shape = [values.len()];
     TensorData::new(values, shape)
-}
-
-fn is_plain_file_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
 }
 
 /// The hub's name for a tensor that may carry transformers 5's module name.
@@ -305,14 +347,5 @@ mod tests {
             "model.layers.0.mlp.up_proj.weight"
         );
         assert_eq!(hub_name("lm_head.weight"), "lm_head.weight");
-    }
-
-    #[test]
-    fn an_index_cannot_name_files_elsewhere() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = dir.path().join("model.safetensors.index.json");
-        std::fs::write(&index, r#"{"weight_map": {"a": "../b.safetensors"}}"#).unwrap();
-        let error = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("weight_map.a"), "{error}");
     }
 }

@@ -78,8 +78,8 @@ impl ChatTemplate {
         let Some(total) = total.filter(|&total| total <= max_tokens) else {
             return Err(fail(format!(
                 "has {texts} text tokens and images of {counts:?} tokens, more than the limit of \
-                 {max_tokens}; shorten it, shrink the images or raise the limit (prompts are never \
-                 cut)"
+                 {max_tokens}; shorten it, raise `max_prompt_tokens` or lower `max_pixels` of the \
+                 model's load options (prompts are never cut)"
             )));
         };
 

@@ -8,19 +8,22 @@ use tokenizers::DecoderWrapper;
 
 use visrl_core::files::{self, FileError, write_file};
 
+use super::added_tokens;
 use super::check;
 use super::special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, VISION_TOKENS};
 use crate::error::Error;
 
 const MAIN_FILE: &str = "tokenizer.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
+const ADDED_FILE: &str = "added_tokens.json";
+const SPECIAL_FILE: &str = "special_tokens_map.json";
 
 /// The files of a tokenizer; all that are there are kept and written again, byte for byte.
 const FILES: [&str; 6] = [
     MAIN_FILE,
     CONFIG_FILE,
-    "special_tokens_map.json",
-    "added_tokens.json",
+    SPECIAL_FILE,
+    ADDED_FILE,
     "vocab.json",
     "merges.txt",
 ];
@@ -46,11 +49,12 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json`.
+    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json`,
+    /// `added_tokens.json` and `special_tokens_map.json`, whose tokens are added with their ids.
     ///
     /// # Errors
-    /// [`Error::File`] with a file that cannot be read, has more than 256 MiB or names a token that
-    /// there is not, and [`Error::Tokenizer`] when `tokenizer.json` is damaged, is not byte-level,
+    /// [`Error::File`] with a file that cannot be read, has more than 256 MiB, names a token that
+    /// there is not or gives one an id that is not its own, and [`Error::Tokenizer`] when `tokenizer.json` is damaged, is not byte-level,
     /// or lacks `<|image_pad|>`.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let mut found = Vec::new();
@@ -109,6 +113,23 @@ impl Tokenizer {
                 "has no byte-level decoder, as Qwen2's tokenizers have".into(),
             ));
         }
+        let paths = [CONFIG_FILE, ADDED_FILE, SPECIAL_FILE].map(|name| dir.join(name));
+        let beside = |name, path: &Path| match bytes(name) {
+            None => Ok(Value::Null),
+            Some(bytes) => {
+                serde_json::from_slice(bytes).map_err(|source| FileError::json(path, source))
+            }
+        };
+        let [config_path, added_path, special_path] = &paths;
+        let config = beside(CONFIG_FILE, config_path)?;
+        let added = beside(ADDED_FILE, added_path)?;
+        let special_map = beside(SPECIAL_FILE, special_path)?;
+        let beside = added_tokens::Files {
+            config: (config_path, &config),
+            added: (added_path, &added),
+            special_map: (special_path, &special_map),
+        };
+        inner = added_tokens::add(inner, json, &beside)?;
         // A prompt is refused when it is too long; the tokenizer must not cut or pad it.
         inner
             .with_truncation(None)
@@ -132,12 +153,6 @@ impl Tokenizer {
             .collect();
         special.sort_unstable();
 
-        let config_path = dir.join(CONFIG_FILE);
-        let config: Value = match bytes(CONFIG_FILE) {
-            None => Value::Null,
-            Some(bytes) => serde_json::from_slice(bytes)
-                .map_err(|source| FileError::json(&config_path, source))?,
-        };
         let named = |field: &str, or: &str| -> Result<u32, Error> {
             let value = config.get(field).filter(|value| !value.is_null());
             // Some files hold the token as an object with its properties.
@@ -145,18 +160,12 @@ impl Tokenizer {
                 value.get("content").unwrap_or(value).as_str()
             });
             let token = token.ok_or_else(|| {
-                Error::field(
-                    &config_path,
-                    field,
-                    "expected a token or an object with `content`",
-                )
+                let expected = "expected a token or an object with `content`";
+                Error::field(config_path, field, expected)
             })?;
             inner.token_to_id(token).ok_or_else(|| {
-                Error::field(
-                    &config_path,
-                    field,
-                    format!("`{token}` is not in {MAIN_FILE}"),
-                )
+                let message = format!("`{token}` is not in {MAIN_FILE}");
+                Error::field(config_path, field, message)
             })
         };
         let eos = named("eos_token", "<|im_end|>")?;
@@ -196,6 +205,13 @@ impl Tokenizer {
     /// The id of a token, written as in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// The added token of the largest id.
+    pub(crate) fn last_added(&self) -> Option<(u32, &str)> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let last = added.iter().max_by_key(|(id, _)| **id)?;
+        Some((*last.0, &last.1.content))
     }
 
     /// The number of tokens, special ones included. A model's vocabulary may be larger.

@@ -1,5 +1,6 @@
 //! From text to token ids and back: the byte-level BPE tokenizer of a checkpoint folder.
 
+mod added_tokens;
 pub(crate) mod byte_level;
 mod check;
 pub(crate) mod special_tokens;

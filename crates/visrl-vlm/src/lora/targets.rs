@@ -1,0 +1,300 @@
+//! Which layers a configuration means, as PEFT picks them.
+
+use super::config::{LoraConfig, MAX_RANK, TargetModules};
+use super::python_regex::PythonRegex;
+
+/// A layer that gets an adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Target {
+    /// The layer, by its name on the hub.
+    pub(crate) name: String,
+    /// The rank.
+    pub(crate) rank: usize,
+    /// What the product of the factors is multiplied by.
+    pub(crate) scale: f64,
+}
+
+/// A field of a configuration, and what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) field: &'static str,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    fn of(field: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { field, message }
+    }
+}
+
+/// What the modules of a model are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// As the tensors on the hub: `model.layers.0`, which are the modules of transformers before 4.52.
+    Hub,
+    /// As the modules since then: `model.language_model.layers.0`.
+    Modules,
+}
+
+impl Naming {
+    fn other(self) -> Self {
+        match self {
+            Self::Hub => Self::Modules,
+            Self::Modules => Self::Hub,
+        }
+    }
+
+    fn name(self, hub: &str) -> String {
+        match self {
+            Self::Hub => hub.to_owned(),
+            Self::Modules => module_name(hub),
+        }
+    }
+}
+
+/// The name of a layer in transformers 5's modules, as PEFT sees it.
+pub(crate) fn module_name(hub: &str) -> String {
+    if let Some(rest) = hub.strip_prefix("model.") {
+        format!("model.language_model.{rest}")
+    } else if hub.starts_with("visual.") {
+        format!("model.{hub}")
+    } else {
+        hub.to_owned()
+    }
+}
+
+/// What was picked, and names that meant no layer.
+pub(crate) struct Picked {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) without_layer: Vec<String>,
+}
+
+/// The layers of a model that a configuration means, in the order of `layers`. Expressions see the
+/// modules by `naming`, or by the other one where nothing would match; lists of names mean both.
+///
+/// # Errors
+/// The field that cannot be used, or that no layer is meant.
+pub(crate) fn pick(
+    config: &LoraConfig,
+    layers: &[String],
+    naming: Naming,
+) -> Result<Picked, Fault> {
+    check_numbers(config)?;
+    const FIELD: &str = "target_modules";
+    let fault = |message: String| Fault::of(FIELD, message);
+    let mut without_layer = Vec::new();
+    let mut is_target = match &config.target_modules {
+        TargetModules::Pattern(pattern) if pattern == "all-linear" => vec![true; layers.len()],
+        TargetModules::Pattern(pattern) => {
+            let matched = matches(pattern, layers, naming).map_err(|m| fault(told(pattern, &m)))?;
+            if !matched.contains(&true) {
+                return Err(fault(format!("`{pattern}` {}", no_layer(layers))));
+            }
+            matched
+        }
+        TargetModules::Names(names) => {
+            if names.is_empty() {
+                return Err(fault("names no layer".into()));
+            }
+            let lost = |name: &&String| !layers.iter().any(|layer| is_named(layer, name));
+            without_layer = names.iter().filter(lost).cloned().collect();
+            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name));
+            layers.iter().map(hit).collect()
+        }
+    };
+    if let Some(lost) = without_layer.first().filter(|_| !is_target.contains(&true)) {
+        return Err(fault(format!("`{lost}` {}", no_layer(layers))));
+    }
+    restrict_to_indices(config, layers, &mut is_target)?;
+    exclude(config, layers, naming, &mut is_target)?;
+    if !is_target.contains(&true) {
+        let message = "names no layer that `exclude_modules` and `layers_to_transform` leave";
+        return Err(fault(message.into()));
+    }
+    let ranks = ByLayer::new("rank_pattern", &config.rank_pattern)?;
+    let alphas = ByLayer::new("alpha_pattern", &config.alpha_pattern)?;
+    let chosen = layers
+        .iter()
+        .zip(is_target)
+        .filter(|(_, is_target)| *is_target);
+    let targets = chosen
+        .map(|(layer, _)| {
+            let rank = ranks.get(layer, naming)?.unwrap_or(config.r);
+            let alpha = alphas.get(layer, naming)?.unwrap_or(config.lora_alpha);
+            let scale = scale(alpha, rank, config.use_rslora);
+            Ok(Target {
+                name: layer.clone(),
+                rank,
+                scale,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Picked {
+        targets,
+        without_layer,
+    })
+}
+
+fn scale(alpha: f64, rank: usize, use_rslora: bool) -> f64 {
+    let rank = rank as f64;
+    alpha / if use_rslora { rank.sqrt() } else { rank }
+}
+
+fn check_numbers(config: &LoraConfig) -> Result<(), Fault> {
+    let ranks = config
+        .rank_pattern
+        .iter()
+        .map(|(_, rank)| ("rank_pattern", *rank));
+    for (field, rank) in ranks.chain([("r", config.r)]) {
+        if rank == 0 || rank > MAX_RANK {
+            return Err(Fault::of(
+                field,
+                format!("is {rank}, expected 1 to {MAX_RANK}"),
+            ));
+        }
+    }
+    let alphas = config
+        .alpha_pattern
+        .iter()
+        .map(|(_, alpha)| ("alpha_pattern", *alpha));
+    for (field, alpha) in alphas.chain([("lora_alpha", config.lora_alpha)]) {
+        if !(alpha.is_finite() && alpha != 0.0) {
+            return Err(Fault::of(
+                field,
+                format!("is {alpha}, which makes no adapter"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the targets of some layers of the stacks alone; only lists of names can be restricted so.
+fn restrict_to_indices(
+    config: &LoraConfig,
+    layers: &[String],
+    is_target: &mut [bool],
+) -> Result<(), Fault> {
+    if config.layers_to_transform.is_empty() {
+        return Ok(());
+    }
+    if matches!(config.target_modules, TargetModules::Pattern(_)) {
+        let message = "is set, which needs a list of names in `target_modules`";
+        return Err(Fault::of("layers_to_transform", message));
+    }
+    let field = "layers_pattern";
+    let stacks: Vec<String> = match config.layers_pattern.as_slice() {
+        [] => vec![r".*\.[^.]*\.(\d+)\.".into()],
+        names => names
+            .iter()
+            .map(|name| format!(r".*\.{name}\.(\d+)\."))
+            .collect(),
+    };
+    let stacks = stacks.iter().map(|stack| PythonRegex::beginning(stack));
+    let stacks: Vec<_> = stacks
+        .collect::<Result<_, _>>()
+        .map_err(|m| Fault::of(field, m))?;
+    for (layer, is_target) in layers
+        .iter()
+        .zip(is_target)
+        .filter(|(_, is_target)| **is_target)
+    {
+        let name = module_name(layer);
+        let mut index = None;
+        for stack in &stacks {
+            let found = stack.group(&name, 1).map_err(|m| Fault::of(field, m))?;
+            index = index.or(found.and_then(|digits| digits.parse::<usize>().ok()));
+        }
+        *is_target = index.is_some_and(|index| config.layers_to_transform.contains(&index));
+    }
+    Ok(())
+}
+
+fn exclude(
+    config: &LoraConfig,
+    layers: &[String],
+    naming: Naming,
+    is_target: &mut [bool],
+) -> Result<(), Fault> {
+    let excluded: Vec<bool> = match &config.exclude_modules {
+        None => return Ok(()),
+        Some(TargetModules::Names(names)) => {
+            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name));
+            layers.iter().map(hit).collect()
+        }
+        Some(TargetModules::Pattern(pattern)) => matches(pattern, layers, naming)
+            .map_err(|m| Fault::of("exclude_modules", told(pattern, &m)))?,
+    };
+    for (is_target, excluded) in is_target.iter_mut().zip(excluded) {
+        *is_target &= !excluded;
+    }
+    Ok(())
+}
+
+/// Which layers an expression matches, by one naming, or by the other where it would be none.
+fn matches(pattern: &str, layers: &[String], naming: Naming) -> Result<Vec<bool>, String> {
+    let regex = PythonRegex::whole(pattern)?;
+    let by = |naming: Naming| -> Result<Vec<bool>, String> {
+        let names = layers.iter().map(|layer| naming.name(layer));
+        names.map(|name| regex.is_match(&name)).collect()
+    };
+    let matched = by(naming)?;
+    match matched.contains(&true) {
+        true => Ok(matched),
+        false => by(naming.other()),
+    }
+}
+
+/// Whether a name is a layer's, by either naming, or its last parts.
+fn is_named(layer: &str, name: &str) -> bool {
+    [layer.to_owned(), module_name(layer)].iter().any(|layer| {
+        let rest = layer.strip_suffix(name).filter(|_| !name.is_empty());
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// Numbers for some layers, by expressions for the last parts of names; the first that matches counts.
+struct ByLayer<T> {
+    field: &'static str,
+    numbers: Vec<(PythonRegex, T)>,
+}
+
+impl<T: Copy> ByLayer<T> {
+    fn new(field: &'static str, numbers: &[(String, T)]) -> Result<Self, Fault> {
+        let numbers = numbers.iter().map(|(key, number)| {
+            let regex = PythonRegex::whole(key)
+                .and_then(|_| PythonRegex::whole(&format!(r"(.*\.)?({key})")))
+                .map_err(|message| Fault::of(field, told(key, &message)))?;
+            Ok((regex, *number))
+        });
+        let numbers = numbers.collect::<Result<_, _>>()?;
+        Ok(Self { field, numbers })
+    }
+
+    fn get(&self, layer: &str, naming: Naming) -> Result<Option<T>, Fault> {
+        for naming in [naming, naming.other()] {
+            let name = naming.name(layer);
+            for (regex, number) in &self.numbers {
+                if regex
+                    .is_match(&name)
+                    .map_err(|m| Fault::of(self.field, m))?
+                {
+                    return Ok(Some(*number));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn told(pattern: &str, message: &str) -> String {
+    let shown: String = pattern.chars().take(200).collect();
+    format!("`{shown}` {message}")
+}
+
+fn no_layer(layers: &[String]) -> String {
+    let mut ends: Vec<_> = layers.iter().filter_map(|n| n.rsplit('.').next()).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    format!("matches no layer; their names end in {}", ends.join(", "))
+}
