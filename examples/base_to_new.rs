@@ -33,10 +33,13 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let data = run.data.source.open(&Registry::new())?;
     let shots = run.data.shots.unwrap_or(4);
     let result = base_to_new(base, &run.recipe, &run.fine_tune, &data, shots)?;
+    println!("{}", run.fine_tune.evaluation);
     println!("accuracy in %, greedy        base      new        H");
     for (name, pair) in [
         ("zero-shot", result.zero_shot),
         ("tuned on base", result.tuned),
+        ("zero-shot, lenient", result.zero_shot_lenient),
+        ("tuned on base, lenient", result.tuned_lenient),
     ] {
         let [base, new, harmonic] = [pair.base, pair.new, pair.harmonic()].map(|x| 100.0 * x);
         println!("{name:24} {base:8.1} {new:8.1} {harmonic:8.1}");

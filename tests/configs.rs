@@ -1,17 +1,21 @@
 //! Runs from files: those of the repository are good, one repeats its run, and mistakes are named.
 
+#[allow(dead_code)]
+mod layouts;
 #[path = "../examples/tools/random_weights.rs"]
 mod random_weights;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{ImageFormat, Rgb, RgbImage};
+use layouts::pets;
 use random_weights::{QWEN2_VL_2B, random_weights};
-use visrl::data::CoopSet;
+use visrl::data::{ChoiceRule, ListSchedule};
 use visrl::image::Qwen2VlProcessorConfig;
+use visrl::reward::rules::ExactCompletion;
+use visrl::reward::{RewardSet, WeightedRule};
 use visrl::vlm::{SaveDtype, SaveOptions};
-use visrl::{DataSource, FineTune, Recipe, RunConfig};
+use visrl::{DataSource, EvaluatedRows, EvaluationSetting, FineTune, Recipe, RunConfig};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -42,15 +46,46 @@ fn every_file_of_the_repository_is_a_run_of_its_name() {
         let path = entry.unwrap().path();
         let run = RunConfig::from_file(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let recipe = name.strip_prefix("qwen2-vl-2b-").unwrap_or(name);
-        assert_eq!(run.recipe, Recipe::named(recipe).unwrap(), "{name}");
+        assert_eq!(run.recipe, recipe(name), "{name}");
         assert_eq!(run.fine_tune.out, Path::new("runs").join(name));
         let again = RunConfig::from_toml(&run.to_toml().unwrap()).unwrap();
         let version = again.version.clone();
         assert_eq!(again, RunConfig { version, ..run }, "{name}");
         count += 1;
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 15);
+}
+
+/// The recipe of a file.
+fn recipe(file: &str) -> Recipe {
+    let name = file.strip_prefix("qwen2-vl-2b-").unwrap_or(file);
+    if let Some(method) = name.strip_prefix("sat-") {
+        return Recipe::named(method).unwrap().for_sat();
+    }
+    let open = ExactCompletion { underscore: true };
+    match name {
+        "base_to_new" => Recipe::no_thinking_rl(),
+        "open_set" => Recipe {
+            rewards: RewardSet::new([WeightedRule::new(open, 1.0)]).unwrap(),
+            ..Recipe::no_thinking_rl()
+        },
+        name => Recipe::named(name).unwrap(),
+    }
+}
+
+#[test]
+fn the_papers_files_keep_lists_and_ask_as_the_paper() {
+    for entry in fs::read_dir(root().join("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        let run = RunConfig::from_file(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let of_paper = name.starts_with("qwen2-vl-2b-");
+        let is_default = run.fine_tune.evaluation == EvaluationSetting::default();
+        assert_eq!(is_default, !of_paper, "{name}");
+        let lists = run.fine_tune.choices != ChoiceRule::Open;
+        let fixed = run.fine_tune.lists == ListSchedule::Fixed;
+        assert_eq!(fixed, of_paper && lists, "{name}");
+    }
 }
 
 #[test]
@@ -72,33 +107,6 @@ fn the_file_that_a_run_leaves_repeats_it_bit_for_bit() {
     assert_eq!(again.to_toml().unwrap().as_bytes(), text);
 }
 
-/// A data set of two classes in CoOp's layout.
-fn pets(dir: &Path) -> DataSource {
-    let images = dir.join("oxford_pets/images");
-    fs::create_dir_all(&images).unwrap();
-    let mut rows = Vec::new();
-    for number in 0..6u8 {
-        for (label, name) in ["beagle", "birman"].iter().enumerate() {
-            let file = format!("{name}_{number}.jpg");
-            let image = RgbImage::from_fn(40, 30, |x, y| {
-                Rgb([40 * number, 200 * label as u8, (x * y % 255) as u8])
-            });
-            image
-                .save_with_format(images.join(&file), ImageFormat::Jpeg)
-                .unwrap();
-            rows.push(serde_json::json!([file, label, name]));
-        }
-    }
-    let split =
-        serde_json::json!({ "train": &rows[..8], "val": &rows[8..10], "test": &rows[10..] });
-    let split_file = dir.join("oxford_pets/split_zhou_OxfordPets.json");
-    fs::write(split_file, split.to_string()).unwrap();
-    DataSource::Coop {
-        path: dir.to_owned(),
-        set: CoopSet::OxfordPets,
-    }
-}
-
 /// The paper's own file on a data set in CoOp's layout, with the embedded model, which has the
 /// same architecture at a smaller size.
 #[test]
@@ -112,8 +120,12 @@ fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
     run.device = "flex".into();
     run.model.load.dtype = visrl::vlm::ParamDtype::F32;
     run.fine_tune.evaluate_every = 1;
-    run.data.source = pets(dir.path());
+    // What is chosen on is not reported on.
+    run.fine_tune.evaluation.rows = EvaluatedRows::Test;
+    run.data.source = pets(dir.path(), &["beagle", "birman"]);
+    run.test.as_mut().unwrap().source = run.data.source.clone();
     let summary = run.run().unwrap();
+    // The first of each class, of two rows of test and two of validation.
     assert_eq!((summary.steps, summary.test_examples), (2, 2));
     assert_eq!(summary.validated_on, "val");
     assert!(run.fine_tune.out.join("model/model.safetensors").exists());
@@ -167,7 +179,8 @@ fn the_paper_s_settings_run_at_the_published_widths() {
     let mut run = RunConfig::from_file(file).unwrap();
     run.model.path = dir.path().join("Qwen2-VL-2B-Instruct");
     shallow_2b(&run.model.path);
-    run.data.source = pets(dir.path());
+    run.data.source = pets(dir.path(), &["beagle", "birman"]);
+    run.test.as_mut().unwrap().source = run.data.source.clone();
     run.device = "flex".into();
     let fine_tune = &mut run.fine_tune;
     (
@@ -178,7 +191,7 @@ fn the_paper_s_settings_run_at_the_published_widths() {
     fine_tune.sampling.max_new_tokens = 4;
     fine_tune.out = dir.path().join("run");
     let summary = run.run().unwrap();
-    assert_eq!((summary.steps, summary.test_examples), (1, 2));
+    assert_eq!((summary.steps, summary.test_examples), (1, 4));
     let config = fs::read_to_string(run.fine_tune.out.join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(config["processor"]["pipeline"]["size"], 384, "{config}");

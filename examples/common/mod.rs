@@ -9,14 +9,14 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
-use visrl::data::Classes;
+use visrl::data::{Classes, ListSchedule};
 use visrl::image::ImagePipeline;
 use visrl::rollout::SamplingParams;
 use visrl::train::Interrupt;
 use visrl::vlm::{LoadOptions, LoraConfig};
 use visrl::{
-    DataConfig, DataSource, DrawnShapes, FineTune, ModelConfig, Recipe, Registry, RunConfig,
-    Summary,
+    DataConfig, DataSource, DrawnShapes, EvaluationSetting, FineTune, ModelConfig, Recipe,
+    Registry, RunConfig, Summary,
 };
 
 /// The embedded model and data.
@@ -75,6 +75,14 @@ pub struct Flags {
     /// Seconds of training after which the run stops.
     #[arg(long)]
     pub budget: Option<f64>,
+    /// How evaluations ask: training, paper_few_shot, paper_base_to_new, paper_open_set,
+    /// paper_cv_bench or paper_cv_bench_no_instruction [default: training]
+    #[arg(long, value_parser = evaluation)]
+    pub evaluation: Option<EvaluationSetting>,
+    /// Lists of choices: new ones in each epoch, or one for each example, as the paper's
+    /// [default: each-epoch]
+    #[arg(long, value_enum)]
+    pub lists: Option<Lists>,
     /// Steps between two checkpoints (0: none).
     #[arg(long)]
     pub checkpoint_every: Option<usize>,
@@ -114,6 +122,20 @@ impl LoadFlags {
         self.set(&mut load);
         load
     }
+}
+
+fn evaluation(name: &str) -> Result<EvaluationSetting, String> {
+    EvaluationSetting::named(name).ok_or_else(|| {
+        let known: Vec<_> = EvaluationSetting::names().collect();
+        format!("expected one of {}", known.join(", "))
+    })
+}
+
+/// When lists of choices are drawn.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Lists {
+    EachEpoch,
+    Fixed,
 }
 
 /// What happens to images before the processor's resize.
@@ -202,6 +224,13 @@ impl Flags {
         set(&mut numbers.patience, &self.patience);
         set(&mut numbers.checkpoint_every, &self.checkpoint_every);
         set(&mut numbers.out, &self.out);
+        set(&mut numbers.evaluation, &self.evaluation);
+        if let Some(lists) = self.lists {
+            numbers.lists = match lists {
+                Lists::EachEpoch => ListSchedule::EachEpoch,
+                Lists::Fixed => ListSchedule::Fixed,
+            };
+        }
         numbers.budget_seconds = self.budget.or(numbers.budget_seconds);
         if let Some(r) = self.lora_rank {
             numbers.lora = Some(LoraConfig {
@@ -314,6 +343,9 @@ pub fn show(summary: &Summary, out: &Path) {
         "accuracy on {} test images ({})",
         summary.test_examples, summary.matcher
     );
+    if summary.evaluation != EvaluationSetting::default() {
+        println!("{}", summary.evaluation);
+    }
     println!("                 greedy    T = 1   tokens");
     for (name, accuracy) in [("before", summary.before), ("after", summary.after)] {
         println!(

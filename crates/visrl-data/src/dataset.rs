@@ -55,6 +55,11 @@ pub trait Dataset: Send + Sync {
     /// The question asked about every image, without choices and without instructions.
     fn question(&self) -> &str;
 
+    /// The question asked where no choices are shown; the same unless the data set says otherwise.
+    fn open_question(&self) -> &str {
+        self.question()
+    }
+
     /// The records of a split, in a fixed order.
     ///
     /// # Errors
@@ -106,11 +111,7 @@ pub trait Dataset: Send + Sync {
         Ok(Example {
             id: record.id.clone(),
             image: record.image.clone(),
-            question: record
-                .question
-                .as_deref()
-                .unwrap_or(self.question())
-                .to_owned(),
+            question: question_of(self, record, choices.is_empty()).to_owned(),
             choices,
             label: label.clone(),
         })
@@ -135,6 +136,7 @@ pub trait Dataset: Send + Sync {
             Some(own) => own.to_vec(),
             None => choices.draw(self.classes(), &example.label, round, index),
         };
+        example.question = question_of(self, record, example.choices.is_empty()).to_owned();
         Ok(example)
     }
 
@@ -157,6 +159,15 @@ pub trait Dataset: Send + Sync {
     }
 }
 
+/// The record's own question, or else that of the data set.
+fn question_of<'a, D: Dataset + ?Sized>(dataset: &'a D, record: &'a Record, open: bool) -> &'a str {
+    match (record.question.as_deref(), open) {
+        (Some(own), _) => own,
+        (None, true) => dataset.open_question(),
+        (None, false) => dataset.question(),
+    }
+}
+
 /// What points at a data set is one: each call goes to the data set itself.
 macro_rules! point_at_a_dataset {
     ($($pointer:ty),+) => {$(
@@ -171,6 +182,10 @@ macro_rules! point_at_a_dataset {
 
             fn question(&self) -> &str {
                 (**self).question()
+            }
+
+            fn open_question(&self) -> &str {
+                (**self).open_question()
             }
 
             fn records(&self, split: Split) -> Result<&[Record], Error> {

@@ -3,6 +3,7 @@ use visrl_core::{Domain, Example, SeedStream};
 use crate::dataset::Dataset;
 use crate::error::Error;
 use crate::prompt::choices::ChoiceList;
+use crate::prompt::list_schedule::ListSchedule;
 use crate::record::Record;
 
 /// Gives the examples of a run by their numbers, counted from 0 through the whole run.
@@ -16,8 +17,8 @@ pub trait ExampleSource {
     fn deal(&self, from: usize, count: usize) -> Result<Vec<Example>, Error>;
 }
 
-/// Deals the examples of training steps: epochs over the records, each in a new order, each
-/// drawing new lists of choices.
+/// Deals the examples of training steps: epochs over the records, each in a new order, with lists
+/// of choices as a [`ListSchedule`] says, by default new ones.
 ///
 /// An example is a function of the seed and its number alone.
 ///
@@ -38,6 +39,7 @@ pub struct ExampleDealer<'a> {
     dataset: &'a dyn Dataset,
     records: &'a [Record],
     choices: ChoiceList,
+    lists: ListSchedule,
     stream: SeedStream,
 }
 
@@ -65,8 +67,15 @@ impl<'a> ExampleDealer<'a> {
             dataset,
             records,
             choices,
+            lists: ListSchedule::default(),
             stream: SeedStream::new(seed, Domain::Data),
         })
+    }
+
+    /// The same with lists of choices by another schedule.
+    #[must_use]
+    pub fn with_lists(self, lists: ListSchedule) -> Self {
+        Self { lists, ..self }
     }
 
     /// Examples of an epoch.
@@ -94,7 +103,7 @@ impl<'a> ExampleDealer<'a> {
                     order = Some((epoch, self.order(epoch)));
                 }
                 let index = order.as_ref().map_or(0, |(_, order)| order[number % size]);
-                let (round, place) = (epoch as u64, index as u64);
+                let (round, place) = (self.lists.round(epoch as u64), index as u64);
                 self.dataset
                     .draw_example(&self.records[index], &self.choices, round, place)
             })
@@ -115,6 +124,7 @@ impl std::fmt::Debug for ExampleDealer<'_> {
             .field("dataset", &self.dataset.name())
             .field("records", &self.records.len())
             .field("choices", &self.choices)
+            .field("lists", &self.lists)
             .finish_non_exhaustive()
     }
 }
@@ -158,6 +168,35 @@ mod tests {
         assert_eq!(epochs[0].concat() + &epochs[1].concat(), "caedbdaebc");
         // The same numbers again, across the border of two epochs.
         assert_eq!(dealer.deal(3, 4).unwrap(), run[3..7]);
+    }
+
+    #[test]
+    fn a_fixed_list_is_that_of_the_first_epoch() {
+        let names: Vec<String> = (0..60).map(|i| format!("class {i}")).collect();
+        let data = MemoryDataset::new("d", &names, "Which?");
+        let record = |label: usize| Record::new(&names[label], ImageSource::path("x.png"), label);
+        let records: Vec<Record> = (0..5).map(record).collect();
+        let rule = ChoiceRule::Fraction {
+            fraction: 0.4,
+            all_below: 10,
+            at_most: 100,
+        };
+        let lists = |schedule| {
+            let choices = ChoiceList::new(rule, 7);
+            let dealer = ExampleDealer::new(&data, &records, choices, 7).unwrap();
+            let run = dealer.with_lists(schedule).deal(0, 15).unwrap();
+            let mut epochs: Vec<Vec<Example>> = run.chunks(5).map(<[Example]>::to_vec).collect();
+            for epoch in &mut epochs {
+                epoch.sort_by(|a, b| a.id.cmp(&b.id));
+            }
+            epochs
+        };
+        let (fixed, new) = (lists(ListSchedule::Fixed), lists(ListSchedule::EachEpoch));
+        assert_eq!(fixed[0], new[0]);
+        assert!(fixed.iter().all(|epoch| *epoch == fixed[0]));
+        let same =
+            |a: &[Example], b: &[Example]| a.iter().zip(b).any(|(a, b)| a.choices == b.choices);
+        assert!(!same(&new[0], &new[1]) && !same(&new[1], &new[2]));
     }
 
     #[test]

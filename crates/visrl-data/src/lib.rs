@@ -57,7 +57,7 @@
 //! | the crate's root | [`Dataset`], its [`Record`]s in a [`Split`], [`MemoryDataset`], [`plain_label`], the [`ExampleDealer`] of a training run, [`Error`] |
 //! | `sources` | a file or a folder for each kind of data set, listed below |
 //! | `splits` | [`FewShot`], [`base_new`], [`read_split_file`], [`PythonRandom`] |
-//! | `prompt` | [`ChoiceList`] and [`ChoiceRule`], [`Method`] and [`Wording`], [`PromptTemplate`] |
+//! | `prompt` | [`ChoiceList`] and [`ChoiceRule`], [`ListSchedule`], [`Method`] and [`Wording`], [`PromptTemplate`] |
 //! | `files` | lines, lengths and paths of lists that come from elsewhere, and what is told of them |
 //!
 //! | from | by |
@@ -109,7 +109,7 @@ pub use example_dealer::{ExampleDealer, ExampleSource};
 pub use image_files::check_image_files;
 pub use memory::MemoryDataset;
 pub use plain_label::{LabelFault, holds_more, plain_label};
-pub use prompt::{ChoiceList, ChoiceRule, Method, PromptTemplate, Wording};
+pub use prompt::{ChoiceList, ChoiceRule, ListSchedule, Method, PromptTemplate, Wording};
 pub use record::Record;
 pub use sources::{
     CoopConfig, CoopSet, CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask, FASHION_CLASSES,

@@ -12,6 +12,7 @@ pub struct MemoryDataset {
     name: String,
     classes: Vec<String>,
     question: String,
+    open_question: Option<String>,
     splits: [Option<Vec<Record>>; 3],
 }
 
@@ -26,7 +27,21 @@ impl MemoryDataset {
             name: name.into(),
             classes: classes.into_iter().map(Into::into).collect(),
             question: question.into(),
+            open_question: None,
             splits: [None, None, None],
+        }
+    }
+
+    /// Name and questions of another data set with these classes, without records yet.
+    pub(crate) fn like<'a>(
+        dataset: &dyn Dataset,
+        classes: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let (question, open) = (dataset.question(), dataset.open_question());
+        let copy = Self::new(dataset.name(), classes, question);
+        match open == question {
+            true => copy,
+            false => copy.with_open_question(open),
         }
     }
 
@@ -51,9 +66,16 @@ impl MemoryDataset {
         Ok(self)
     }
 
-    /// The same records under another question.
+    /// The same records under another question, with choices or without.
     pub fn with_question(mut self, question: impl Into<String>) -> Self {
         self.question = question.into();
+        self.open_question = None;
+        self
+    }
+
+    /// The same records under another question where no choices are shown.
+    pub fn with_open_question(mut self, question: impl Into<String>) -> Self {
+        self.open_question = Some(question.into());
         self
     }
 
@@ -69,14 +91,14 @@ impl MemoryDataset {
         self
     }
 
-    /// Copies name, classes, question and all records of any data set.
+    /// Copies name, classes, questions and all records of any data set.
     ///
     /// # Errors
     ///
     /// Those of [`Dataset::records`], though a split may be missing; [`Error::LabelRange`].
     pub fn copy_of(dataset: &dyn Dataset) -> Result<Self, Error> {
         let classes = dataset.classes().iter().map(String::as_str);
-        let mut copy = Self::new(dataset.name(), classes, dataset.question());
+        let mut copy = Self::like(dataset, classes);
         for split in Split::ALL {
             if let Some(records) = dataset.records_if_any(split)? {
                 copy = copy.with_split(split, records.to_vec())?;
@@ -99,6 +121,10 @@ impl Dataset for MemoryDataset {
         &self.question
     }
 
+    fn open_question(&self) -> &str {
+        self.open_question.as_deref().unwrap_or(&self.question)
+    }
+
     fn records(&self, split: Split) -> Result<&[Record], Error> {
         self.splits[split as usize]
             .as_deref()
@@ -114,6 +140,7 @@ mod tests {
     use visrl_core::ImageSource;
 
     use super::*;
+    use crate::prompt::choices::{ChoiceList, ChoiceRule};
 
     #[test]
     fn a_split_that_was_not_given_is_an_error_and_an_empty_one_is_not() {
@@ -124,6 +151,29 @@ mod tests {
         let error = dataset.records(Split::Test).unwrap_err();
         assert_eq!(error.to_string(), "data set `d` has no test split");
         assert_eq!(MemoryDataset::copy_of(&dataset).unwrap(), dataset);
+    }
+
+    #[test]
+    fn without_choices_the_open_question_is_asked() {
+        let record = Record::new("1", ImageSource::path("1.png"), 0);
+        let own = record.clone().with_question("Who?");
+        let dataset = MemoryDataset::new("d", ["x"], "Which of these?")
+            .with_open_question("What?")
+            .with_split(Split::Test, vec![record, own])
+            .unwrap();
+        let dataset = MemoryDataset::copy_of(&dataset).unwrap();
+        let asked = |rule| -> Vec<String> {
+            let choices = ChoiceList::new(rule, 1);
+            let examples = dataset.examples(Split::Test, &choices, 0).unwrap();
+            examples
+                .into_iter()
+                .map(|example| example.question)
+                .collect()
+        };
+        assert_eq!(asked(ChoiceRule::All), ["Which of these?", "Who?"]);
+        assert_eq!(asked(ChoiceRule::Open), ["What?", "Who?"]);
+        let other = dataset.with_question("Why?");
+        assert_eq!(other.open_question(), "Why?");
     }
 
     #[test]

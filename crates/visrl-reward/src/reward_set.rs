@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::reward_rule::{Answered, RewardRule};
 use crate::rules::{
     AdaptiveFormat, AnswerReasonFormat, CustomRule, ExactCompletion, ReferenceTagAccuracy, Rule,
-    StrictTagAccuracy, ThinkAnswerFormat,
+    SatAccuracy, StrictTagAccuracy, ThinkAnswerFormat,
 };
 use crate::scored::Scored;
 
@@ -98,6 +98,14 @@ impl RewardSet {
     pub fn cls_rl_reference() -> Self {
         Self::sum([
             ReferenceTagAccuracy::default().into(),
+            ThinkAnswerFormat::default().into(),
+        ])
+    }
+
+    /// CLS-RL on SAT, as the paper's program for it: accuracy that heeds case, and the format.
+    pub fn sat() -> Self {
+        Self::sum([
+            SatAccuracy::default().into(),
             ThinkAnswerFormat::default().into(),
         ])
     }

@@ -45,8 +45,8 @@ pub use optimizer::{
 };
 pub use trainer::{
     GrpoConfig, GrpoTrainer, Interrupt, LoopConfig, NextExamples, Observer, ScoredGroup,
-    SftTrainer, Start, StepContext, StopCause, StopCondition, TrainLoop, TrainStep, Validation,
-    supervised,
+    SftTrainer, Start, StepContext, StopCause, StopCondition, Supervision, TrainLoop, TrainStep,
+    Validation, conversation, supervised, supervised_conversation,
 };
 pub use visrl_data::{ExampleDealer, ExampleSource};
 pub use visrl_grpo::SupervisedLoss;

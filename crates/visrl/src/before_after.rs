@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use visrl_data::Dataset;
+use visrl_data::{Dataset, PromptTemplate};
 use visrl_rollout::{EngineConfig, NativeEngine, PolicySync, SamplingParams};
 use visrl_train::{Evaluation, Evaluator, Warnings};
-use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
+use visrl_vlm::{FeatureStore, Pretrained, PromptEncoder, VisionLanguageModel};
 
 use crate::error::Error;
+use crate::evaluation_setting::EvaluationSetting;
 use crate::fine_tune::FineTune;
 use crate::held_out::held_out;
 use crate::recipe::Recipe;
@@ -62,11 +63,28 @@ pub struct BeforeAfter {
     pub before: Measured,
     /// The fine-tuned model.
     pub after: Measured,
+    /// How both were asked; nothing in files of older versions.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+}
+
+/// How the examples of an evaluation were asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The setting.
+    pub setting: EvaluationSetting,
+    /// The prompts' template.
+    pub template: PromptTemplate,
+    /// The settings of the image processor, its pipeline among them.
+    pub processor: serde_json::Value,
 }
 
 /// Measures the policies of one run.
 pub(crate) struct Measurement<M> {
     base: Pretrained<M>,
+    setting: EvaluationSetting,
+    /// From prompts to the model's input, with the evaluation's pipeline for images.
+    encoder: Arc<PromptEncoder>,
     /// Features of images that are asked about in evaluations. Those of training have a store of
     /// their own, so that neither depends on which evaluations there were.
     features: Arc<FeatureStore>,
@@ -100,11 +118,27 @@ impl<M: VisionLanguageModel> Measurement<M> {
         let capacity = if images <= capacity { capacity } else { 0 };
         Ok(Self {
             base: base.clone(),
+            setting: settings.evaluation.clone(),
+            encoder: settings.evaluation.encoder(&base.encoder)?,
             features: Arc::new(FeatureStore::new(capacity)),
             test,
             validation,
             max_new_tokens: settings.sampling.max_new_tokens,
         })
+    }
+
+    /// What encodes the prompts, and their template.
+    pub(crate) fn prompts(&self) -> (&PromptEncoder, &PromptTemplate) {
+        (&self.encoder, &self.test.template)
+    }
+
+    /// How the examples are asked, for the records of the run.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            setting: self.setting.clone(),
+            template: self.test.template.clone(),
+            processor: self.encoder.processor().settings(),
+        }
     }
 
     /// Asks an evaluator's examples.
@@ -121,7 +155,7 @@ impl<M: VisionLanguageModel> Measurement<M> {
             EngineConfig::default(),
         );
         engine.set_policy(model)?;
-        evaluator.run(&mut engine, &self.base.encoder, model, sampling)
+        evaluator.run(&mut engine, &self.encoder, model, sampling)
     }
 
     /// Measures a policy on the way: greedily, on the validation examples or else the test ones.

@@ -1,19 +1,18 @@
 //! The numbers of a run.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use visrl_core::{Domain, Example, SeedStream};
-use visrl_data::{ChoiceList, ChoiceRule, Dataset, Split};
+use visrl_data::{ChoiceList, ChoiceRule, Dataset, ListSchedule, Split};
 use visrl_grpo::Advantage;
-use visrl_reward::rules::LenientEvaluation;
 use visrl_rollout::SamplingParams;
 use visrl_train::{Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule};
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
 use crate::error::Error;
+use crate::evaluation_setting::EvaluationSetting;
 use crate::loss_setting::LossSetting;
 use crate::over_default::OverDefault;
 use crate::recipe::Recipe;
@@ -57,6 +56,10 @@ pub struct FineTune {
     pub lora: Option<LoraConfig>,
     /// How many names an example's list shows.
     pub choices: ChoiceRule,
+    /// Whether an example gets a new list in each epoch or keeps one, as the paper's do.
+    pub lists: ListSchedule,
+    /// How evaluations ask, on which rows, and how they prepare images.
+    pub evaluation: EvaluationSetting,
     /// Test examples of each class; 0 takes all.
     pub test_per_class: usize,
     /// Steps between two evaluations on the way; 0 for none. They are made on the validation
@@ -110,6 +113,8 @@ impl Default for FineTune {
             },
             lora: None,
             choices: ChoiceRule::All,
+            lists: ListSchedule::default(),
+            evaluation: EvaluationSetting::default(),
             test_per_class: 50,
             evaluate_every: 0,
             patience: 0,
@@ -178,17 +183,19 @@ impl FineTune {
     pub(crate) fn dealer<'a>(&self, train: &'a dyn Dataset) -> Result<ExampleDealer<'a>, Error> {
         let choices = ChoiceList::new(self.choices, self.seed);
         let records = train.records(Split::Train)?;
-        Ok(ExampleDealer::new(train, records, choices, self.seed)?)
+        let dealer = ExampleDealer::new(train, records, choices, self.seed)?;
+        Ok(dealer.with_lists(self.lists))
     }
 
     /// The test examples: the first `test_per_class` of each class, each with its own list, the
     /// same for every run of a seed.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there are none; what the data set says.
+    /// [`Error::Setting`] when there are none; what the data set says; [`Error::Data`] when the
+    /// evaluation has no words for the recipe.
     pub fn evaluator(&self, recipe: &Recipe, test: &dyn Dataset) -> Result<Evaluator, Error> {
         let choices = ChoiceList::new(self.choices, self.seed);
-        let mut examples = test.examples(Split::Test, &choices, 0)?;
+        let mut examples = self.evaluation.examples(test, &choices)?;
         if self.test_per_class > 0 {
             let mut seen = std::collections::HashMap::new();
             examples.retain(|example| {
@@ -204,7 +211,7 @@ impl FineTune {
             );
             return Err(Error::setting("test", message));
         }
-        Ok(self.evaluator_of(recipe, examples))
+        self.evaluator_of(recipe, examples)
     }
 
     /// The examples of evaluations on the way, when the training data have a validation split.
@@ -221,18 +228,18 @@ impl FineTune {
         }
         let choices = ChoiceList::new(self.choices, self.seed);
         let examples = train.examples(Split::Val, &choices, 0)?;
-        Ok(Some(self.evaluator_of(recipe, examples)))
+        Ok(Some(self.evaluator_of(recipe, examples)?))
     }
 
-    fn evaluator_of(&self, recipe: &Recipe, examples: Vec<Example>) -> Evaluator {
-        Evaluator {
+    fn evaluator_of(&self, recipe: &Recipe, examples: Vec<Example>) -> Result<Evaluator, Error> {
+        Ok(Evaluator {
             examples,
-            template: recipe.template.clone(),
+            template: self.evaluation.template(recipe)?,
             strict: recipe.strict_rule(),
-            lenient: Arc::new(LenientEvaluation::default()),
+            lenient: self.evaluation.lenient(),
             answer_in_tags: recipe.answer_in_tags,
             stream: SeedStream::new(self.seed, Domain::Evaluation),
-        }
+        })
     }
 }
 

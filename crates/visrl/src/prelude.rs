@@ -13,6 +13,7 @@ pub use visrl_vlm::{LoraConfig, Pretrained, QwenVl, VisionLanguageModel};
 pub use crate::before_after::Accuracy;
 pub use crate::device::parse_device;
 pub use crate::error::Error;
+pub use crate::evaluation_setting::EvaluationSetting;
 pub use crate::fine_tune::FineTune;
 pub use crate::loss_setting::LossSetting;
 pub use crate::recipe::{Objective, Recipe};

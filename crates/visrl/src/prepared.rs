@@ -121,14 +121,24 @@ fn check_classes(
 
 /// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.
 fn check_prompts<M: VisionLanguageModel>(run: &Run<'_, M>, train: &[Example]) -> Result<(), Error> {
-    let measured = run.validation_examples().iter().chain(run.test_examples());
-    let all: Vec<_> = train.iter().chain(measured.take(ENCODED)).collect();
-    for together in all.chunks(TOGETHER) {
-        let prompts: Vec<_> = together
-            .iter()
-            .map(|example| Arc::new(run.template().render(example)))
-            .collect();
-        run.base.encoder.encode_all(&run.base.model, &prompts)?;
+    let training = (&*run.base.encoder, run.template());
+    let evaluation = run.evaluation_prompts();
+    // Of the measured ones as many again, whatever their split.
+    let mut left = train.len() + ENCODED;
+    for ((encoder, template), examples) in [
+        (training, train),
+        (evaluation, run.validation_examples()),
+        (evaluation, run.test_examples()),
+    ] {
+        let examples = &examples[..examples.len().min(left)];
+        left -= examples.len();
+        for together in examples.chunks(TOGETHER) {
+            let prompts: Vec<_> = together
+                .iter()
+                .map(|example| Arc::new(template.render(example)))
+                .collect();
+            encoder.encode_all(&run.base.model, &prompts)?;
+        }
     }
     Ok(())
 }

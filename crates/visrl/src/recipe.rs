@@ -8,6 +8,7 @@ use visrl_reward::{
     RewardRule, RewardSet,
     rules::{ExactCompletion, StrictTagAccuracy},
 };
+use visrl_train::Supervision;
 
 /// How a recipe teaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +19,24 @@ pub enum Objective {
     Reinforce,
     /// By the labels: SFT. Rewards are not read.
     Supervise,
+    /// By whole conversations that end with the label in `<answer>` tags: SFT as in the paper's
+    /// program, whose loss counts the prompt, too. Rewards are not read.
+    SuperviseConversation,
 }
 
 impl Objective {
     /// Whether it teaches by the labels.
     pub fn is_supervised(self) -> bool {
-        self == Self::Supervise
+        self.supervision().is_some()
+    }
+
+    /// What is taught by the labels; nothing where rewards teach.
+    pub fn supervision(self) -> Option<Supervision> {
+        match self {
+            Self::Reinforce => None,
+            Self::Supervise => Some(Supervision::Label),
+            Self::SuperviseConversation => Some(Supervision::Conversation),
+        }
     }
 }
 
@@ -37,7 +50,7 @@ pub struct Recipe {
     /// How it teaches.
     #[serde(default)]
     pub objective: Objective,
-    /// How the model is asked, in training and evaluation.
+    /// How the model is asked in training, and in evaluation if that says nothing else.
     pub template: PromptTemplate,
     /// What completions are worth in reinforcement learning.
     pub rewards: RewardSet,
@@ -93,6 +106,22 @@ impl Recipe {
         }
     }
 
+    /// Supervised fine-tuning as the paper's program has it, for comparison: its system turn, the
+    /// text before the image, nothing after the question, the label in `<answer>` tags, and a loss
+    /// on all tokens but those of the image.
+    pub fn sft_reference() -> Self {
+        let system = "Output the thinking process in <think> </think> and final answer in <answer> \
+                      </answer> tags.";
+        let template = PromptTemplate::no_instruction().with_text_first();
+        Self {
+            name: "sft_reference".to_owned(),
+            objective: Objective::SuperviseConversation,
+            template: template.with_system(system),
+            rewards: RewardSet::cls_rl(),
+            answer_in_tags: true,
+        }
+    }
+
     /// The paper's recipes, in the order of its tables.
     pub fn all() -> [Self; 5] {
         [
@@ -106,7 +135,19 @@ impl Recipe {
 
     /// The recipe of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|recipe| recipe.name == name)
+        let all = Self::all().into_iter().chain([Self::sft_reference()]);
+        all.into_iter().find(|recipe| recipe.name == name)
+    }
+
+    /// The paper's method by which the recipe asks, if it asks in training as one of them.
+    pub fn method(&self) -> Option<Method> {
+        let asks = |method: &Method| {
+            let listed = PromptTemplate::paper(*method, Wording::Train);
+            let spelled = PromptTemplate::multiple_choice(*method, Wording::CvBench);
+            let without = listed.clone().without_list();
+            [listed, without, spelled].contains(&self.template)
+        };
+        Method::ALL.into_iter().find(asks)
     }
 
     /// Whether completions hold more than the answer, so that they need room.
@@ -117,14 +158,20 @@ impl Recipe {
     /// The same recipe, asked as the paper asks CV-Bench, whose questions list their options
     /// themselves. One that is none of the paper's stays as it is.
     pub fn for_cv_bench(mut self) -> Self {
-        let method = match self.name.as_str() {
-            "cls_rl" => Method::Thinking,
-            "think_after_answer" => Method::ThinkAfterAnswer,
-            "adaptive" => Method::Adaptive,
-            "no_thinking_rl" | "sft" => Method::NoThinking,
-            _ => return self,
-        };
-        self.template = PromptTemplate::multiple_choice(method, Wording::CvBench);
+        if let Some(method) = self.method() {
+            self.template = PromptTemplate::multiple_choice(method, Wording::CvBench);
+        }
+        self
+    }
+
+    /// The same recipe as the paper trains on SAT, whose questions list their options themselves:
+    /// no list, and for CLS-RL the rewards of its SAT program, [`RewardSet::sat`].
+    pub fn for_sat(mut self) -> Self {
+        if self.rewards == RewardSet::cls_rl() {
+            self.rewards = RewardSet::sat();
+        }
+        self.name += "_sat";
+        self.template = self.template.without_list();
         self
     }
 
@@ -144,12 +191,43 @@ mod tests {
 
     #[test]
     fn recipes_survive_a_file() {
-        for recipe in Recipe::all() {
+        for recipe in Recipe::all().into_iter().chain([Recipe::sft_reference()]) {
             assert_eq!(Recipe::named(&recipe.name).as_ref(), Some(&recipe));
             let json = serde_json::to_string(&recipe).unwrap();
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
             let older = json.replace("answer_in_tags", "tagged");
             assert_eq!(serde_json::from_str::<Recipe>(&older).unwrap(), recipe);
         }
+    }
+
+    #[test]
+    fn the_method_is_told_by_what_is_asked() {
+        let methods = Recipe::all().map(|recipe| recipe.method());
+        let [thinking, direct] = [Method::Thinking, Method::NoThinking].map(Some);
+        let [after, adaptive] = [Method::ThinkAfterAnswer, Method::Adaptive].map(Some);
+        assert_eq!(methods, [direct, thinking, after, adaptive, direct]);
+        for recipe in Recipe::all() {
+            assert_eq!(recipe.clone().for_sat().method(), recipe.method());
+            assert_eq!(recipe.clone().for_cv_bench().method(), recipe.method());
+        }
+        assert_eq!(Recipe::sft_reference().method(), None);
+    }
+
+    #[test]
+    fn sat_is_rewarded_by_the_case() {
+        let names = |recipe: Recipe| {
+            recipe
+                .rewards
+                .names()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let sat = Recipe::cls_rl().for_sat();
+        assert_eq!(sat.name, "cls_rl_sat");
+        assert_eq!(names(sat), ["sat_accuracy", "think_answer_format"]);
+        assert_eq!(
+            names(Recipe::no_thinking_rl().for_sat()),
+            ["exact_completion"]
+        );
     }
 }

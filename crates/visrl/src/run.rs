@@ -13,14 +13,15 @@ use visrl_train::{
     Validation, Warnings, Workload, peak_memory,
 };
 use visrl_vlm::{
-    FeatureStore, Pretrained, SaveDtype, VisionLanguageModel, attach_lora, merge_lora, save_lora,
+    FeatureStore, Pretrained, PromptEncoder, SaveDtype, VisionLanguageModel, attach_lora,
+    merge_lora, save_lora,
 };
 
 use crate::before_after::{BeforeAfter, Measured, Measurement};
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::fingerprint;
-use crate::recipe::Recipe;
+use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
@@ -132,6 +133,11 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         &self.recipe.template
     }
 
+    /// What evaluations encode their prompts with, and their template.
+    pub(crate) fn evaluation_prompts(&self) -> (&PromptEncoder, &PromptTemplate) {
+        self.measurement.prompts()
+    }
+
     pub(crate) fn test_examples(&self) -> &[Example] {
         &self.measurement.test.examples
     }
@@ -197,14 +203,18 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             .map(|e| Arc::new(template.render(e)))
             .collect();
         let inputs = self.base.encoder.encode_all(&self.base.model, &prompts)?;
+        let prompt_tokens = inputs.iter().map(|i| i.ids.len()).max().unwrap_or(0);
         let load = Workload {
             prompts: self.settings.prompts_per_step,
             num_generations: match self.recipe.objective.is_supervised() {
                 true => 1,
                 false => self.settings.num_generations,
             },
-            prompt_tokens: inputs.iter().map(|i| i.ids.len()).max().unwrap_or(0),
-            completion_tokens: self.settings.sampling.max_new_tokens,
+            prompt_tokens,
+            completion_tokens: match self.recipe.objective {
+                Objective::SuperviseConversation => prompt_tokens,
+                _ => self.settings.sampling.max_new_tokens,
+            },
         };
         Ok(MemoryPlan::new(learner, &load))
     }
@@ -306,6 +316,7 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
             },
             warnings: trained.warnings.list(),
             seconds: state.seconds,
+            evaluation: settings.evaluation.clone(),
             test_examples: measurement.test.examples.len(),
             before: self.before.accuracy(),
             after: after.accuracy(),
@@ -316,8 +327,12 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
                 peak: peak_memory(),
             },
         };
-        let before = self.before;
-        write_json(&out.join("evaluation.json"), &BeforeAfter { before, after })?;
+        let found = BeforeAfter {
+            before: self.before,
+            after,
+            asked: Some(measurement.asked()),
+        };
+        write_json(&out.join("evaluation.json"), &found)?;
         summary.write(out.join("summary.json"))?;
         let base = Pretrained {
             model,

@@ -107,6 +107,7 @@ fn recipe_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recipe, 
 #[serde(rename_all = "snake_case")]
 enum Named {
     Sft,
+    SftReference,
     ClsRl,
     ThinkAfterAnswer,
     Adaptive,
@@ -117,6 +118,7 @@ impl Named {
     fn recipe(self) -> Recipe {
         match self {
             Self::Sft => Recipe::sft(),
+            Self::SftReference => Recipe::sft_reference(),
             Self::ClsRl => Recipe::cls_rl(),
             Self::ThinkAfterAnswer => Recipe::think_after_answer(),
             Self::Adaptive => Recipe::adaptive(),
@@ -216,7 +218,12 @@ impl RunConfig {
         parse_device(&self.device)?;
         let data = self.load_data(registry)?;
         let base = self.load_model()?;
-        let trainer = Trainer::of_file(base, recipe, data, file).settings(self.fine_tune.clone());
+        let tested = self.test.as_ref().unwrap_or(&self.data).classes;
+        let settings = FineTune {
+            evaluation: self.fine_tune.evaluation.of_classes(tested),
+            ..self.fine_tune.clone()
+        };
+        let trainer = Trainer::of_file(base, recipe, data, file).settings(settings);
         Ok(match loss {
             Some((name, loss)) => trainer.boxed_loss(name, loss),
             None => trainer,

@@ -7,6 +7,7 @@ use visrl_core::files::{FileError, write_file};
 use visrl_train::{EvaluationPoint, MemoryPlan, StopCause, Warning};
 
 use crate::before_after::Accuracy;
+use crate::evaluation_setting::EvaluationSetting;
 use crate::loss_setting::LossSetting;
 
 /// The estimate before the first step, and what it came to.
@@ -74,6 +75,9 @@ pub struct Summary {
     pub warnings: Vec<Warning>,
     /// Seconds of training alone.
     pub seconds: f64,
+    /// How evaluations asked, on which rows and images.
+    #[serde(default)]
+    pub evaluation: EvaluationSetting,
     /// Test examples that the accuracies were measured on.
     pub test_examples: usize,
     /// Before training.

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::loss_setting::LossSetting;
 use crate::prepared::Prepared;
-use crate::recipe::{Objective, Recipe};
+use crate::recipe::Recipe;
 use crate::resume::Resumed;
 use crate::run::{BegunRun, Run, RunFile, Trained};
 use crate::run_folder::RunFolder;
@@ -250,20 +250,21 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
             stop_when: self.stop_when,
             interrupt: self.interrupt,
         };
-        let (begun, trained, learner) = match recipe.objective {
-            Objective::Supervise => {
+        let (begun, trained, learner) = match recipe.objective.supervision() {
+            Some(supervision) => {
                 let mut method = SftTrainer {
                     learner,
                     encoder,
                     template,
                     answer_in_tags: recipe.answer_in_tags,
+                    supervision,
                     prompts_per_step: settings.prompts_per_step,
                     schedule,
                 };
                 let (begun, trained) = training.train(run, (folder, found), &mut method)?;
                 (begun, trained, method.learner)
             }
-            Objective::Reinforce => {
+            None => {
                 let mut method = GrpoTrainer {
                     learner,
                     engine: run.engine(),

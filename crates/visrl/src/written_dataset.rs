@@ -136,6 +136,10 @@ impl Dataset for WrittenDataset<'_> {
         self.inner.question()
     }
 
+    fn open_question(&self) -> &str {
+        self.inner.open_question()
+    }
+
     fn records(&self, split: Split) -> Result<&[Record], Error> {
         self.inner.records(split)
     }

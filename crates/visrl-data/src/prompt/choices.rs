@@ -108,30 +108,43 @@ impl ChoiceList {
 
     /// The names to choose from for one example, in the order shown.
     ///
-    /// `round` is the epoch (or the step) and `index` the example's place in its split. By the
-    /// paper's rule: shuffle the names, take the first n, replace the last of them by the label if
-    /// it is missing, shuffle again. A name that belongs to two classes (ImageNet has two of
-    /// them) is shown once.
+    /// `round` is the epoch (or the step) and `index` the example's place in its split; the paper
+    /// draws once per example, which is one round for all epochs (see
+    /// [`ListSchedule`](crate::ListSchedule)). By the paper's rule: shuffle the names, take the
+    /// first n, replace the last of them by the label if it is missing, shuffle again. A name that
+    /// belongs to two classes (ImageNet has two of them) is shown once.
     pub fn draw(&self, classes: &[String], label: &str, round: u64, index: u64) -> Vec<String> {
         if self.rule == ChoiceRule::Open {
             return Vec::new();
         }
         let mut seen = HashSet::with_capacity(classes.len());
-        let mut names: Vec<&str> = classes
+        let names: Vec<&str> = classes
             .iter()
             .map(String::as_str)
             .filter(|name| seen.insert(*name))
             .collect();
+        let size = self.rule.size(names.len());
         let mut rng = self.stream.derive(round).derive(index).rng();
-        rng.shuffle(&mut names);
-        names.truncate(self.rule.size(names.len()));
-        if !names.contains(&label) {
-            names.pop();
-            names.push(label);
-        }
-        rng.shuffle(&mut names);
+        let names = arrange(names, label, size, |names| rng.shuffle(names));
         names.into_iter().map(String::from).collect()
     }
+}
+
+/// The paper's rule for a list, whatever shuffles.
+fn arrange<'a>(
+    mut names: Vec<&'a str>,
+    label: &'a str,
+    size: usize,
+    mut shuffle: impl FnMut(&mut Vec<&'a str>),
+) -> Vec<&'a str> {
+    shuffle(&mut names);
+    names.truncate(size);
+    if !names.contains(&label) {
+        names.pop();
+        names.push(label);
+    }
+    shuffle(&mut names);
+    names
 }
 
 #[cfg(test)]
@@ -203,6 +216,27 @@ mod tests {
         assert_eq!(shown.len(), 100);
         // 100 expected at each place, standard deviation 10.
         assert!(places.iter().all(|&n| (50..150).contains(&n)), "{places:?}");
+    }
+
+    /// What the notebook's function does with these shuffles, by hand: the first reverses, the
+    /// second moves the first name to the end.
+    #[test]
+    fn the_papers_rule_with_fixed_shuffles() {
+        let draw = |label| {
+            let mut times = 0;
+            let names = vec!["a", "b", "c", "d", "e"];
+            let list = arrange(names, label, 3, |names| {
+                times += 1;
+                match times {
+                    1 => names.reverse(),
+                    _ => names.rotate_left(1),
+                }
+            });
+            assert_eq!(times, 2);
+            list
+        };
+        assert_eq!(draw("d"), ["d", "c", "e"]);
+        assert_eq!(draw("a"), ["d", "a", "e"]);
     }
 
     #[test]

@@ -28,7 +28,9 @@ impl Method {
     ///
     /// The reference evaluation has a wording of its own for [`Method::Thinking`] and
     /// [`Method::NoThinking`]; none is published for the other two, which keep the sentence they
-    /// were trained with.
+    /// were trained with. No code is published for these two, so that what stands before their
+    /// sentence ([`Wording::separator`]) is assumed to be that of the others; the paper's text
+    /// prints a blank and, for Adaptive-Thinking, a stop before it.
     pub fn instruction(self, wording: Wording) -> &'static str {
         match (self, wording) {
             (Self::Thinking, Wording::Train | Wording::EvalBase) => {
@@ -74,9 +76,9 @@ pub enum Wording {
     /// Training.
     #[default]
     Train,
-    /// Evaluation on base classes.
+    /// Evaluation on base classes and of open questions.
     EvalBase,
-    /// Evaluation on new classes and after few-shot training.
+    /// Evaluation on new classes, and on all of them after few-shot training.
     EvalNew,
     /// Evaluation on CV-Bench.
     CvBench,

@@ -3,9 +3,11 @@
 
 pub(crate) mod choices;
 pub(crate) mod letters;
+pub(crate) mod list_schedule;
 mod method;
 mod template;
 
 pub use choices::{ChoiceList, ChoiceRule};
+pub use list_schedule::ListSchedule;
 pub use method::{Method, Wording};
 pub use template::PromptTemplate;

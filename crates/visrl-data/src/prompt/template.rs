@@ -6,7 +6,8 @@ use visrl_core::{Content, Example, Message, Prompt, Role};
 use crate::error::Error;
 use crate::prompt::method::{Method, Wording};
 
-/// Turns an [`Example`] into a [`Prompt`]: one user turn, image first, then the text.
+/// Turns an [`Example`] into a [`Prompt`]: one user turn, image first, then the text (or the other
+/// way round, see [`with_text_first`](PromptTemplate::with_text_first)).
 ///
 /// The text has two forms, one for examples with choices and one for open questions. The fields
 /// `{question}` and `{choices}` are filled in; `{{` and `}}` stand for single braces. It serialises
@@ -39,7 +40,18 @@ pub struct PromptTemplate {
 impl PromptTemplate {
     /// The prompt of one of the paper's methods.
     pub fn paper(method: Method, wording: Wording) -> Self {
-        let end = format!("{}{}", wording.separator(), method.instruction(wording));
+        let instruction = method.instruction(wording);
+        Self::ending(&format!("{}{instruction}", wording.separator()))
+    }
+
+    /// The paper's question and list with nothing after them: how its evaluation of CV-Bench asks
+    /// without an instruction.
+    pub fn no_instruction() -> Self {
+        Self::ending("")
+    }
+
+    /// The paper's question and list with these words after them.
+    fn ending(end: &str) -> Self {
         let closed_start = vec![
             Piece::Question,
             Piece::Literal("\nPlease choose one from list [ ".into()),
@@ -49,12 +61,16 @@ impl PromptTemplate {
             .into_iter()
             .chain([Piece::Literal(format!("].{end}"))])
             .collect();
-        let open = vec![Piece::Question, Piece::Literal(end)];
+        let mut open = vec![Piece::Question];
+        if !end.is_empty() {
+            open.push(Piece::Literal(end.to_owned()));
+        }
         let text = TemplateText {
             closed: unparse(&closed),
             open: unparse(&open),
             separator: default_separator(),
             system: None,
+            text_first: false,
         };
         Self { text, closed, open }
     }
@@ -62,10 +78,20 @@ impl PromptTemplate {
     /// The prompt of one of the paper's methods for questions that spell out their options
     /// themselves, such as CV-Bench's: the choices are not listed again.
     pub fn multiple_choice(method: Method, wording: Wording) -> Self {
-        let mut template = Self::paper(method, wording);
-        template.closed = template.open.clone();
-        template.text.closed = template.text.open.clone();
-        template
+        Self::paper(method, wording).without_list()
+    }
+
+    /// The same for questions that spell out their options themselves: choices are not listed.
+    #[must_use]
+    pub fn without_list(mut self) -> Self {
+        self.closed = self.open.clone();
+        self.text.closed = self.text.open.clone();
+        self
+    }
+
+    /// Whether an example's choices are listed.
+    pub fn lists_choices(&self) -> bool {
+        self.closed.contains(&Piece::Choices)
     }
 
     /// A template of one's own: the text with choices and the text without.
@@ -80,6 +106,7 @@ impl PromptTemplate {
             open: open.into(),
             separator: default_separator(),
             system: None,
+            text_first: false,
         };
         Self::try_from(text)
     }
@@ -87,6 +114,13 @@ impl PromptTemplate {
     /// Puts a system turn first. Without one, the model's chat template may add its own.
     pub fn with_system(mut self, system: impl Into<String>) -> Self {
         self.text.system = Some(system.into());
+        self
+    }
+
+    /// Puts the text before the image in the user turn, as the paper's program for supervised
+    /// fine-tuning does.
+    pub fn with_text_first(mut self) -> Self {
+        self.text.text_first = true;
         self
     }
 
@@ -117,6 +151,10 @@ impl PromptTemplate {
     /// The prompt; it carries the example's id.
     pub fn render(&self, example: &Example) -> Prompt {
         let mut prompt = Prompt::user(&example.id, example.image.clone(), self.text(example));
+        if self.text.text_first {
+            let turns = prompt.messages.iter_mut();
+            turns.for_each(|turn| turn.content.reverse());
+        }
         if let Some(system) = &self.text.system {
             let content = vec![Content::Text(system.clone())];
             prompt.messages.insert(
@@ -148,6 +186,8 @@ struct TemplateText {
     separator: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     system: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    text_first: bool,
 }
 
 fn default_separator() -> String {
@@ -310,6 +350,25 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn the_text_may_stand_before_the_image() {
+        let template = PromptTemplate::no_instruction().with_text_first();
+        let content = template
+            .render(&example(&["a", "b"]))
+            .messages
+            .remove(0)
+            .content;
+        let text = "What type of object is in the photo?\nPlease choose one from list [ a, b].";
+        let image = Content::Image(ImageSource::path("7.png"));
+        assert_eq!(content, [Content::Text(text.to_owned()), image]);
+        let json = serde_json::to_string(&template).unwrap();
+        assert_eq!(
+            serde_json::from_str::<PromptTemplate>(&json).unwrap(),
+            template
+        );
+        assert!(template.lists_choices() && !template.without_list().lists_choices());
     }
 
     #[test]

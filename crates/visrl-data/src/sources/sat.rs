@@ -48,7 +48,8 @@ pub enum SatAnswers {
 /// `{"messages": [{"role": "user", "content": "<image> ..."}, {"role": "assistant", "content":
 /// answer}], "images": ["SAT_images_train/0_0.png"]}`, in one array or one on each line.
 ///
-/// Images are relative to the file's folder. The marks `<image>` are taken out of the questions.
+/// Images are relative to the file's folder. The marks `<image>` are taken out of the questions;
+/// the paper's program leaves them in as text, beside the image itself.
 /// Where the options are known, they are the record's choices; the question spells them out, so
 /// ask with [`PromptTemplate::multiple_choice`](crate::PromptTemplate::multiple_choice).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,8 +45,8 @@ pub fn base_new(dataset: &dyn Dataset, classes: Classes) -> Result<MemoryDataset
     };
     let names = kept
         .iter()
-        .filter_map(|&label| dataset.classes().get(label).cloned());
-    let mut part = MemoryDataset::new(dataset.name(), names, dataset.question());
+        .filter_map(|&label| dataset.classes().get(label).map(String::as_str));
+    let mut part = MemoryDataset::like(dataset, names);
     let new_label: HashMap<usize, usize> = kept
         .iter()
         .enumerate()

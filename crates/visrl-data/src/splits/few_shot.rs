@@ -72,7 +72,7 @@ impl FewShot {
         let mut random = PythonRandom::new(self.seed);
         let classes = dataset.classes().iter().map(String::as_str);
         let train = dataset.records(Split::Train)?;
-        let mut drawn = MemoryDataset::new(dataset.name(), classes, dataset.question())
+        let mut drawn = MemoryDataset::like(dataset, classes)
             .with_split(Split::Train, sample(train, self.shots, &mut random))?;
         if let Some(val) = dataset.records_if_any(Split::Val)? {
             let shots = self.shots.min(MAX_VAL_SHOTS);

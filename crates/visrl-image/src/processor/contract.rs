@@ -12,6 +12,7 @@ use visrl_core::ImageSource;
 use super::identity::Identity;
 use super::processed_image::ProcessedImage;
 use crate::error::Error;
+use crate::pipeline::ImagePipeline;
 
 /// Prepares images for a model.
 ///
@@ -36,6 +37,16 @@ pub trait Processor: Send + Sync {
     /// # Errors
     /// [`Error::File`] with the file.
     fn save(&self, dir: &Path) -> Result<(), Error>;
+
+    /// The same processor behind another pipeline, as for an evaluation that prepares its images
+    /// otherwise than the training.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the pipeline cannot be used, or the processor, as by default, has none.
+    fn behind(&self, pipeline: ImagePipeline) -> Result<Arc<dyn Processor>, Error> {
+        let message = format!("this processor has no pipelines, so {pipeline:?} cannot be used");
+        Err(Error::Input(message))
+    }
 
     /// Prepares images on all cores, each distinct one once, and returns them in the given order.
     ///

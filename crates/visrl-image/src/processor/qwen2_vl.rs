@@ -1,6 +1,7 @@
 //! Qwen2-VL's image processor.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 use visrl_core::ImageSource;
@@ -123,6 +124,10 @@ impl Processor for Qwen2VlProcessor {
 
     fn save(&self, dir: &Path) -> Result<(), Error> {
         self.config.save(dir)
+    }
+
+    fn behind(&self, pipeline: ImagePipeline) -> Result<Arc<dyn Processor>, Error> {
+        Ok(Arc::new(self.clone().with_pipeline(pipeline)?))
     }
 }
 

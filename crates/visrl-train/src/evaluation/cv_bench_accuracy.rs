@@ -15,6 +15,10 @@ pub struct CvBenchAccuracy {
     pub space: Option<f64>,
     /// CV-Bench's number: the mean of the two.
     pub overall: Option<f64>,
+    /// Share of right answers of all questions alike, 0 to 1: what the paper calls overall. Nothing
+    /// where none was asked, and in files of older versions.
+    #[serde(default)]
+    pub all: Option<f64>,
 }
 
 /// The accuracy on one task.
@@ -61,6 +65,7 @@ impl CvBenchAccuracy {
             let (right, all) = count(&|facts| facts.source == source);
             (all > 0).then(|| right as f64 / all as f64)
         };
+        let (right, asked) = count(&|_| true);
         let mean = |a: Option<f64>, b: Option<f64>| Some((a? + b?) / 2.0);
         let plane = mean(source("ADE20K"), source("COCO"));
         let space = source("Omni3D");
@@ -69,6 +74,7 @@ impl CvBenchAccuracy {
             plane,
             space,
             overall: mean(plane, space),
+            all: (asked > 0).then(|| right as f64 / asked as f64),
         }
     }
 }
@@ -76,6 +82,12 @@ impl CvBenchAccuracy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_questions_there_is_no_accuracy() {
+        let none = CvBenchAccuracy::new(&[], &[], |answer| answer.right);
+        assert_eq!((none.all, none.overall), (None, None));
+    }
 
     #[test]
     fn the_plane_is_the_mean_of_its_two_sources() {
@@ -111,6 +123,7 @@ mod tests {
         assert_eq!(tasks, wanted);
         assert_eq!((found.plane, found.space), (Some(0.625), Some(0.5)));
         assert_eq!(found.overall, Some(0.5625));
+        assert_eq!(found.all, Some(3.0 / 7.0));
         let found = CvBenchAccuracy::new(&answers[..1], &facts, |answer| answer.right);
         assert_eq!((found.plane, found.overall), (None, None));
     }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use visrl_data::PromptTemplate;
-use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
+use visrl_vlm::{PromptEncoder, VisionLanguageModel};
 
+use super::supervision::{Supervision, conversation, supervised, supervised_conversation};
 use super::train_step::{StepContext, TrainStep};
 use crate::error::Error;
-use crate::learner::{LearnGroup, Learner, TokenGroup};
+use crate::learner::Learner;
 use crate::log::{Seconds, StepMetrics};
 use crate::optimizer::LearningRateSchedule;
 
 /// Supervised fine-tuning: each example's label, ended by the end token, is the one completion
-/// that is learnt from. The learner's loss is a [`SupervisedLoss`](crate::SupervisedLoss).
+/// that is learnt from, or what else a [`Supervision`] says. The learner's loss is a
+/// [`SupervisedLoss`](crate::SupervisedLoss).
 #[derive(Debug)]
 pub struct SftTrainer<M> {
     /// The policy and its optimizer.
@@ -24,6 +26,8 @@ pub struct SftTrainer<M> {
     pub template: PromptTemplate,
     /// Whether the label is taught within `<answer>` tags, where it has to stand to be right.
     pub answer_in_tags: bool,
+    /// What is learnt of an example.
+    pub supervision: Supervision,
     /// Prompts per step.
     pub prompts_per_step: usize,
     /// The learning rate over the run.
@@ -37,21 +41,34 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
         let examples = context.examples(self.prompts_per_step)?;
         let prompts: Vec<_> = examples
             .iter()
-            .map(|example| Arc::new(self.template.render(example)))
+            .map(|example| match self.supervision {
+                Supervision::Label => self.template.render(example),
+                Supervision::Conversation => conversation(&self.template, example),
+            })
+            .map(Arc::new)
             .collect();
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
         self.learner.keep_features(&inputs)?;
+        let tokenizer = self.encoder.tokenizer();
         let eos = self.learner.model().info().eos_token_ids.first().copied();
         let mut groups = Vec::with_capacity(examples.len());
         for (example, input) in examples.iter().zip(inputs) {
-            let label = &example.label;
-            let answer = match self.answer_in_tags {
-                true => format!("<answer>{label}</answer>"),
-                false => label.clone(),
-            };
-            let mut target = self.encoder.tokenizer().encode(&answer)?;
-            target.extend(eos);
-            groups.push(supervised(input, target));
+            match self.supervision {
+                Supervision::Label => {
+                    let label = &example.label;
+                    let answer = match self.answer_in_tags {
+                        true => format!("<answer>{label}</answer>"),
+                        false => label.clone(),
+                    };
+                    let mut target = tokenizer.encode(&answer)?;
+                    target.extend(eos);
+                    groups.push(supervised(input, target));
+                }
+                Supervision::Conversation => {
+                    let pad = tokenizer.image_pad_id();
+                    groups.extend(supervised_conversation(self.learner.model(), &input, pad));
+                }
+            }
         }
         let learning_rate = self.schedule.at(step);
         let report = self.learner.update(&groups, learning_rate)?;
@@ -62,7 +79,7 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
             loss: report.loss,
             grad_norm: report.grad_norm,
             learning_rate,
-            completion_length: tokens as f64 / groups.len().max(1) as f64,
+            completion_length: tokens as f64 / examples.len().max(1) as f64,
             tokens,
             seconds: Seconds {
                 learn: begun.elapsed().as_secs_f64(),
@@ -79,18 +96,5 @@ impl<M: VisionLanguageModel> TrainStep<M> for SftTrainer<M> {
 
     fn learner_mut(&mut self) -> &mut Learner<M> {
         &mut self.learner
-    }
-}
-
-/// A right answer as a group of one, for [`SupervisedLoss`](crate::SupervisedLoss).
-pub fn supervised(input: Arc<ModelInput>, target: Vec<u32>) -> LearnGroup {
-    LearnGroup {
-        tokens: TokenGroup {
-            input,
-            completions: [target].into_iter().collect(),
-        },
-        advantages: vec![1.0],
-        truncated: vec![false],
-        sampler_logps: None,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use visrl_core::{FifoCache, ImageSource, Prompt};
-use visrl_image::{ProcessedImage, Processor};
+use visrl_image::{ImagePipeline, ProcessedImage, Processor};
 
 use super::chat::template::ChatTemplate;
 use super::text_only::TextOnly;
@@ -83,6 +83,16 @@ impl PromptEncoder {
     pub fn with_max_tokens(mut self, max_tokens: usize) -> Self {
         self.max_tokens = max_tokens;
         self
+    }
+
+    /// An encoder whose images go through another pipeline. It keeps images of its own.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the processor cannot use the pipeline.
+    pub fn behind(&self, pipeline: ImagePipeline) -> Result<Self, Error> {
+        let processor = self.processor.behind(pipeline)?;
+        let (tokenizer, template) = (Arc::clone(&self.tokenizer), self.template.clone());
+        Ok(Self::new(processor, tokenizer, template).with_max_tokens(self.max_tokens))
     }
 
     /// Keeps at most this many prepared images from now on (default 4096), the newest; those kept

@@ -50,12 +50,19 @@ pub struct BaseToNew {
     pub zero_shot: BaseNew,
     /// Greedy accuracy after training on the base classes.
     pub tuned: BaseNew,
+    /// As `zero_shot`, by the paper's lenient matching.
+    #[serde(default)]
+    pub zero_shot_lenient: BaseNew,
+    /// As `tuned`, by the paper's lenient matching.
+    #[serde(default)]
+    pub tuned_lenient: BaseNew,
     /// The training; its test set is the base half.
     pub summary: Summary,
 }
 
 /// CoOp's base-to-new protocol: a few-shot draw over all classes, of which the base half is trained
-/// on; each half is tested with lists of its own classes.
+/// on; each half is tested with lists of its own classes, and with the words of
+/// [`EvaluationPrompts::BaseToNew`](crate::EvaluationPrompts::BaseToNew) for it where these are set.
 ///
 /// # Errors
 /// What any part says.
@@ -68,13 +75,30 @@ pub fn base_to_new<M: VisionLanguageModel>(
 ) -> Result<BaseToNew, Error> {
     let drawn = few_shot(data, shots, settings.seed)?;
     let seen = base_new(&drawn, Classes::Base)?;
-    let unseen = base_new(&drawn, Classes::New)?;
-    let new_before = evaluate(&base, recipe, settings, &unseen)?;
-    let trainer = Trainer::new(base, recipe, &seen).settings(settings.clone());
+    let [tested, unseen] = [
+        base_new(data, Classes::Base)?,
+        base_new(data, Classes::New)?,
+    ];
+    let half = |classes| FineTune {
+        evaluation: settings.evaluation.of_classes(classes),
+        ..settings.clone()
+    };
+    let of_new = half(Classes::New);
+    let new_before = evaluate(&base, recipe, &of_new, &unseen)?;
+    let trainer = Trainer::new(base, recipe, &seen).test(&tested);
+    let trainer = trainer.settings(half(Classes::Base));
     let outcome = trainer.launch()?;
     let (summary, tuned) = (outcome.summary, outcome.model);
-    let new_after = evaluate(&tuned, recipe, settings, &unseen)?;
+    let new_after = evaluate(&tuned, recipe, &of_new, &unseen)?;
     Ok(BaseToNew {
+        zero_shot_lenient: BaseNew {
+            base: summary.before.greedy_lenient,
+            new: new_before.lenient_accuracy,
+        },
+        tuned_lenient: BaseNew {
+            base: summary.after.greedy_lenient,
+            new: new_after.lenient_accuracy,
+        },
         zero_shot: BaseNew {
             base: summary.before.greedy,
             new: new_before.accuracy,

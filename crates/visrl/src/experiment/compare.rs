@@ -8,6 +8,7 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 use super::base_to_new::{BaseNew, BaseToNew, base_to_new};
 use super::spread::Spread;
 use crate::error::Error;
+use crate::evaluation_setting::EvaluationSetting;
 use crate::fine_tune::FineTune;
 use crate::recipe::Recipe;
 use crate::summary::{Summary, write_json};
@@ -79,6 +80,9 @@ impl Comparison {
 pub struct ComparisonRow {
     /// The recipe's name, or `zero-shot` with what was asked.
     pub name: String,
+    /// How it was asked, on which rows and images.
+    #[serde(default)]
+    pub evaluation: EvaluationSetting,
     /// Few-shot, greedy.
     pub greedy: Spread,
     /// Few-shot, at temperature 1.
@@ -98,7 +102,8 @@ pub struct ComparisonRow {
 impl ComparisonRow {
     /// Two rows for the runs of one recipe: before and after training; nothing without a run.
     pub fn of(runs: &[Comparison]) -> Option<[Self; 2]> {
-        let name = &runs.first()?.recipe;
+        let first = runs.first()?;
+        let name = &first.recipe;
         let percent = |value: &dyn Fn(&Comparison) -> f64| {
             Spread::of(
                 &runs
@@ -122,6 +127,7 @@ impl ComparisonRow {
             let pairs: Vec<BaseNew> = runs.iter().map(pair).collect();
             Self {
                 name,
+                evaluation: first.few_shot.evaluation.clone(),
                 greedy: percent(&|run| accuracy(run).greedy),
                 t1: percent(&|run| accuracy(run).t1),
                 base: percent(&|run| pair(run).base),

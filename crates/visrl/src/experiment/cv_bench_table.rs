@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_data::CvBench;
+use visrl_image::ImagePipeline;
 use visrl_reward::rules::CvBenchScore;
 use visrl_rollout::SamplingParams;
 use visrl_train::{Answer, CvBenchAccuracy, Evaluation, Evaluator};
@@ -16,7 +17,9 @@ use crate::written_dataset::{Vocabulary, WrittenDataset};
 
 /// Measures a model on CV-Bench, all of it, and counts by task. The recipe should ask for letters,
 /// as [`Recipe::for_cv_bench`] does. Right is, strictly, the letter to the letter, such as `(B)`,
-/// and leniently what the paper's own evaluation takes for it.
+/// and leniently what the paper's own evaluation takes for it. Images are as they are, without the
+/// resize of the paper's classification programs, unless the settings'
+/// [`evaluation`](FineTune::evaluation) names a pipeline.
 ///
 /// # Errors
 /// As [`evaluate`](crate::experiment::evaluate).
@@ -27,10 +30,12 @@ pub fn cv_bench<M: VisionLanguageModel>(
     bench: &CvBench,
     sampling: &SamplingParams,
 ) -> Result<CvBenchEvaluation, Error> {
-    let all = FineTune {
+    let mut all = FineTune {
         test_per_class: 0,
         ..settings.clone()
     };
+    all.evaluation.pipeline.get_or_insert(ImagePipeline::Plain);
+    let encoder = all.evaluation.encoder(&base.encoder)?;
     let words = Vocabulary::of(base);
     let written = WrittenDataset::new(bench, &words)?;
     check_once(base, recipe, settings, &written)?;
@@ -38,7 +43,7 @@ pub fn cv_bench<M: VisionLanguageModel>(
         lenient: Arc::new(CvBenchScore::default()),
         ..all.evaluator(recipe, &written)?
     };
-    let evaluation = run_evaluator(base, &evaluator, sampling)?;
+    let evaluation = run_evaluator(base, &encoder, &evaluator, sampling)?;
     let of = |right: fn(&Answer) -> bool| {
         CvBenchAccuracy::new(&evaluation.answers, bench.facts(), right)
     };

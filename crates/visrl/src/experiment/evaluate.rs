@@ -3,7 +3,7 @@ use std::sync::Arc;
 use visrl_data::Dataset;
 use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
 use visrl_train::{Evaluation, Evaluator};
-use visrl_vlm::{FeatureStore, Pretrained, VisionLanguageModel};
+use visrl_vlm::{FeatureStore, Pretrained, PromptEncoder, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
@@ -11,7 +11,8 @@ use crate::label_check::check_once;
 use crate::recipe::Recipe;
 use crate::written_dataset::{Vocabulary, WrittenDataset};
 
-/// Measures a model on a data set's test split, greedily, asked as a recipe asks.
+/// Measures a model on a data set's test split, greedily, asked as a recipe asks or as the
+/// settings' [`evaluation`](FineTune::evaluation) says.
 ///
 /// # Errors
 /// What data, encoding or sampling say.
@@ -39,11 +40,14 @@ pub fn evaluate_with<M: VisionLanguageModel>(
     let words = Vocabulary::of(base);
     let test = WrittenDataset::new(test, &words)?;
     check_once(base, recipe, settings, &test)?;
-    run_evaluator(base, &settings.evaluator(recipe, &test)?, sampling)
+    let encoder = settings.evaluation.encoder(&base.encoder)?;
+    let evaluator = settings.evaluator(recipe, &test)?;
+    run_evaluator(base, &encoder, &evaluator, sampling)
 }
 
 pub(super) fn run_evaluator<M: VisionLanguageModel>(
     base: &Pretrained<M>,
+    encoder: &PromptEncoder,
     evaluator: &Evaluator,
     sampling: &SamplingParams,
 ) -> Result<Evaluation, Error> {
@@ -51,5 +55,5 @@ pub(super) fn run_evaluator<M: VisionLanguageModel>(
     // Every image is asked about once.
     let features = Arc::new(FeatureStore::new(0));
     let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
-    Ok(evaluator.run(&mut engine, &base.encoder, &base.model, sampling)?)
+    Ok(evaluator.run(&mut engine, encoder, &base.model, sampling)?)
 }

@@ -23,8 +23,13 @@ const WINDOW: usize = 10;
 pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), Error> {
     page.title = summary.recipe.clone();
     page.subtitle = format!(
-        "{} steps in {:.0} s, seed {}, {} test images, right by {}",
-        summary.steps, summary.seconds, summary.seed, summary.test_examples, summary.matcher
+        "{} steps in {:.0} s, seed {}, {} test images, {}, right by {}",
+        summary.steps,
+        summary.seconds,
+        summary.seed,
+        summary.test_examples,
+        summary.evaluation,
+        summary.matcher
     );
     let row = |name: &str, a: &Accuracy| {
         vec![
@@ -328,9 +333,13 @@ pub(super) fn comparison(page: &mut Page, dir: &Path, rows: &[ComparisonRow]) ->
                 ]
             })
             .collect(),
-        note: "Few-shot on all classes; base, new and their harmonic mean H after training on the \
-               base classes."
-            .into(),
+        note: format!(
+            "Few-shot on all classes; base, new and their harmonic mean H after training on the \
+             base classes; {}.",
+            rows.first()
+                .map(|row| row.evaluation.clone())
+                .unwrap_or_default()
+        ),
     });
     let (mut accuracy, mut length) = (Vec::new(), Vec::new());
     for row in rows {

@@ -28,7 +28,7 @@ impl CoopSet {
 pub struct CoopConfig {
     /// The set.
     pub set: CoopSet,
-    /// In place of the paper's question.
+    /// In place of the paper's questions, the one with choices and the one without.
     #[serde(default)]
     pub question: Option<String>,
     /// What to do with the class names; by default they stay as published.
@@ -57,6 +57,10 @@ impl CoopConfig {
         let set = self.set;
         let folder = root.as_ref().join(set.folder());
         let question = &*own_question(self.question.as_deref().unwrap_or(set.question()))?;
+        let open = match self.question {
+            Some(_) => question,
+            None => set.open_question(),
+        };
         let dataset = match (set, set.split_file()) {
             (CoopSet::FgvcAircraft, _) => open_aircraft(&folder, question)?,
             (CoopSet::ImageNet, _) | (_, None) => open_imagenet(&folder, question)?,
@@ -66,6 +70,7 @@ impl CoopConfig {
                 read_split_file(&path, &images, set.folder(), question, set.num_classes())?
             }
         };
+        let dataset = dataset.with_open_question(open);
         Ok(dataset.map_class_names(|name| self.names.apply(name)))
     }
 }
@@ -97,6 +102,7 @@ mod tests {
                 (dataset.name(), dataset.classes()),
                 (set.folder(), &["a_b".into()][..])
             );
+            assert_eq!(dataset.open_question(), set.open_question());
             let image = folder.join(set.image_folder()).join("x/1.jpg");
             assert_eq!(
                 dataset.records(Split::Val).unwrap()[0].image,
@@ -106,6 +112,7 @@ mod tests {
         let json = r#"{"set": "dtd", "question": "Texture?", "names": "spaces"}"#;
         let config: CoopConfig = serde_json::from_str(json).unwrap();
         let dataset = config.open(root.path()).unwrap();
+        assert_eq!(dataset.open_question(), "Texture?");
         assert_eq!(
             (dataset.question(), &dataset.classes()[0][..]),
             ("Texture?", "a b")

@@ -178,6 +178,17 @@ impl CoopSet {
         self.layout().question
     }
 
+    /// The paper's question where no choices are shown: it names the kind of thing for
+    /// Flowers102, Food101 and OxfordPets, and is [`question`](Self::question) for the others.
+    pub fn open_question(self) -> &'static str {
+        match self {
+            Self::Flowers102 => "What type of flower is in the photo?",
+            Self::Food101 => "What type of food is in the photo?",
+            Self::OxfordPets => "What type of animal is in the photo?",
+            _ => self.question(),
+        }
+    }
+
     /// Whether CoOp's few-shot draw takes validation images too: all but ImageNet, whose
     /// validation images are its test set. Goes into [`FewShot::val`](crate::FewShot::val).
     pub fn draws_validation(self) -> bool {
@@ -200,6 +211,10 @@ mod tests {
                 .iter()
                 .all(|set| set.question().ends_with("photo?"))
         );
+        let open = CoopSet::ALL.into_iter();
+        let open = open.filter(|set| set.open_question() != set.question());
+        let named = [CoopSet::Food101, CoopSet::Flowers102, CoopSet::OxfordPets];
+        assert!(open.eq(named));
         let without: Vec<_> = CoopSet::ALL
             .into_iter()
             .filter(|set| set.split_file().is_none())
