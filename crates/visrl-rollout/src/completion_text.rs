@@ -21,10 +21,10 @@ const STEERING: [&str; 8] = [
 /// Turns tokens into the text that reward rules and evaluations see: all that was written but for
 /// the tokens that steer a chat.
 ///
-/// End tokens are left out, and of the tokenizer's special tokens those of the chat, of images and
-/// of padding (Qwen's own, the likes of `<|name|>` and of `</s>`). Other special tokens are text:
-/// some vocabularies hold the tags of answers as special tokens, and a tag that is not seen is not
-/// paid for.
+/// Of the tokenizer's special tokens those are left out that end a completion, and those of the
+/// chat, of images and of padding (Qwen's own, the likes of `<|name|>` and of `</s>`). Other special
+/// tokens are text: some vocabularies hold the tags of answers as special tokens, and a tag that is
+/// not seen is not paid for.
 #[derive(Clone, Debug)]
 pub struct CompletionText<'a> {
     tokenizer: &'a Tokenizer,
@@ -35,14 +35,15 @@ pub struct CompletionText<'a> {
 impl<'a> CompletionText<'a> {
     /// The text of completions that these tokens end.
     pub fn new(tokenizer: &'a Tokenizer, eos_token_ids: &[u32]) -> Self {
-        let pad = tokenizer.pad_id();
+        let named = [tokenizer.pad_id(), tokenizer.eos_id()];
+        let is_named = |id| named.contains(&id) || eos_token_ids.contains(&id);
+        let steers = |id| steers(&tokenizer.decode(&[id], false));
         let special = tokenizer.special_ids().iter().copied();
-        let steering = special.filter(|&id| {
-            let token = tokenizer.decode(&[id], false);
-            id == pad || steers(&token)
-        });
-        let ends = eos_token_ids.iter().copied().chain([tokenizer.eos_id()]);
-        let mut hidden: Vec<u32> = steering.chain(ends).collect();
+        let special = special.filter(|&id| is_named(id) || steers(id));
+        // An end token need not be special; a word that ends completions is still a word.
+        let ends = eos_token_ids.iter().chain(&named).copied();
+        let ends = ends.filter(|&id| steers(id));
+        let mut hidden: Vec<u32> = special.chain(ends).collect();
         let tags = TAGS.map(|tag| tokenizer.token_id(tag));
         hidden.retain(|&id| !tags.contains(&Some(id)));
         hidden.sort_unstable();
@@ -112,12 +113,10 @@ mod tests {
             let ids = tokenizer.encode(&format!("a{token}b")).unwrap();
             assert_eq!(text.text(&ids), "ab", "{token}");
         }
-        // An end token need not be special, and a tag that ends completions is still a tag.
-        let plain = tokenizer.encode("b").unwrap();
-        let close = tokenizer.token_id("</answer>").unwrap();
-        let text = CompletionText::new(&tokenizer, &[plain[0], close]);
-        let ids = tokenizer.encode("<answer>Bag</answer>").unwrap();
-        assert_eq!(text.text(&ids), "<answer>Bag</answer>");
-        assert!(text.is_hidden(plain[0]) && !text.is_hidden(close));
+        // What ends completions is left out if it is special, but a tag is still a tag, and a word
+        // a word.
+        let ids = tokenizer.encode("<answer>b<shape></answer>").unwrap();
+        let text = CompletionText::new(&tokenizer, &ids);
+        assert_eq!(text.text(&ids), "<answer>b</answer>");
     }
 }
