@@ -226,6 +226,20 @@ fn sizes_of_the_processor_are_the_model_s() {
 }
 
 #[test]
+fn a_vision_tower_for_other_channels_is_refused() {
+    let path = fixtures().join("models/tiny-tied/config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    config["vision_config"]["in_chans"] = 1.into();
+    config["vision_config"]["in_channels"] = 1.into();
+    let dir = folder(&[("config.json", &config)]);
+    let message = load(dir.path(), &LoadOptions::default()).unwrap_err();
+    assert!(
+        message.contains("config.json: field `vision_config.in_channels`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn without_bounds_a_picture_is_as_large_as_in_transformers() {
     let bare = json!({ "image_processor_type": "Qwen2VLImageProcessor" });
     let dir = folder(&[("preprocessor_config.json", &bare)]);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::targets::{Naming, Target, pick};
+use super::targets::{Naming, Target, no_layer, pick};
 use crate::error::Error;
 use crate::model::vision_language_model::VisionLanguageModel;
 
@@ -98,7 +98,7 @@ impl LoraConfig {
         match picked.without_layer.first() {
             None => Ok(picked.targets),
             Some(name) => {
-                let message = format!("target_modules: `{name}` matches no layer");
+                let message = format!("target_modules: `{name}` {}", no_layer(&layers));
                 Err(Error::Adapter(message))
             }
         }

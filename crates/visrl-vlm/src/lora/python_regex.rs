@@ -6,8 +6,8 @@ use fancy_regex::{Regex, RegexBuilder};
 const MAX_BYTES: usize = 1 << 16;
 
 /// Steps of one look at a name; a name is looked at once or twice. Real expressions take some
-/// hundred.
-const MAX_STEPS: usize = 100_000;
+/// hundred, those with several `.*?` some ten thousand.
+const MAX_STEPS: usize = 300_000;
 
 /// An expression with the meaning that it has in Python.
 #[derive(Debug)]

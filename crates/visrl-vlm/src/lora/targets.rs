@@ -292,7 +292,8 @@ fn told(pattern: &str, message: &str) -> String {
     format!("`{shown}` {message}")
 }
 
-fn no_layer(layers: &[String]) -> String {
+/// What is said of a name that means no layer.
+pub(super) fn no_layer(layers: &[String]) -> String {
     let mut ends: Vec<_> = layers.iter().filter_map(|n| n.rsplit('.').next()).collect();
     ends.sort_unstable();
     ends.dedup();

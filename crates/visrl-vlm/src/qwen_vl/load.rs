@@ -66,6 +66,11 @@ fn check_sizes(
     model: &QwenVlConfig,
 ) -> Result<(), Error> {
     let vision = &model.vision;
+    if vision.channels != 3 {
+        let message = format!("is {}, but images are read in 3 colours", vision.channels);
+        let config = dir.join("config.json");
+        return Err(Error::field(&config, "vision_config.in_channels", message));
+    }
     let temporal = "temporal_patch_size";
     for (field, found, of_model, expected) in [
         (
