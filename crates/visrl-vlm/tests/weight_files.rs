@@ -30,8 +30,11 @@ fn copy(name: &str) -> TempDir {
     dir
 }
 
+/// The values of all parameters.
+type Values = BTreeMap<String, Vec<f32>>;
+
 /// The values of all parameters, or what is wrong, and the warnings.
-fn load(dir: &Path) -> (Result<BTreeMap<String, Vec<f32>>, String>, Vec<String>) {
+fn load(dir: &Path) -> (Result<Values, String>, Vec<String>) {
     warnings_of(|| {
         let base = Pretrained::<QwenVl>::load(dir, &Device::flex());
         let base = base.map_err(|error| error.to_string())?;
@@ -44,7 +47,7 @@ fn load(dir: &Path) -> (Result<BTreeMap<String, Vec<f32>>, String>, Vec<String>)
     })
 }
 
-fn quiet(dir: &Path) -> BTreeMap<String, Vec<f32>> {
+fn quiet(dir: &Path) -> Values {
     let (values, told) = load(dir);
     assert!(told.is_empty(), "{told:?}");
     values.unwrap()

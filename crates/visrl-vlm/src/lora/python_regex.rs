@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn names_match_as_in_python() {
-        // What re.fullmatch(pattern, name) gives in Python 3.13.
+        // What re.fullmatch(pattern, name) gives in Python 3.11.
         for (pattern, name, expected) in [
             ("q_proj", "q_proj", true),
             ("q_proj", "a.q_proj", false),
