@@ -1,18 +1,16 @@
 //! Image folders with renamed, moved, lost and strange entries, by the thousand: each gives a data
 //! set or a typed error that names the folder, and no picture is passed over without a word.
 
-mod told;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use told::Told;
 use visrl_core::ImageSource;
 use visrl_core::files::FileError;
 use visrl_data::{Dataset, Error, ImageFolderConfig, MemoryDataset, Split, plain_label};
 use visrl_testing::fuzz::mutate::Rng;
 use visrl_testing::fuzz::{self, MIB};
+use visrl_testing::warnings_of;
 
 #[global_allocator]
 static ALLOCATOR: fuzz::memory::Counting = fuzz::memory::Counting;
@@ -216,7 +214,7 @@ fn mutated_folders_are_read_told_or_refused() {
         fs::create_dir(&root).unwrap();
         plant(rng, &root);
         mutate(rng, &root);
-        let (opened, told) = Told::of(|| ImageFolderConfig::default().open(&root));
+        let (opened, told) = warnings_of(|| ImageFolderConfig::default().open(&root));
         let accepted = match opened {
             Ok(dataset) => {
                 let read = check(&dataset, &root);

@@ -1,13 +1,11 @@
 //! Image folders as people have them: each picture is read, or told with its number, or the folder
 //! is refused by name.
 
-mod told;
-
 use std::fs;
 use std::path::Path;
 
-use told::Told;
 use visrl_data::{Dataset, Error, ImageFolderConfig, MemoryDataset, NameCleanup, Split};
+use visrl_testing::warnings_of;
 
 fn tree(files: &[&str]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -31,7 +29,7 @@ fn open_with(
     config: &ImageFolderConfig,
     root: &Path,
 ) -> (Result<MemoryDataset, Error>, Vec<String>) {
-    let (opened, told) = Told::of(|| config.open(root));
+    let (opened, told) = warnings_of(|| config.open(root));
     let start = format!("{}: ", root.display());
     let told = told.iter().map(|text| text.replacen(&start, "", 1));
     (opened, told.collect())

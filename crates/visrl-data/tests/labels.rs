@@ -1,11 +1,9 @@
 //! What is told of labels, once for a file.
 
-mod told;
-
 use std::fs;
 
-use told::Told;
 use visrl_data::{Dataset, JsonLinesConfig};
+use visrl_testing::warnings_of;
 
 /// The classes of a file with these labels, and what is told of it.
 fn open(labels: &[&str], classes: Option<&[&str]>) -> (Vec<String>, Vec<String>) {
@@ -22,7 +20,7 @@ fn open(labels: &[&str], classes: Option<&[&str]>) -> (Vec<String>, Vec<String>)
         classes: classes.map(|classes| classes.iter().map(|&class| class.to_owned()).collect()),
         ..JsonLinesConfig::default()
     };
-    let (opened, told) = Told::of(|| config.open(&path));
+    let (opened, told) = warnings_of(|| config.open(&path));
     let start = format!("{}: ", path.display());
     let told = told.iter().map(|text| text.replacen(&start, "", 1));
     (opened.unwrap().classes().to_vec(), told.collect())

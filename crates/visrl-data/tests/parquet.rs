@@ -2,16 +2,15 @@
 #![allow(clippy::print_stdout)]
 
 mod parquet_file;
-mod told;
 
 use std::path::{Path, PathBuf};
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet_file::{Column, Form, HUB, hub, write};
 use tempfile::TempDir;
-use told::Told;
 use visrl_core::ImageSource;
 use visrl_data::{Dataset, Error, MemoryDataset, ParquetConfig, ParquetLimits, Split};
+use visrl_testing::warnings_of;
 
 const SOLUTIONS: [&str; 3] = [
     "<answer>pear</answer>",
@@ -109,7 +108,7 @@ fn a_file_that_names_no_split_beside_others_is_told() {
         for name in names {
             write(&data.join(name), HUB, &hub(2, &["pear"]), &Form::default());
         }
-        let (opened, told) = Told::of(|| open(&data));
+        let (opened, told) = warnings_of(|| open(&data));
         assert_eq!(opened.unwrap().records(Split::Train).unwrap().len(), 4);
         assert_eq!(told.len(), texts, "{told:?}");
         assert!(

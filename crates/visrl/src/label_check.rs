@@ -1,9 +1,8 @@
 //! Whether labels can be answered at all, found out before the first step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
-use visrl_core::{Example, ImageSource};
+use visrl_core::{Example, ImageSource, warn_once};
 use visrl_data::{Dataset, Split};
 use visrl_reward::rules::Rule;
 use visrl_rollout::CompletionText;
@@ -23,7 +22,6 @@ pub(crate) fn check_labels<M: VisionLanguageModel>(
     warnings: &Warnings,
 ) -> Result<(), Error> {
     for (cause, message) in faults(base, recipe, settings, data)? {
-        is_new(&message);
         warnings.warn(cause, message);
     }
     Ok(())
@@ -37,20 +35,9 @@ pub(crate) fn check_once<M: VisionLanguageModel>(
     data: &dyn Dataset,
 ) -> Result<(), Error> {
     for (_, message) in faults(base, recipe, settings, &[data])? {
-        if is_new(&message) {
-            tracing::warn!("{message}");
-        }
+        warn_once(message);
     }
     Ok(())
-}
-
-/// What was told in this process.
-static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-/// Notes a warning; whether it was not there yet.
-pub(crate) fn is_new(message: &str) -> bool {
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    told.insert(message.to_owned())
 }
 
 /// Labels that are longer than a completion may be, one that the recipe's rule takes for wrong

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use visrl_core::Example;
+use visrl_core::{Example, warn_once};
 use visrl_data::{ChoiceList, Dataset, Error, Record, Split, holds_more, plain_label};
 use visrl_rollout::CompletionText;
 use visrl_vlm::{Pretrained, Tokenizer, VisionLanguageModel};
-
-use crate::label_check::is_new;
 
 /// What a model writes with: its tokenizer and the tokens that end its answers.
 #[derive(Clone, Debug)]
@@ -72,6 +70,7 @@ impl<'a> WrittenDataset<'a> {
         let writer = Writer::new(vocabulary);
         let mut classes = Vec::with_capacity(inner.classes().len());
         let mut by_name = HashMap::new();
+        let mut cut = false;
         let mut first: HashMap<String, &String> = HashMap::new();
         for (place, class) in inner.classes().iter().enumerate() {
             let written = writer.write(class).map_err(|fault| {
@@ -87,12 +86,13 @@ impl<'a> WrittenDataset<'a> {
                     advice: "give the two one name, or other names",
                 });
             }
-            if holds_more(class, &written) && is_new(inner.name()) {
-                tracing::warn!(
+            if holds_more(class, &written) && !cut {
+                cut = true;
+                warn_once(format!(
                     "{}: class {place}, `{class}`, holds more than an answer: of this and other \
                      such labels the answer alone is taken, here `{written}`",
                     inner.name()
-                );
+                ));
             }
             by_name.insert(class.clone(), written.clone());
             classes.push(written);
