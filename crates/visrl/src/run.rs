@@ -120,10 +120,12 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         let file = self.file.as_ref().map(|file| of_file(file.value.clone()));
         self.config["fingerprint"] = serde_json::json!({
             "file": file,
-            "class_names": train.classes(),
-            "train": fingerprint::of_records(train, train.records(Split::Train)?)?,
-            "validation": fingerprint::of_examples(self.validation_examples())?,
-            "test": fingerprint::of_examples(self.test_examples())?,
+            "data": {
+                "class_names": train.classes(),
+                "train": fingerprint::of_records(train, train.records(Split::Train)?)?,
+                "validation": fingerprint::of_examples(self.validation_examples())?,
+                "test": fingerprint::of_examples(self.test_examples())?,
+            },
             "model": fingerprint::of_model(&self.base)?,
         });
         Ok(())
