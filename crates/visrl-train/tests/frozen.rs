@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{GroupShape, device, group, models, rng};
 use visrl_grpo::GrpoLoss;
 use visrl_train::{Learner, LearnerConfig, NamePattern, ParameterGroup};
-use visrl_vlm::{FeatureStore, LoraConfig, QwenVl, Trainable, attach_lora};
+use visrl_vlm::{FeatureStore, LoraConfig, QwenVl, TargetModules, Trainable, attach_lora};
 
 const FROZEN: Trainable = Trainable {
     vision_tower: false,
@@ -18,7 +18,12 @@ const FROZEN: Trainable = Trainable {
 fn learner(adapters: bool, config: LearnerConfig) -> Learner<QwenVl> {
     let mut model = QwenVl::from_dir(&models()[0], &device()).unwrap();
     if adapters {
-        model = attach_lora(model, &LoraConfig::default(), rng(2)).unwrap();
+        // Layers of this name are in the language model alone.
+        let lora = LoraConfig {
+            target_modules: TargetModules::Names(vec!["q_proj".into()]),
+            ..LoraConfig::default()
+        };
+        model = attach_lora(model, &lora, rng(2)).unwrap();
     }
     let features = Arc::new(FeatureStore::new(0));
     Learner::new(model, Box::new(GrpoLoss::default()), features, config)
