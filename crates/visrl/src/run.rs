@@ -158,12 +158,17 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         (steps, examples): (usize, usize),
         warnings: &Warnings,
     ) -> Result<Option<Resumed>, Error> {
+        let out = self.settings.out.as_path();
         let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? else {
+            if self.settings.resume && out.join("metrics.jsonl").exists() {
+                let out = out.display();
+                tracing::warn!("{out}: has no checkpoint to resume from: the run begins anew");
+            }
             return Ok(None);
         };
         let on_test = self.measurement.validation.is_none();
         let old = checkpoint.state.note["config"]["fine_tune"].clone();
-        let place = (self.settings.out.as_path(), on_test, steps);
+        let place = (out, on_test, steps);
         let mut found = Resumed::new(checkpoint, &self.config, place)?;
         if let Ok(old) = serde_json::from_value::<FineTune>(old) {
             let before = old.schedule(old.total_steps(examples));
