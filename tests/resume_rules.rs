@@ -110,33 +110,33 @@ fn another_row_question_base_or_file_is_refused_by_name_and_a_moved_one_is_not()
     };
     let sets = [
         (
-            "train.sha256",
+            "data.train.sha256",
             changed(Split::Train, |rows| pixel(&mut rows[3])),
         ),
         (
-            "train.sha256",
+            "data.train.sha256",
             changed(Split::Train, |rows| rows[0].label = 7),
         ),
         (
-            "train.sha256",
+            "data.train.sha256",
             changed(Split::Train, |rows| rows.swap(0, 5)),
         ),
         (
-            "train.sha256",
+            "data.train.sha256",
             changed(Split::Train, |rows| {
                 rows[0].question = Some("Which?".into())
             }),
         ),
         (
-            "train.examples",
+            "data.train.examples",
             changed(Split::Train, |rows| drop(rows.pop())),
         ),
         (
-            "test.sha256",
+            "data.test.sha256",
             changed(Split::Test, |rows| pixel(&mut rows[0])),
         ),
         (
-            "test.sha256",
+            "data.test.sha256",
             changed(Split::Test, |rows| rows[0].question = Some("Which?".into())),
         ),
     ];
@@ -152,7 +152,7 @@ fn another_row_question_base_or_file_is_refused_by_name_and_a_moved_one_is_not()
     }
     refused(
         run(base(), &renamed, &again),
-        "class_names.0",
+        "data.class_names.0",
         &again.out,
         &before,
     );

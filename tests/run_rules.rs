@@ -418,6 +418,17 @@ fn what_teaches_nothing_is_told_once_in_metrics_summary_and_report() {
         told("patient", &plain, &patient),
         &["`fine_tune.patience`", "`evaluate_every`"],
     );
+    let single = |settings: &mut FineTune| {
+        settings.choices = ChoiceRule::Fraction {
+            fraction: 0.1,
+            all_below: 0,
+            at_most: 9,
+        };
+    };
+    one(
+        told("single", &plain, &single),
+        &["`fine_tune.choices` shows one name"],
+    );
     let idle = |settings: &mut FineTune| settings.steps = 0;
     one(told("idle", &plain, &idle), &["`fine_tune.steps` is 0"]);
     let greedy =

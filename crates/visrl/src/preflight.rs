@@ -95,7 +95,7 @@ impl Preflight<'_> {
                 self.train.len(),
                 first.label
             );
-            warnings.warn("one label", message);
+            warnings.warn("one class", message);
         }
     }
 }

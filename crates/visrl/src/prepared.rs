@@ -99,6 +99,11 @@ fn check_classes(
     warnings: &Warnings,
 ) -> Result<(), Error> {
     let classes = train.classes();
+    if classes.len() > 1 && examples.iter().all(|example| example.choices.len() == 1) {
+        let message = "`fine_tune.choices` shows one name only, which is the answer: show two or \
+                       more";
+        warnings.warn("one choice", message);
+    }
     let open = examples.iter().any(|example| example.choices.len() < 2);
     if classes.len() > 1 || !open {
         return Ok(());

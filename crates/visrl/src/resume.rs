@@ -167,7 +167,7 @@ fn differ(path: &str, old: &Value, new: &Value) -> Option<String> {
 
 /// A value as it stands in a message.
 fn short(value: &Value) -> String {
-    const MOST: usize = 80;
+    const MOST: usize = 40;
     let text = value.to_string();
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -120,10 +120,12 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         let file = self.file.as_ref().map(|file| of_file(file.value.clone()));
         self.config["fingerprint"] = serde_json::json!({
             "file": file,
-            "class_names": train.classes(),
-            "train": fingerprint::of_records(train, train.records(Split::Train)?)?,
-            "validation": fingerprint::of_examples(self.validation_examples())?,
-            "test": fingerprint::of_examples(self.test_examples())?,
+            "data": {
+                "class_names": train.classes(),
+                "train": fingerprint::of_records(train, train.records(Split::Train)?)?,
+                "validation": fingerprint::of_examples(self.validation_examples())?,
+                "test": fingerprint::of_examples(self.test_examples())?,
+            },
             "model": fingerprint::of_model(&self.base)?,
         });
         Ok(())
@@ -156,12 +158,17 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         (steps, examples): (usize, usize),
         warnings: &Warnings,
     ) -> Result<Option<Resumed>, Error> {
+        let out = self.settings.out.as_path();
         let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? else {
+            if self.settings.resume && out.join("metrics.jsonl").exists() {
+                let out = out.display();
+                tracing::warn!("{out}: has no checkpoint to resume from: the run begins anew");
+            }
             return Ok(None);
         };
         let on_test = self.measurement.validation.is_none();
         let old = checkpoint.state.note["config"]["fine_tune"].clone();
-        let place = (self.settings.out.as_path(), on_test, steps);
+        let place = (out, on_test, steps);
         let mut found = Resumed::new(checkpoint, &self.config, place)?;
         if let Ok(old) = serde_json::from_value::<FineTune>(old) {
             let before = old.schedule(old.total_steps(examples));

@@ -108,7 +108,8 @@ fn sample(records: &[Record], shots: usize, random: &mut PythonRandom) -> Vec<Re
         }
         groups[at].push(record);
     }
-    let mut drawn = Vec::with_capacity(groups.len() * shots);
+    let most = groups.len().saturating_mul(shots);
+    let mut drawn = Vec::with_capacity(most.min(records.len()));
     for group in groups {
         match random.sample(group.len(), shots) {
             Some(places) => drawn.extend(places.into_iter().map(|i| group[i].clone())),
@@ -178,6 +179,8 @@ mod tests {
             few_shot(&dataset(&[0]), 0, 1),
             Err(Error::Config { .. })
         ));
+        let all = few_shot(&dataset(&[0, 0, 1]), usize::MAX, 1).unwrap();
+        assert_eq!(all.records(Split::Train).unwrap().len(), 3);
         let empty = MemoryDataset::new("d", ["a"], "?");
         assert!(matches!(few_shot(&empty, 1, 1), Err(Error::NoSplit { .. })));
     }
