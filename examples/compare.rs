@@ -64,6 +64,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         let json = serde_json::to_vec_pretty(&rows)?;
         visrl::core::files::write_file(&out.join("compare.json"), &json)?;
     }
+    if let Some(row) = rows.first() {
+        println!("{}", row.evaluation);
+    }
     println!("| | few-shot greedy | few-shot T = 1 | base | new | H | tokens | seconds |");
     println!("|---|---|---|---|---|---|---|---|");
     for row in rows {

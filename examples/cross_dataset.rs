@@ -72,6 +72,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(gain) = matrix.mean_transfer() {
         println!("mean gain on data not trained on: {:+.1}", 100.0 * gain);
     }
+    println!("all {}", matrix.evaluation);
     println!("runs and cross_dataset.json in {}", out.display());
     Ok(())
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::Value;
-use visrl::data::{FashionMnist, few_shot};
+use visrl::data::{FashionMnist, ListSchedule, few_shot};
 use visrl::train::{Scalar, TensorBoard};
 use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
-use visrl::{FineTune, Recipe, Summary};
+use visrl::{EvaluationPrompts, EvaluationSetting, FineTune, Recipe, Summary};
 
 fn asset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,7 +110,11 @@ fn interrupted(dir: &Path, recipe: &Recipe, change: impl Fn(&mut FineTune)) -> F
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_run() {
-    let recipes = [Recipe::no_thinking_rl(), Recipe::sft()];
+    let recipes = [
+        Recipe::no_thinking_rl(),
+        Recipe::sft(),
+        Recipe::sft_reference(),
+    ];
     for recipe in recipes {
         let dir = tempfile::tempdir().unwrap();
         let broken = interrupted(dir.path(), &recipe, |_| ());
@@ -150,6 +154,33 @@ fn a_reference_that_follows_the_policy_resumes_too() {
     let broken = interrupted(dir.path(), &recipe, |settings| {
         settings.learner.reference_refresh.every = Some(3);
     });
+    run(&recipe, &broken).unwrap();
+    assert!(outcome(&broken.out) == outcome(&dir.path().join("whole")));
+}
+
+#[test]
+fn lists_that_stay_and_how_is_evaluated_are_part_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe::no_thinking_rl();
+    let paper = EvaluationSetting::paper(EvaluationPrompts::FewShot);
+    let broken = interrupted(dir.path(), &recipe, |settings| {
+        // Six steps are more than two epochs.
+        settings.prompts_per_step = 16;
+        settings.lists = ListSchedule::Fixed;
+        settings.evaluation = paper.clone();
+    });
+    let lists = FineTune {
+        lists: ListSchedule::EachEpoch,
+        ..broken.clone()
+    };
+    let evaluation = FineTune {
+        evaluation: EvaluationSetting::default(),
+        ..broken.clone()
+    };
+    for (other, name) in [(lists, "lists"), (evaluation, "evaluation")] {
+        let error = run(&recipe, &other).unwrap_err().to_string();
+        assert!(error.contains(&format!("`fine_tune.{name}")), "{error}");
+    }
     run(&recipe, &broken).unwrap();
     assert!(outcome(&broken.out) == outcome(&dir.path().join("whole")));
 }

@@ -1,11 +1,12 @@
 //! How a run is evaluated: the words, the rows and the images.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
-use visrl_core::Example;
+use visrl_core::{Example, ImageSource};
 use visrl_data::{ChoiceList, Classes, Dataset, PromptTemplate, Split, Wording};
 use visrl_image::ImagePipeline;
 use visrl_reward::RewardRule;
@@ -77,6 +78,9 @@ pub enum EvaluationPrompts {
     /// The paper's on CV-Bench: [`Wording::CvBench`], without a list; lenient is then the paper's
     /// count for CV-Bench, [`CvBenchScore`].
     CvBench,
+    /// The paper's on CV-Bench when it asks the question alone; lenient as for
+    /// [`CvBench`](Self::CvBench).
+    CvBenchNoInstruction,
     /// The question, and the list where the recipe shows one, with nothing after them.
     NoInstruction,
     /// A template of one's own.
@@ -103,18 +107,20 @@ const PRESETS: [(&str, EvaluationPrompts); 5] = [
     ("paper_cv_bench", EvaluationPrompts::CvBench),
     (
         "paper_cv_bench_no_instruction",
-        EvaluationPrompts::NoInstruction,
+        EvaluationPrompts::CvBenchNoInstruction,
     ),
 ];
 
 impl EvaluationSetting {
     /// The paper's program for these prompts: rows of test and validation, images through
-    /// [`ImagePipeline::PaperEvaluation`] at 384 pixels; for [`EvaluationPrompts::CvBench`] the
+    /// [`ImagePipeline::PaperEvaluation`] at 384 pixels; on CV-Bench test rows, and
     /// images as they are. Together with the lenient match, which every evaluation counts, that is
     /// what the paper's numbers are measured by.
     pub fn paper(prompts: EvaluationPrompts) -> Self {
         let (rows, pipeline) = match prompts {
-            EvaluationPrompts::CvBench => (EvaluatedRows::Test, ImagePipeline::Plain),
+            EvaluationPrompts::CvBench | EvaluationPrompts::CvBenchNoInstruction => {
+                (EvaluatedRows::Test, ImagePipeline::Plain)
+            }
             _ => (
                 EvaluatedRows::TestAndValidation,
                 ImagePipeline::PaperEvaluation { size: 384 },
@@ -134,13 +140,7 @@ impl EvaluationSetting {
             return Some(Self::default());
         }
         let (_, prompts) = PRESETS.into_iter().find(|(known, _)| *known == name)?;
-        Some(match prompts {
-            EvaluationPrompts::NoInstruction => Self {
-                prompts,
-                ..Self::paper(EvaluationPrompts::CvBench)
-            },
-            prompts => Self::paper(prompts),
-        })
+        Some(Self::paper(prompts))
     }
 
     /// The names that [`named`](Self::named) knows.
@@ -172,7 +172,7 @@ impl EvaluationSetting {
         let wording = match &self.prompts {
             EvaluationPrompts::Training => return Ok(recipe.template.clone()),
             EvaluationPrompts::Template(own) => return Ok(own.clone()),
-            EvaluationPrompts::NoInstruction => None,
+            EvaluationPrompts::NoInstruction | EvaluationPrompts::CvBenchNoInstruction => None,
             EvaluationPrompts::FewShot
             | EvaluationPrompts::BaseToNew
             | EvaluationPrompts::NewClasses => Some(Wording::EvalNew),
@@ -186,12 +186,12 @@ impl EvaluationSetting {
                 PromptTemplate::paper(method, wording)
             }
         };
-        let lists = recipe.template.lists_choices() && self.prompts != EvaluationPrompts::CvBench;
-        Ok(if lists {
-            template
-        } else {
-            template.without_list()
-        })
+        Ok(
+            match recipe.template.lists_choices() && !self.is_cv_bench() {
+                true => template,
+                false => template.without_list(),
+            },
+        )
     }
 
     /// The examples of the evaluated rows, each with its own list of choices.
@@ -206,13 +206,14 @@ impl EvaluationSetting {
             return Ok(examples);
         }
         let test = data.records(Split::Test)?;
-        let known: std::collections::HashSet<_> = test.iter().map(|record| &record.id).collect();
+        // Ids of different images may be the same in two splits.
+        let mut known: HashMap<&str, Vec<&ImageSource>> = HashMap::new();
+        for record in test {
+            known.entry(&record.id).or_default().push(&record.image);
+        }
         let is_new = |example: &Example| {
-            // Ids of different images may be the same in two splits.
-            !(known.contains(&example.id)
-                && test
-                    .iter()
-                    .any(|t| t.id == example.id && t.image == example.image))
+            let images = known.get(example.id.as_str());
+            images.is_none_or(|images| !images.contains(&&example.image))
         };
         let more = data.examples(Split::Val, choices, 0)?;
         examples.extend(more.into_iter().filter(is_new));
@@ -232,10 +233,15 @@ impl EvaluationSetting {
 
     /// The paper's count of right answers.
     pub(crate) fn lenient(&self) -> Arc<dyn RewardRule> {
-        match self.prompts {
-            EvaluationPrompts::CvBench => Arc::new(CvBenchScore::default()),
-            _ => Arc::new(LenientEvaluation::default()),
+        match self.is_cv_bench() {
+            true => Arc::new(CvBenchScore::default()),
+            false => Arc::new(LenientEvaluation::default()),
         }
+    }
+
+    fn is_cv_bench(&self) -> bool {
+        use EvaluationPrompts::{CvBench, CvBenchNoInstruction};
+        matches!(self.prompts, CvBench | CvBenchNoInstruction)
     }
 }
 
@@ -261,6 +267,9 @@ impl fmt::Display for EvaluationSetting {
             EvaluationPrompts::NewClasses => "asked as the paper on new classes",
             EvaluationPrompts::OpenSet => "asked as the paper asks open questions",
             EvaluationPrompts::CvBench => "asked as the paper on CV-Bench",
+            EvaluationPrompts::CvBenchNoInstruction => {
+                "asked as the paper on CV-Bench without an instruction"
+            }
             EvaluationPrompts::NoInstruction => "asked without an instruction",
             EvaluationPrompts::Template(_) => "asked by a template of its own",
         })?;
@@ -332,7 +341,6 @@ impl<'de> Deserialize<'de> for EvaluationSetting {
 
 #[cfg(test)]
 mod tests {
-    use visrl_core::ImageSource;
     use visrl_data::{ChoiceRule, MemoryDataset, Record};
 
     use super::*;

@@ -4,6 +4,7 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use super::evaluate::evaluate;
 use crate::error::Error;
+use crate::evaluation_setting::EvaluationSetting;
 use crate::fine_tune::FineTune;
 use crate::recipe::Recipe;
 use crate::trainer::Trainer;
@@ -17,6 +18,9 @@ pub struct CrossMatrix {
     pub zero_shot: Vec<f64>,
     /// `accuracy[trained on][tested on]`.
     pub accuracy: Vec<Vec<f64>>,
+    /// How all were asked, on which rows and images.
+    #[serde(default)]
+    pub evaluation: EvaluationSetting,
 }
 
 impl CrossMatrix {
@@ -70,6 +74,7 @@ pub fn cross_dataset<M: VisionLanguageModel>(
         datasets: datasets.iter().map(|d| d.name().to_owned()).collect(),
         zero_shot: accuracies(base)?,
         accuracy: Vec::with_capacity(datasets.len()),
+        evaluation: settings.evaluation.clone(),
     };
     for &data in datasets {
         let train = few_shot(data, shots, settings.seed)?;
@@ -94,6 +99,7 @@ mod tests {
             datasets: vec!["a".into(), "b".into()],
             zero_shot: vec![0.5, 0.25],
             accuracy: vec![vec![0.75, 0.5], vec![0.25, 0.75]],
+            ..CrossMatrix::default()
         };
         assert_eq!(matrix.gains(), [[0.25, 0.25], [-0.25, 0.5]]);
         assert_eq!(matrix.mean_transfer(), Some(0.0));

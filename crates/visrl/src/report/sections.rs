@@ -439,7 +439,7 @@ pub(super) fn cross_dataset(page: &mut Page, matrix: &CrossMatrix) -> Result<(),
         title: "Accuracy in %".into(),
         head,
         rows,
-        note: String::new(),
+        note: format!("Strict, greedy, {}.", matrix.evaluation),
     });
     Ok(())
 }
