@@ -7,7 +7,8 @@
 //! * `plain.rs`: tensor operations, which every backend runs and which tests take as the reference
 //!   (norms have burn's own);
 //! * `flex.rs`, with the feature `flex`: loops over slices with a gradient by hand, for f32 in host
-//!   memory.
+//!   memory;
+//! * `tch.rs`, with the feature `tch`: LibTorch's operators with a gradient by hand, for f32 and bf16.
 //!
 //! Forms for other backends stand beside them in files named for the backend, and are listed in
 //! `op.rs` by one line; [`forms`] says what a form with a gradient consists of. Whether an operation
@@ -21,6 +22,7 @@ pub mod attention;
 pub mod forms;
 
 mod adamw;
+mod decode_attention;
 mod error;
 mod gelu;
 mod heads;
@@ -37,22 +39,25 @@ mod sum_of_squares;
 
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "tch")]
+mod libtorch;
 #[cfg(feature = "flex")]
 mod product;
 #[cfg(feature = "flex")]
 mod simd;
-#[cfg(all(test, feature = "flex"))]
+#[cfg(all(test, any(feature = "flex", feature = "tch")))]
 mod testing;
 
 pub use adamw::{AdamWStep, AdamWTensors, adamw};
+pub use decode_attention::DecodeAttention;
 pub use error::Error;
 pub use gelu::Gelu;
 pub use heads::Heads;
 pub use layer_norm::layer_norm;
-pub use linear::{FEW_ROWS, linear, matmul};
+pub use linear::{FEW_ROWS, linear, linear_onto, matmul};
 pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
 pub use masked_softmax::{Mask, masked_softmax};
-pub use parallel::on_rayon_worker;
+pub use parallel::{is_in_host_memory, on_rayon_worker};
 pub use rms_norm::rms_norm;
 pub use rotary::RotationTable;
 pub use self_attention::SelfAttention;

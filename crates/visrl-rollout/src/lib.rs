@@ -3,7 +3,9 @@
 //! A [`GroupRequest`] asks for G completions of one prompt. A [`RolloutEngine`] answers with
 //! [`Group`](visrl_core::Group)s, whose completions carry the log-probabilities that their tokens
 //! were sampled with. [`NativeEngine`] runs the model in this process: it encodes image and prompt
-//! once per group and lets the G samples share the prompt's keys and values.
+//! once per group and lets the G samples share the prompt's keys and values. [`DeviceEngine`] keeps
+//! all rows in one step and draws their tokens where the model is; [`LocalEngine`] is the one of the
+//! two that suits the model's device.
 //!
 //! A draw depends on (stream, step, prompt, sample, position) and on nothing else, so that a group
 //! is the same in any batch and in any order.
@@ -35,6 +37,7 @@
 //! | end tokens, stop strings | `stop.rs` |
 //! | which tokens are text to rules and evaluations | `completion_text.rs` |
 //! | one decode step | `native/decode.rs` |
+//! | the engine for devices: all rows in one step, tokens drawn there | `device/` |
 //! | encoding prompts, keeping them encoded | `native/prefill.rs`, `native/prefix_cache.rs` |
 //! | temperature, top-k, top-p, min-p, ... | `sampler/filters/`, a file each |
 //! | the random number of a token | `sampler/draw.rs` |
@@ -44,8 +47,11 @@
 mod choices;
 mod completion_text;
 pub mod conformance;
+mod damage;
+mod device;
 mod engine;
 mod error;
+mod local_engine;
 mod native;
 mod request;
 mod running_group;
@@ -56,9 +62,11 @@ mod stop;
 
 pub use choices::{ChoiceScores, TokenChoices, fit_temperature, score_choices};
 pub use completion_text::CompletionText;
+pub use device::{DeviceEngine, DeviceSampler, DrawInput, RowSettings};
 pub use engine::{PolicySync, RolloutEngine};
 pub use error::Error;
-pub use native::{EngineConfig, NativeEngine};
+pub use local_engine::LocalEngine;
+pub use native::{EngineConfig, EngineKind, NativeEngine};
 pub use request::{Cancel, GroupRequest};
 pub use running_group::RunningGroup;
 pub use sampler::{

@@ -64,6 +64,18 @@ impl GroupRequest {
         }
     }
 
+    /// Checks that a model whose images stand where this token stands can begin after the prompt.
+    pub(crate) fn validate_prompt(&self, image_token_id: u32) -> Result<(), Error> {
+        let ids = &self.input.ids;
+        if ids.len() < 2 {
+            return Err(self.fault("has fewer than 2 tokens"));
+        }
+        match ids.last() == Some(&image_token_id) {
+            true => Err(self.fault("ends in an image token")),
+            false => Ok(()),
+        }
+    }
+
     /// An [`Error::Request`] that names this request's prompt.
     pub fn fault(&self, message: impl Into<String>) -> Error {
         Error::Request {

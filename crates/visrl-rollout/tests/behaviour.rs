@@ -15,8 +15,8 @@ use visrl_core::{
 };
 use visrl_rollout::conformance::{Expected, check};
 use visrl_rollout::{
-    Cancel, EngineConfig, Error, GroupRequest, NativeEngine, RolloutEngine, SamplingParams,
-    ScriptedEngine, TokenChoices, fit_temperature, score_choices,
+    Cancel, EngineConfig, EngineKind, Error, GroupRequest, LocalEngine, RolloutEngine,
+    SamplingParams, ScriptedEngine, TokenChoices, fit_temperature, score_choices,
 };
 use visrl_vlm::{
     FeatureStore, ParamDtype, Pretrained, QwenVl, QwenVlConfig, SafetensorsDir,
@@ -87,9 +87,9 @@ fn requests(base: &Pretrained<QwenVl>, sizes: &[usize], most: usize) -> Vec<Grou
     all.zip(sizes.iter().enumerate()).map(request).collect()
 }
 
-fn engine(base: &Pretrained<QwenVl>, config: EngineConfig) -> NativeEngine<QwenVl> {
+fn engine(base: &Pretrained<QwenVl>, config: EngineConfig) -> LocalEngine<QwenVl> {
     let tokenizer = Arc::clone(base.encoder.tokenizer());
-    NativeEngine::new(
+    LocalEngine::new(
         &base.model,
         tokenizer,
         Arc::new(FeatureStore::new(16)),
@@ -140,6 +140,23 @@ fn the_engine_conforms() {
                 EngineConfig {
                     kept_prompt_tokens: 500,
                     max_cached_tokens: 900,
+                    ..EngineConfig::default()
+                },
+                false,
+            ),
+            (
+                EngineConfig {
+                    engine: EngineKind::Device,
+                    ..EngineConfig::default()
+                },
+                false,
+            ),
+            (
+                EngineConfig {
+                    engine: EngineKind::Device,
+                    max_sequences: 3,
+                    max_prefill_tokens: 40,
+                    kept_prompt_tokens: 500,
                     ..EngineConfig::default()
                 },
                 false,
@@ -256,6 +273,43 @@ proptest! {
         for (a, b) in others.iter().zip(&expected) {
             for (a, b) in a.completions.iter().zip(&b.completions) {
                 prop_assert_eq!(&a.logprobs, &b.logprobs);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_engine_for_devices_samples_what_the_native_one_does() {
+    for dir in models() {
+        let base = load(&dir);
+        let mut requests = requests(&base, &[3, 9, 4, 2, 7], 90);
+        // Settings and limits of all kinds beside one another.
+        requests[0].sampling = SamplingParams::greedy(30);
+        requests[1].sampling.top_p = 0.9;
+        requests[2].sampling.repetition_penalty = 1.3;
+        requests[2].sampling.top_k = 0;
+        requests[3].sampling.temperature = 0.6;
+        requests[3].sampling.min_p = 0.05;
+        requests[4].sampling.max_new_tokens = 11;
+        let config = |engine, max_sequences| EngineConfig {
+            engine,
+            max_sequences,
+            ..EngineConfig::default()
+        };
+        let native = engine(&base, config(EngineKind::Native, 256));
+        let expected = { native }.generate(&requests).unwrap();
+        for most in [256, 12] {
+            let device = engine(&base, config(EngineKind::Device, most));
+            assert!(matches!(device, LocalEngine::Device(_)));
+            let found = { device }.generate(&requests).unwrap();
+            assert_eq!(tokens(&found), tokens(&expected));
+            for (a, b) in expected.iter().zip(&found) {
+                for (a, b) in a.completions.iter().zip(&b.completions) {
+                    assert_eq!((&a.stop, &a.text), (&b.stop, &b.text));
+                    for (a, b) in a.logprobs.iter().zip(&b.logprobs) {
+                        assert!((a - b).abs() < 1e-4, "{a} {b}");
+                    }
+                }
             }
         }
     }
@@ -401,7 +455,7 @@ fn damaged_weights_are_named() {
     let requests = requests(&base, &[2], 4);
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     let features = Arc::new(FeatureStore::new(4));
-    let mut engine = NativeEngine::new(&model, tokenizer, features, EngineConfig::default());
+    let mut engine = LocalEngine::new(&model, tokenizer, features, EngineConfig::default());
     match engine.generate(&requests) {
         Err(error @ Error::NotFinite { .. }) => {
             let text = error.to_string();

@@ -1,4 +1,4 @@
-//! `NativeEngine` against transformers' `generate`, for every f32 model of the fixtures folder:
+//! Both engines against transformers' `generate`, for every f32 model of the fixtures folder:
 //! each prompt alone, and all of them together in groups of several sizes.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use visrl_core::{Completion, Content, Domain, ImageSource, Message, Prompt, Role};
 use visrl_core::{SeedStream, StopReason};
 use visrl_image::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
-use visrl_rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
+use visrl_rollout::{
+    EngineConfig, EngineKind, GroupRequest, LocalEngine, RolloutEngine, SamplingParams,
+};
 use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, QwenVl, Tokenizer};
 use visrl_vlm::{VisionLanguageModel, read_json};
 
@@ -20,6 +22,23 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
+}
+
+/// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature `tch`
+/// or `tch:N`.
+fn device() -> Device {
+    match std::env::var("VISRL_DEVICE").as_deref() {
+        Err(_) | Ok("flex") => Device::flex(),
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)]
+        Ok("tch") => Device::libtorch(),
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)]
+        Ok(device) if device.starts_with("tch:") => {
+            Device::libtorch_cuda(device[4..].parse::<usize>().unwrap())
+        }
+        Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
+    }
 }
 
 fn list(dir: &Path) -> Vec<PathBuf> {
@@ -339,14 +358,22 @@ fn request(task: &Task, num_generations: usize, index: u32) -> GroupRequest {
 }
 
 /// Runs tasks alone and together; counts tokens compared.
-fn check(model: &QwenVl, dir: &Path, tasks: &[Task]) -> usize {
+fn check(model: &QwenVl, dir: &Path, tasks: &[Task], kind: EngineKind) -> usize {
     let tokenizer = Arc::new(Tokenizer::from_dir(dir).unwrap());
     let engine = |config| {
         let features = Arc::new(FeatureStore::new(64));
-        NativeEngine::new(model, Arc::clone(&tokenizer), features, config)
+        LocalEngine::new(model, Arc::clone(&tokenizer), features, config)
+    };
+    let config = EngineConfig {
+        engine: kind,
+        ..EngineConfig::default()
     };
     let mut tokens = 0;
-    let mut alone = engine(EngineConfig::default());
+    let mut alone = engine(config.clone());
+    assert_eq!(
+        matches!(alone, LocalEngine::Device(_)),
+        kind == EngineKind::Device
+    );
     for (index, task) in (0..).zip(tasks) {
         let groups = alone.generate(&[request(task, 1, index)]).unwrap();
         assert_eq!((groups.len(), groups[0].len()), (1, 1));
@@ -359,12 +386,9 @@ fn check(model: &QwenVl, dir: &Path, tasks: &[Task]) -> usize {
     let narrow = EngineConfig {
         max_sequences: 5,
         max_prefill_tokens: 300,
-        ..EngineConfig::default()
+        ..config.clone()
     };
-    for (how, config) in [
-        ("together", EngineConfig::default()),
-        ("few at a time", narrow),
-    ] {
+    for (how, config) in [("together", config), ("few at a time", narrow)] {
         let mut requests = Vec::new();
         for (index, task) in (0u32..).zip(tasks) {
             requests.push(request(task, 1 + index as usize % 3, index));
@@ -413,7 +437,7 @@ fn with_end_tokens(dir: &Path, ids: &[u32]) -> tempfile::TempDir {
 #[test]
 fn greedy_completions_equal_transformers_alone_and_in_mixed_batches() {
     let root = fixtures();
-    let device = Device::flex();
+    let device = device();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for fixture in models(&root) {
         let model = QwenVl::from_dir(&fixture.dir, &device).unwrap();
@@ -424,15 +448,12 @@ fn greedy_completions_equal_transformers_alone_and_in_mixed_batches() {
         }
         *counts.entry("models").or_default() += 1;
         for (eos, tasks) in by_eos {
-            let tokens = match eos {
-                None => check(&model, &fixture.dir, &tasks),
-                Some(ids) => {
-                    let dir = with_end_tokens(&fixture.dir, &ids);
-                    let model = QwenVl::from_dir(dir.path(), &device).unwrap();
-                    check(&model, dir.path(), &tasks)
-                }
-            };
-            *counts.entry("tokens").or_default() += tokens;
+            let dir = eos.map(|ids| with_end_tokens(&fixture.dir, &ids));
+            let dir = dir.as_ref().map_or(fixture.dir.as_path(), |dir| dir.path());
+            let model = QwenVl::from_dir(dir, &device).unwrap();
+            for kind in [EngineKind::Native, EngineKind::Device] {
+                *counts.entry("tokens").or_default() += check(&model, dir, &tasks, kind);
+            }
         }
     }
     println!("engine fixtures: {counts:?}");

@@ -23,8 +23,8 @@ fn fixtures() -> PathBuf {
         .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
-/// The device that `VISRL_DEVICE` names: `flex` (the default), or `wgpu` or `tch` in a build with
-/// that feature.
+/// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature
+/// `wgpu`, `tch` or `tch:N`.
 fn device() -> Device {
     match std::env::var("VISRL_DEVICE").as_deref() {
         Err(_) | Ok("flex") => Device::flex(),
@@ -33,6 +33,11 @@ fn device() -> Device {
         #[cfg(feature = "tch")]
         #[allow(deprecated)]
         Ok("tch") => Device::libtorch(),
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)]
+        Ok(device) if device.starts_with("tch:") => {
+            Device::libtorch_cuda(device[4..].parse::<usize>().unwrap())
+        }
         Ok(other) => panic!("VISRL_DEVICE: this build has no device `{other}`"),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use visrl_data::{Dataset, PromptTemplate};
-use visrl_rollout::{EngineConfig, NativeEngine, PolicySync, SamplingParams};
+use visrl_rollout::{EngineConfig, LocalEngine, PolicySync, SamplingParams};
 use visrl_train::{Evaluation, Evaluator, Warnings};
 use visrl_vlm::{FeatureStore, Pretrained, PromptEncoder, VisionLanguageModel};
 
@@ -148,7 +148,7 @@ impl<M: VisionLanguageModel> Measurement<M> {
         model: &M,
         sampling: &SamplingParams,
     ) -> Result<Evaluation, visrl_train::Error> {
-        let mut engine = NativeEngine::new(
+        let mut engine = LocalEngine::new(
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
             Arc::clone(&self.features),

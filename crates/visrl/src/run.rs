@@ -7,7 +7,7 @@ use serde_json::Value;
 use visrl_core::files::write_file;
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{Dataset, PromptTemplate, Split};
-use visrl_rollout::{EngineConfig, NativeEngine};
+use visrl_rollout::{EngineConfig, LocalEngine};
 use visrl_train::{
     CheckpointStore, EvaluationPoint, Learner, MemoryPlan, Start, StopCause, TrainState,
     Validation, Warnings, Workload, peak_memory,
@@ -179,8 +179,8 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
     }
 
     /// A rollout engine of the base, which shares the kept features.
-    pub(crate) fn engine(&self) -> NativeEngine<M> {
-        NativeEngine::new(
+    pub(crate) fn engine(&self) -> LocalEngine<M> {
+        LocalEngine::new(
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
             Arc::clone(&self.features),

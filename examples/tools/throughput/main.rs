@@ -23,9 +23,11 @@ use serde_json::json;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
 use visrl::grpo::GrpoLoss;
 use visrl::parse_device;
-use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
+use visrl::rollout::{
+    EngineConfig, EngineKind, GroupRequest, LocalEngine, RolloutEngine, SamplingParams,
+};
 use visrl::train::{LearnGroup, LearnTimes, Learner, LearnerConfig, TokenGroup};
-use visrl::vlm::{FeatureStore, ModelInput, Pretrained, QwenVl};
+use visrl::vlm::{FeatureStore, LoadOptions, ModelInput, ParamDtype, Pretrained, QwenVl};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Mode {
@@ -70,6 +72,25 @@ struct Cli {
     /// Device: flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Number format of the parameters; training keeps f32 beside bf16.
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Engine of `gen`.
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    engine: Engine,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dtype {
+    F32,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Engine {
+    Auto,
+    Native,
+    Device,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -79,7 +100,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_global()?;
     let device = parse_device(&cli.device)?;
     let gflops = matmul_gflops(&device);
-    let base = Pretrained::<QwenVl>::load(&cli.model, &device)?;
+    let options = LoadOptions {
+        dtype: match cli.dtype {
+            Dtype::F32 => ParamDtype::F32,
+            Dtype::Bf16 => ParamDtype::Bf16,
+        },
+        ..LoadOptions::default()
+    };
+    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &options)?;
     let config = std::fs::read_to_string(cli.model.join("config.json"))?;
     let shape = Shape::read(&serde_json::from_str(&config)?).ok_or("an unknown config.json")?;
     let prompts: Vec<_> = (0..cli.groups).map(|i| prompt(i, cli.size)).collect();
@@ -92,16 +120,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         "G": cli.completions,
         "new": cli.new,
         "threads": cli.threads,
+        "device": cli.device,
+        "dtype": format!("{:?}", cli.dtype).to_lowercase(),
         "prompt_len": inputs[0].ids.len(),
         "preprocess_ms": millis(start),
         "matmul_gflops": gflops,
         "rss_before_mb": memory_mb("VmRSS"),
     });
     let (measured, flops, seconds) = match cli.mode {
-        Mode::Gen => generate(&cli, base, &prompts, &inputs, &shape)?,
-        Mode::Train => train(&cli, base, &inputs, &shape)?,
+        Mode::Gen => generate(&cli, base, &device, &prompts, &inputs, &shape)?,
+        Mode::Train => train(&cli, base, &device, &inputs, &shape)?,
     };
     let total = json!({
+        "device_memory_mb": device_memory_mb(&device),
         "model_gflop": flops / 1e9,
         "share_of_matmul_rate": flops / 1e9 / seconds / gflops,
         "matmul_gflops_after": matmul_gflops(&device),
@@ -120,6 +151,7 @@ type Measured = (serde_json::Value, f64, f64);
 fn generate(
     cli: &Cli,
     base: Pretrained<QwenVl>,
+    device: &Device,
     prompts: &[Arc<Prompt>],
     inputs: &[Arc<ModelInput>],
     shape: &Shape,
@@ -128,10 +160,15 @@ fn generate(
     // Nothing is kept: every repetition encodes its images.
     let features = Arc::new(FeatureStore::new(0));
     let config = EngineConfig {
+        engine: match cli.engine {
+            Engine::Auto => EngineKind::Auto,
+            Engine::Native => EngineKind::Native,
+            Engine::Device => EngineKind::Device,
+        },
         batch_invariant: cli.invariant,
         ..EngineConfig::default()
     };
-    let mut engine = NativeEngine::new(&base.model, tokenizer, features, config);
+    let mut engine = LocalEngine::new(&base.model, tokenizer, features, config);
     let requests = |tokens: usize, step: u32| -> Vec<GroupRequest> {
         (0u32..)
             .zip(prompts.iter().zip(inputs))
@@ -155,6 +192,7 @@ fn generate(
         let requests = requests(tokens, step);
         let start = Instant::now();
         let groups = engine.generate(&requests)?;
+        device.sync()?;
         let seconds = start.elapsed().as_secs_f64();
         for group in &groups {
             let longest = group.completions.iter().map(|c| c.tokens.len()).max();
@@ -218,6 +256,7 @@ fn generate(
 fn train(
     cli: &Cli,
     base: Pretrained<QwenVl>,
+    device: &Device,
     inputs: &[Arc<ModelInput>],
     shape: &Shape,
 ) -> Result<Measured, Box<dyn Error>> {
@@ -250,6 +289,7 @@ fn train(
     for step in 0..=cli.reps.max(1) {
         let (start, before) = (Instant::now(), cpu_seconds());
         let report = learner.update(&groups, 1e-6)?;
+        device.sync()?;
         let seconds = start.elapsed().as_secs_f64();
         if step > 0 && seconds < total {
             total = seconds;
@@ -339,6 +379,12 @@ fn cpu_seconds() -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let [user, system] = [11, 12].map(|i| fields.get(i).and_then(|f| f.parse::<f64>().ok()));
     Some((user? + system?) / 100.0)
+}
+
+/// Memory that the device's pools hold in MB, where the backend tells.
+fn device_memory_mb(device: &Device) -> Option<f64> {
+    let pools = device.memory_pool_usage()?;
+    Some(pools.bytes_reserved as f64 / (1024.0 * 1024.0))
 }
 
 /// A figure of the process's memory in MB, where the system tells.

@@ -34,6 +34,8 @@ type Form = fn(&AdamWStep, AdamWTensors, &Tensor<1>) -> Result<AdamWTensors, Ada
 const FORMS: &[Form] = &[
     #[cfg(feature = "flex")]
     super::flex::adamw,
+    #[cfg(feature = "tch")]
+    super::tch::adamw,
 ];
 
 /// Moves untracked parameters and their moments by a gradient, all flattened and of one length.

@@ -1,7 +1,7 @@
 //! Tensors in host memory.
 
-use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{DispatchTensorKind, Flex};
 use burn::tensor::{Shape, Tensor, TensorData};
 
 use crate::forms::{FusedBackend, Tracking};
@@ -18,6 +18,14 @@ pub(crate) fn untracked<const D: usize>(tensor: &Tensor<D>) -> Option<Host> {
             .try_into_primitive::<Flex>()
             .ok(),
         _ => None,
+    }
+}
+
+/// Whether a tensor lies in host memory, tracked or not, whatever its format.
+pub(crate) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+    match tensor.clone().into_dispatch().kind {
+        DispatchTensorKind::Autodiff(inner) => Flex::is_kind(&inner),
+        kind => Flex::is_kind(&kind),
     }
 }
 

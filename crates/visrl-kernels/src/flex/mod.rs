@@ -3,4 +3,4 @@
 mod backend;
 mod host;
 
-pub(crate) use host::{Host, from_vec, in_order, owned, read, tensor, untracked, width};
+pub(crate) use host::{Host, from_vec, holds, in_order, owned, read, tensor, untracked, width};

@@ -15,6 +15,8 @@ impl Operation<2> for Linear {
     const FORMS: &'static [Form<Self, 2>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 2>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 2>,
     ];
 }
 
@@ -22,7 +24,30 @@ impl Operation<3> for Linear {
     const FORMS: &'static [Form<Self, 3>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 3>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];
+}
+
+/// A product that is added to the first input.
+#[cfg_attr(not(feature = "tch"), allow(dead_code))] // Forms read it.
+#[derive(Clone, Debug)]
+pub(super) struct LinearOnto;
+
+impl Operation<3> for LinearOnto {
+    const FORMS: &'static [Form<Self, 3>] = &[
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
+    ];
+}
+
+/// `x W + y` for `x` `[tokens, in]`, `W` `[in, out]` and `y` `[tokens, out]`, in the memory of `y`
+/// where that can be.
+pub fn linear_onto(y: Tensor<2>, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    run(&LinearOnto, [y, x, weight].map(Tensor::into_dispatch)).unwrap_or_else(|inputs| {
+        let [y, x, weight] = inputs.map(Tensor::from_dispatch);
+        y + linear(x, weight, None)
+    })
 }
 
 /// `x W + b` for `x` `[tokens, in]`, `W` `[in, out]` and `b` `[out]`.

@@ -40,7 +40,7 @@ impl Fused<Flex, 1> for MaskedSoftmax {
     }
 
     fn forward_saving(&self, inputs: [Host; 1]) -> (Host, Host) {
-        let output = self.forward(inputs);
+        let output = Fused::<Flex, 1>::forward(self, inputs);
         (output.clone(), output)
     }
 

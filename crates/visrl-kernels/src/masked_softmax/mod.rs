@@ -5,6 +5,8 @@ mod flex;
 mod mask;
 mod op;
 mod plain;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use mask::Mask;
 pub use op::masked_softmax;

@@ -4,7 +4,7 @@ use super::mask::Mask;
 use super::plain;
 use crate::forms::{Form, Operation, run};
 
-#[cfg_attr(not(feature = "flex"), allow(dead_code))] // Forms read it.
+#[cfg_attr(not(any(feature = "flex", feature = "tch")), allow(dead_code))] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct MaskedSoftmax(pub(super) Mask);
 
@@ -12,6 +12,8 @@ impl Operation<1> for MaskedSoftmax {
     const FORMS: &'static [Form<Self, 1>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 1>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];
 }
 

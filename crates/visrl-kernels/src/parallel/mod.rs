@@ -9,4 +9,4 @@ pub(crate) use rows::{
     add_row, column_sums, copy, for_row_pairs_with, for_rows, for_rows_into, for_rows_with,
     for_triples_with,
 };
-pub use worker::on_rayon_worker;
+pub use worker::{is_in_host_memory, on_rayon_worker};

@@ -2,6 +2,17 @@
 
 use burn::tensor::Tensor;
 
+/// Whether a tensor lies in host memory, on the flex backend.
+pub fn is_in_host_memory<const D: usize>(tensor: &Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    return crate::flex::holds(tensor);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = tensor;
+        false
+    }
+}
+
 /// Does work with many small parallel pieces, as a decoding step or a gradient is, on one of the
 /// worker threads where `tensor` lies in host memory, and here otherwise.
 ///

@@ -44,7 +44,7 @@ impl Fused<Flex, 2> for RootMeanSquare {
 
     fn forward_saving(&self, inputs: [Host; 2]) -> (Host, [Host; 2]) {
         let saved = inputs.clone();
-        (self.forward(inputs), saved)
+        (Fused::<Flex, 2>::forward(self, inputs), saved)
     }
 
     /// With s the scale of a row of n numbers and e = d y gamma,

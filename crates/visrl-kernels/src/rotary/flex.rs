@@ -49,7 +49,7 @@ impl Fused<Flex, 1> for RotationTable {
     }
 
     fn forward_saving(&self, inputs: [Host; 1]) -> (Host, ()) {
-        (self.forward(inputs), ())
+        (Fused::<Flex, 1>::forward(self, inputs), ())
     }
 
     fn backward(&self, (): (), grad: Host, _: [bool; 1]) -> [Option<Host>; 1] {

@@ -5,5 +5,7 @@ mod flex;
 mod op;
 mod plain;
 mod table;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use table::RotationTable;

@@ -14,6 +14,6 @@ pub(crate) fn rotate(table: &RotationTable, x: Tensor<2>) -> Tensor<2> {
     let x = x.reshape([tokens, width / (2 * half), 2 * half]);
     let left = x.clone().narrow(2, 0, half);
     let right = x.clone().narrow(2, half, half);
-    let turned = Tensor::cat(vec![right.neg(), left], 2);
-    (x * cos + turned * sin).reshape([tokens, width])
+    let swapped = Tensor::cat(vec![right, left], 2);
+    (x * cos + swapped * sin).reshape([tokens, width])
 }

@@ -16,7 +16,8 @@ struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
-    /// Both, repeated over the two halves, `[tokens, 1, 2 half]`; made when tensor operations ask.
+    /// Both, repeated over the two halves, the first half's sines negated, `[tokens, 1, 2 half]`; made
+    /// when tensor operations ask.
     tensors: OnceLock<[Tensor<3>; 2]>,
 }
 
@@ -46,17 +47,17 @@ impl RotationTable {
         [&self.angles.cos, &self.angles.sin]
     }
 
-    /// Cosines and sines, `[tokens, 1, 2 half]` each, on the device that asked first.
+    /// Cosines, and sines of which those of the first half are negated, `[tokens, 1, 2 half]` each, on
+    /// the device that asked first.
     pub(crate) fn tensors(&self, device: &Device) -> &[Tensor<3>; 2] {
         let Angles { cos, sin, half, .. } = &*self.angles;
         self.angles.tensors.get_or_init(|| {
-            [cos, sin].map(|values| {
-                let twice: Vec<f32> = values
-                    .chunks(*half)
-                    .flat_map(|row| [row, row])
-                    .flatten()
-                    .copied()
-                    .collect();
+            [(cos, 1.0), (sin, -1.0)].map(|(values, sign)| {
+                let mut twice = Vec::with_capacity(2 * values.len());
+                for row in values.chunks(*half) {
+                    twice.extend(row.iter().map(|value| sign * value));
+                    twice.extend(row);
+                }
                 let tokens = values.len() / half.max(&1);
                 Tensor::from_data(TensorData::new(twice, [tokens, 1, 2 * half]), device)
             })

@@ -30,7 +30,7 @@ impl Fused<Flex, 2> for SiluMul {
 
     fn forward_saving(&self, inputs: [Host; 2]) -> (Host, [Host; 2]) {
         let saved = inputs.clone();
-        (self.forward(inputs), saved)
+        (Fused::<Flex, 2>::forward(self, inputs), saved)
     }
 
     /// With s the sigmoid of the gate g, `d up = d g s` and `d gate = d up s (1 + g (1 - s))`.

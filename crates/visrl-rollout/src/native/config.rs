@@ -5,10 +5,25 @@ use visrl_kernels::FEW_ROWS;
 
 use crate::scheduler::SchedulerLimits;
 
-/// Limits of a [`NativeEngine`](crate::NativeEngine).
+/// Which engine samples from a model in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// The native one in host memory (flex), the one for devices elsewhere.
+    #[default]
+    Auto,
+    /// [`NativeEngine`](crate::NativeEngine).
+    Native,
+    /// [`DeviceEngine`](crate::DeviceEngine).
+    Device,
+}
+
+/// Settings of the engines that run a model in this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
+    /// Which engine [`LocalEngine`](crate::LocalEngine) is.
+    pub engine: EngineKind,
     /// The most sequences that are decoded together. A group is never split: one that has more runs
     /// alone. 0 sets no limit.
     pub max_sequences: usize,
@@ -32,6 +47,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
+            engine: EngineKind::Auto,
             max_sequences: 256,
             max_prefill_tokens: 16_384,
             max_cached_tokens: 0,

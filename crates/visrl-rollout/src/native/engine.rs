@@ -10,7 +10,6 @@ use super::config::EngineConfig;
 use super::decode::decode;
 use super::policy::Policy;
 use super::prefill::Prefiller;
-use super::prefix_cache::PrefixCache;
 use crate::completion_text::CompletionText;
 use crate::engine::{PolicySync, RolloutEngine};
 use crate::error::Error;
@@ -42,14 +41,9 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
         features: Arc<FeatureStore>,
         config: EngineConfig,
     ) -> Self {
-        let prefiller = Prefiller {
-            features,
-            prefix_cache: PrefixCache::new(config.kept_prompt_tokens),
-            batch_invariant: config.batch_invariant,
-        };
         Self {
             policy: Policy::new(model),
-            prefiller,
+            prefiller: Prefiller::new(features, &config),
             tokenizer,
             config,
         }
@@ -62,14 +56,7 @@ impl<M: VisionLanguageModel> NativeEngine<M> {
 
     fn check(&self, request: &GroupRequest) -> Result<(), Error> {
         request.validate()?;
-        let ids = &request.input.ids;
-        if ids.len() < 2 {
-            return Err(request.fault("has fewer than 2 tokens"));
-        }
-        if ids.last() == Some(&self.model().info().image_token_id) {
-            return Err(request.fault("ends in an image token"));
-        }
-        Ok(())
+        request.validate_prompt(self.model().info().image_token_id)
     }
 
     fn generate_here(&mut self, requests: &[GroupRequest]) -> Vec<Result<Group, Error>> {
@@ -115,7 +102,7 @@ impl<M: VisionLanguageModel> RolloutEngine for NativeEngine<M> {
 impl<M: VisionLanguageModel> PolicySync<M> for NativeEngine<M> {
     fn set_policy(&mut self, policy: &M) -> Result<(), Error> {
         self.policy = Policy::new(policy);
-        self.prefiller.prefix_cache.clear();
+        self.prefiller.forget();
         Ok(())
     }
 }

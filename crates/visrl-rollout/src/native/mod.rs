@@ -3,7 +3,7 @@
 //! | file | what stands there |
 //! |---|---|
 //! | `engine` | the loop: schedule and encode, decode, collect |
-//! | `config` | its limits |
+//! | `config` | its settings, which other engines share |
 //! | `prefill` | encoding the prompts of groups that enter |
 //! | `prefix_cache` | prompts that are kept encoded |
 //! | `decode` | one token of every row |
@@ -16,5 +16,6 @@ mod policy;
 mod prefill;
 mod prefix_cache;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, EngineKind};
 pub use engine::NativeEngine;
+pub(crate) use prefill::Prefiller;

@@ -2,8 +2,9 @@
 
 use burn::tensor::Tensor;
 use visrl_kernels::matmul;
-use visrl_vlm::{KvCache, VisionLanguageModel, visit_parameters};
+use visrl_vlm::{KvCache, VisionLanguageModel};
 
+use crate::damage::damaged_parameter;
 use crate::error::Error;
 use crate::request::GroupRequest;
 
@@ -37,19 +38,11 @@ impl<M: VisionLanguageModel> Policy<M> {
         position: usize,
         cache: &KvCache,
     ) -> Error {
-        let mut parameter = None;
-        visit_parameters(&self.model, |p| {
-            if parameter.is_none() {
-                // 0 for each finite number, NaN for others.
-                let sum = (p.values * 0.0).sum().into_scalar::<f32>();
-                parameter = (!sum.is_finite()).then_some(p.name);
-            }
-        });
         Error::NotFinite {
             id: request.prompt.id.clone(),
             position,
             layer: cache.first_damaged_layer(),
-            parameter,
+            parameter: damaged_parameter(&self.model),
         }
     }
 }

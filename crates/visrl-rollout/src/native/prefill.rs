@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use visrl_vlm::{FeatureStore, Segment, SharedPrompt, VisionLanguageModel, prefill};
 
+use super::config::EngineConfig;
 use super::prefix_cache::PrefixCache;
 use crate::error::Error;
 use crate::request::GroupRequest;
@@ -11,16 +12,30 @@ use crate::scheduler::Admitted;
 
 /// Encodes prompts, or finds them encoded.
 #[derive(Debug)]
-pub(super) struct Prefiller {
-    pub(super) features: Arc<FeatureStore>,
-    pub(super) prefix_cache: PrefixCache,
+pub(crate) struct Prefiller {
+    features: Arc<FeatureStore>,
+    prefix_cache: PrefixCache,
     /// Whether each image and each prompt is encoded alone.
-    pub(super) batch_invariant: bool,
+    batch_invariant: bool,
 }
 
 impl Prefiller {
+    /// As an engine of these settings needs it.
+    pub(crate) fn new(features: Arc<FeatureStore>, config: &EngineConfig) -> Self {
+        Self {
+            features,
+            prefix_cache: PrefixCache::new(config.kept_prompt_tokens),
+            batch_invariant: config.batch_invariant,
+        }
+    }
+
+    /// Forgets all prompts: the weights have changed.
+    pub(crate) fn forget(&mut self) {
+        self.prefix_cache.clear();
+    }
+
     /// A segment of one group for each request, ready for the first token of its rows.
-    pub(super) fn prefill<'r, M: VisionLanguageModel>(
+    pub(crate) fn prefill<'r, M: VisionLanguageModel>(
         &mut self,
         model: &M,
         admitted: Vec<Admitted<'r>>,

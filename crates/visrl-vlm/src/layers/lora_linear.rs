@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use visrl_kernels::linear;
+use visrl_kernels::{linear, linear_onto};
 
 /// `y = x W + b`, plus `scale (x A) B` where an adapter is attached (LoRA, arXiv 2106.09685).
 ///
@@ -75,6 +75,14 @@ impl LoraLinear {
                     sum
                 }
             });
+        }
+    }
+
+    /// Adds what the layer makes of `x` `[tokens, in]` to `onto` `[tokens, out]`.
+    pub fn forward_onto(&self, x: Tensor<2>, onto: Tensor<2>) -> Tensor<2> {
+        match (&self.bias, &self.lora_a) {
+            (None, None) => linear_onto(onto, x, self.weight.val()),
+            _ => onto + self.forward(x),
         }
     }
 

@@ -91,6 +91,11 @@ impl KvCache {
         prefix.map_or(0, |[keys, _]| keys.dims()[1])
     }
 
+    /// Keys and values of the shared prefix in a layer, `[groups, prefix, kv heads * dim]` each.
+    pub(crate) fn prefix(&self, layer: usize) -> Option<&[Tensor<3>; 2]> {
+        self.layers.get(layer)?.prefix.as_ref()
+    }
+
     /// Tokens that each row has of its own.
     pub fn own_len(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.len)

@@ -3,6 +3,7 @@
 //! name.
 
 pub(crate) mod attention;
+pub(crate) mod batched_cache;
 pub(crate) mod decoder_input;
 pub(crate) mod feature_store;
 pub(crate) mod index_tensor;
@@ -13,5 +14,6 @@ pub(crate) mod part;
 pub(crate) mod positions;
 pub(crate) mod prefill;
 pub(crate) mod segment;
+pub(crate) mod step_decoder;
 pub(crate) mod trainable;
 pub(crate) mod vision_language_model;

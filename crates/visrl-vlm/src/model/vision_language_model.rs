@@ -12,6 +12,7 @@ use super::decoder_input::DecoderInput;
 use super::part::Part;
 use super::positions::Positions;
 use super::segment::Segment;
+use super::step_decoder::StepDecoder;
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
 
@@ -123,6 +124,13 @@ pub trait VisionLanguageModel: Module + Sync {
         let hidden = self.embed_batch(batch)?;
         let layers = 0..self.info().layers;
         self.run_layers(layers, hidden, batch.positions, segments, output)
+    }
+
+    /// The decoder in steps of one token of each row, over a snapshot of the weights without gradient
+    /// tracking, for engines that keep all that a step needs on the device; by default there is
+    /// none.
+    fn step_decoder(&self) -> Option<Box<dyn StepDecoder>> {
+        None
     }
 
     /// The matrix from hidden states to logits, `[hidden, vocab]`.

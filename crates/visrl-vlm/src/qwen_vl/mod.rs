@@ -5,6 +5,7 @@ mod load;
 pub(crate) mod model;
 mod positions;
 mod rope;
+mod step_decoder;
 mod text;
 mod vision;
 

@@ -23,6 +23,7 @@ use crate::model::decoder_input::DecoderInput;
 use crate::model::part::Part;
 use crate::model::positions::Positions;
 use crate::model::segment::Segment;
+use crate::model::step_decoder::StepDecoder;
 use crate::model::vision_language_model::{ModelInfo, Output, VisionLanguageModel};
 
 /// A Qwen2-VL or Qwen2.5-VL model, as its `config.json` says. Its fields carry Hugging Face's
@@ -187,6 +188,11 @@ impl VisionLanguageModel for QwenVl {
         Ok(self
             .model
             .run_layers(layers, hidden, positions, segments, output, config))
+    }
+
+    fn step_decoder(&self) -> Option<Box<dyn StepDecoder>> {
+        let model = self.valid();
+        Some(Box::new(model.model.step_decoder(&model.config.text)))
     }
 
     fn head(&self) -> Tensor<2> {

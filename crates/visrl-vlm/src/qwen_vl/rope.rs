@@ -55,7 +55,7 @@ impl Rotary {
 }
 
 /// `theta^(-2i / (2 half))` for i below `half`, in f32 as the reference computes it.
-fn inverse_frequencies(half: usize, theta: f64) -> Vec<f32> {
+pub(super) fn inverse_frequencies(half: usize, theta: f64) -> Vec<f32> {
     (0..half)
         .map(|i| 1.0 / (theta as f32).powf(i as f32 / half as f32))
         .collect()

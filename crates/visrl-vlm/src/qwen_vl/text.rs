@@ -9,6 +9,7 @@ use visrl_kernels::{Heads, rms_norm, silu_mul};
 
 use super::config::TextConfig;
 use super::rope::Rotary;
+use super::step_decoder::{Projections, QwenStepDecoder, StepLayer};
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
@@ -77,6 +78,24 @@ impl TextModel {
                 visit(format!("model.layers.{index}.{part}"), dense);
             }
         }
+    }
+
+    /// The decoder in steps of one token of each row.
+    pub(super) fn step_decoder(&self, config: &TextConfig) -> QwenStepDecoder {
+        let layers = self.layers.iter().map(|layer| {
+            let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            StepLayer {
+                input_norm: layer.input_layernorm.clone(),
+                qkv: Projections::new([&attention.q_proj, &attention.k_proj, &attention.v_proj]),
+                output: attention.o_proj.clone(),
+                post_attention_norm: layer.post_attention_layernorm.clone(),
+                gate: mlp.gate_proj.clone(),
+                up: mlp.up_proj.clone(),
+                down: mlp.down_proj.clone(),
+            }
+        });
+        let embeddings = self.embed_tokens.weight.val();
+        QwenStepDecoder::new(embeddings, layers.collect(), self.norm.clone(), config)
     }
 
     pub(super) fn embed(

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use visrl_data::Dataset;
-use visrl_rollout::{EngineConfig, NativeEngine, SamplingParams};
+use visrl_rollout::{EngineConfig, LocalEngine, SamplingParams};
 use visrl_train::{Evaluation, Evaluator};
 use visrl_vlm::{FeatureStore, Pretrained, PromptEncoder, VisionLanguageModel};
 
@@ -54,6 +54,6 @@ pub(super) fn run_evaluator<M: VisionLanguageModel>(
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     // Every image is asked about once.
     let features = Arc::new(FeatureStore::new(0));
-    let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
+    let mut engine = LocalEngine::new(&base.model, tokenizer, features, EngineConfig::default());
     Ok(evaluator.run(&mut engine, encoder, &base.model, sampling)?)
 }

@@ -1,0 +1,9 @@
+//! Attention of one new token of each row to the row's own cache, rows of any length together: the
+//! step of an engine that decodes many sequences at once.
+
+mod op;
+mod plain;
+#[cfg(feature = "tch")]
+mod tch;
+
+pub use op::DecodeAttention;

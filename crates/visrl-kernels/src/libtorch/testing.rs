@@ -1,0 +1,88 @@
+//! What forms in LibTorch's operators are tested with.
+
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::forms::{Operation, run};
+use crate::testing::{close, matrix, values};
+
+/// The device that forms are tested on.
+pub(crate) fn device() -> Device {
+    Device::libtorch()
+}
+
+/// Results and gradients of an operation of `N` matrices in f32 and bf16, tracked and not, on whole
+/// tensors and on views, beside those of its plain form in f64.
+pub(crate) fn compare<const N: usize>(
+    inputs: [(usize, usize, f32); N],
+    seed: u64,
+    fused: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+    plain: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+) {
+    let device = device();
+    let make = |view: bool| {
+        let mut index = seed;
+        inputs.map(|(rows, columns, scale)| {
+            index += 1;
+            // Numbers that bf16 holds exactly.
+            let exact = |of: Tensor<2>| of.cast(DType::BF16).cast(DType::F32);
+            exact(match view {
+                true => matrix(index, columns + 2, rows, scale, &device)
+                    .narrow(0, 1, columns)
+                    .transpose(),
+                false => matrix(index, rows, columns, scale, &device),
+            })
+        })
+    };
+    for view in [false, true] {
+        let gradients = |f: &dyn Fn([Tensor<2>; N]) -> Tensor<2>, dtype: DType| {
+            let inputs = make(view).map(|input| input.cast(dtype).autodiff().require_grad());
+            let output = f(inputs.clone());
+            assert_eq!(output.dtype(), dtype);
+            let [rows, columns] = output.dims();
+            let weights = matrix(seed + 99, rows, columns, 1.0, &device);
+            let weights = weights.cast(DType::BF16).cast(dtype).autodiff();
+            let result = values(output.clone());
+            let graph = (output * weights).sum().backward();
+            (
+                result,
+                inputs.map(|input| values(input.grad(&graph).unwrap())),
+            )
+        };
+        let (expected, expected_grads) = gradients(&plain, DType::F64);
+        for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::BF16, 4e-2)] {
+            let held = make(view).map(|input| input.cast(dtype));
+            close(&values(fused(held.clone())), &expected, tolerance);
+            // Someone else holds the inputs: they must stay as they are.
+            for (held, fresh) in held.into_iter().zip(make(view)) {
+                assert_eq!(values(held), values(fresh));
+            }
+            close(
+                &values(fused(make(view).map(|input| input.cast(dtype)))),
+                &expected,
+                tolerance,
+            );
+            let (result, grads) = gradients(&fused, dtype);
+            close(&result, &expected, tolerance);
+            for (fused, plain) in grads.iter().zip(&expected_grads) {
+                close(fused, plain, tolerance);
+            }
+        }
+    }
+}
+
+/// Demands that an operation has a form for matrices of these sizes in f32 and bf16, tracked or not,
+/// and none in f64.
+pub(crate) fn has_form<const N: usize, O: Operation<N>>(op: &O, sizes: [(usize, usize); N]) {
+    for tracked in [false, true] {
+        for (dtype, expected) in [(DType::F32, true), (DType::BF16, true), (DType::F64, false)] {
+            let inputs = sizes.map(|(rows, columns)| {
+                let tensor = matrix(1, rows, columns, 1.0, &device()).cast(dtype);
+                match tracked {
+                    true => tensor.autodiff().require_grad().into_dispatch(),
+                    false => tensor.into_dispatch(),
+                }
+            });
+            assert_eq!(run::<2, N, O>(op, inputs).is_ok(), expected);
+        }
+    }
+}
