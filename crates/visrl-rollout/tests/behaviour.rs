@@ -4,15 +4,14 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use common::{load, models, requests};
 use proptest::prelude::*;
-use visrl_core::{
-    Completion, Content, Domain, Group, ImageSource, Message, Prompt, Role, SeedStream, StopReason,
-};
+use visrl_core::{Completion, Group, Prompt, StopReason};
 use visrl_rollout::conformance::{Expected, check};
 use visrl_rollout::{
     Cancel, EngineConfig, EngineKind, Error, GroupRequest, LocalEngine, RolloutEngine,
@@ -22,70 +21,6 @@ use visrl_vlm::{
     FeatureStore, ParamDtype, Pretrained, QwenVl, QwenVlConfig, SafetensorsDir,
     VisionLanguageModel, WeightSource,
 };
-
-fn models() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
-    let dirs = fs::read_dir(root.join("models")).unwrap();
-    let mut dirs: Vec<_> = dirs.map(|entry| entry.unwrap().path()).collect();
-    dirs.retain(|dir| dir.join("config.json").exists() && dir.join("tokenizer.json").exists());
-    dirs.sort();
-    assert!(!dirs.is_empty(), "no models in {root:?}");
-    dirs
-}
-
-fn load(dir: &Path) -> Pretrained<QwenVl> {
-    Pretrained::load(dir, &Device::flex()).unwrap()
-}
-
-fn picture(width: u32, height: u32) -> ImageSource {
-    let pixels: Vec<u8> = (0..width * height * 3)
-        .map(|i| (i * 41 % 253) as u8)
-        .collect();
-    ImageSource::Rgb {
-        name: "picture".into(),
-        width,
-        height,
-        pixels: pixels.into(),
-    }
-}
-
-/// Prompts of different lengths, with images of different sizes and without.
-fn prompts() -> Vec<Prompt> {
-    let text = |id: &str, text: &str| Prompt {
-        id: id.into(),
-        messages: vec![Message {
-            role: Role::User,
-            content: vec![Content::Text(text.into())],
-        }],
-    };
-    vec![
-        Prompt::user("a", picture(56, 56), "What is this?"),
-        Prompt::user("b", picture(84, 28), "What type of animal is in the photo?"),
-        text("c", "What is a leopard?"),
-        Prompt::user("d", picture(56, 56), "Name it."),
-        text("e", "Say something about aircraft, flowers and cars."),
-    ]
-}
-
-fn requests(base: &Pretrained<QwenVl>, sizes: &[usize], most: usize) -> Vec<GroupRequest> {
-    let prompts: Vec<_> = prompts().into_iter().map(Arc::new).collect();
-    let inputs = base.encoder.encode_all(&base.model, &prompts).unwrap();
-    let stream = SeedStream::new(5, Domain::Sampling);
-    let all = prompts.into_iter().zip(inputs).cycle();
-    let request = |((prompt, input), (index, &size)): ((_, _), (usize, &usize))| GroupRequest {
-        num_generations: size,
-        sampling: SamplingParams {
-            max_new_tokens: 1 + (most - 1 + 7 * index) % most,
-            ..SamplingParams::default()
-        },
-        step: 2,
-        index: index as u32,
-        ..GroupRequest::new(prompt, input, stream)
-    };
-    all.zip(sizes.iter().enumerate()).map(request).collect()
-}
 
 fn engine(base: &Pretrained<QwenVl>, config: EngineConfig) -> LocalEngine<QwenVl> {
     let tokenizer = Arc::clone(base.encoder.tokenizer());
