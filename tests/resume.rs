@@ -213,6 +213,9 @@ fn a_damaged_checkpoint_and_another_run_s_are_refused_by_name() {
             let named = error.contains("step-4") && error.contains(name);
             assert!(named && error.contains("damaged"), "{at}: {error}");
         }
+        fs::remove_file(&path).unwrap();
+        let error = run(&recipe, &broken).unwrap_err().to_string();
+        assert!(error.contains("step-4") && error.contains(name), "{error}");
         fs::write(&path, good).unwrap();
     }
     run(&recipe, &broken).unwrap();

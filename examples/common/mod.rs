@@ -48,7 +48,7 @@ pub struct Flags {
     /// Seed of the few-shot draw, the lists and the sampling [default: 100]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Optimizer steps.
+    /// Optimizer steps, in place of the epochs of a run file.
     #[arg(long)]
     pub steps: Option<usize>,
     /// Training images of each class [default: 4]
@@ -216,7 +216,10 @@ impl Flags {
         run.data.shots = self.shots.or(run.data.shots);
         let numbers = &mut run.fine_tune;
         set(&mut numbers.seed, &self.seed);
-        set(&mut numbers.steps, &self.steps);
+        if let Some(steps) = self.steps {
+            // Epochs would go before steps.
+            (numbers.steps, numbers.epochs) = (steps, 0);
+        }
         set(&mut numbers.num_generations, &self.generations);
         set(&mut numbers.learning_rate, &self.learning_rate);
         set(&mut numbers.test_per_class, &self.test_per_class);

@@ -1,6 +1,6 @@
 //! The data of a run as a part of its file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use visrl_data::{
@@ -138,6 +138,21 @@ impl DataConfig {
 }
 
 impl DataSource {
+    /// The file or folder that the data are read from, where they are.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::FashionMnist { path }
+            | Self::Coop { path, .. }
+            | Self::ImageFolder { path, .. }
+            | Self::JsonLines { path, .. }
+            | Self::Parquet { path, .. }
+            | Self::Idx { path, .. }
+            | Self::CvBench { path, .. }
+            | Self::Sat { path, .. } => Some(path),
+            Self::DrawnShapes { .. } | Self::Custom { .. } => None,
+        }
+    }
+
     /// Opens the data set.
     ///
     /// # Errors

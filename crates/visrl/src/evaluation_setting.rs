@@ -186,12 +186,10 @@ impl EvaluationSetting {
                 PromptTemplate::paper(method, wording)
             }
         };
-        Ok(
-            match recipe.template.lists_choices() && !self.is_cv_bench() {
-                true => template,
-                false => template.without_list(),
-            },
-        )
+        Ok(match recipe.template.lists_choices() && !self.is_open() {
+            true => template,
+            false => template.without_list(),
+        })
     }
 
     /// The examples of the evaluated rows, each with its own list of choices.
@@ -237,6 +235,11 @@ impl EvaluationSetting {
             true => Arc::new(CvBenchScore::default()),
             false => Arc::new(LenientEvaluation::default()),
         }
+    }
+
+    /// Whether the paper shows no list there.
+    fn is_open(&self) -> bool {
+        self.is_cv_bench() || self.prompts == EvaluationPrompts::OpenSet
     }
 
     fn is_cv_bench(&self) -> bool {

@@ -1,10 +1,11 @@
 //! A run of which all is found out that can be known before its first step, and nothing is written.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use visrl_core::Example;
-use visrl_data::Dataset;
+use visrl_core::{Example, ImageSource};
+use visrl_data::{Dataset, Split};
 use visrl_grpo::PolicyLoss;
 use visrl_train::{ExampleDealer, Learner, MemoryPlan, Warnings};
 use visrl_vlm::{Pretrained, VisionLanguageModel};
@@ -54,7 +55,8 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             let message = "can give nothing but 0: give a rule a weight";
             return Err(Error::setting("recipe.rewards", message));
         }
-        RunFolder::check(&settings.out, Path::new(&base.name))?;
+        RunFolder::check(&settings.out, [Path::new(&base.name).join("config.json")])?;
+        RunFolder::check(&settings.out, picture_of_each_folder(&[train, test])?)?;
         let dealer = settings.dealer(train)?;
         let steps = settings.total_steps(dealer.len());
         if steps > MOST_STEPS {
@@ -90,6 +92,25 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             plan,
         })
     }
+}
+
+/// A picture out of each folder that pictures are read from.
+fn picture_of_each_folder(data: &[&dyn Dataset]) -> Result<Vec<PathBuf>, Error> {
+    let mut folders = HashSet::new();
+    let mut pictures = Vec::new();
+    for (data, split) in data
+        .iter()
+        .flat_map(|data| Split::ALL.map(|split| (data, split)))
+    {
+        for record in data.records_if_any(split)?.unwrap_or_default() {
+            if let ImageSource::Path(path) = &record.image
+                && folders.insert(path.parent().map(Path::to_owned))
+            {
+                pictures.push(path.to_path_buf());
+            }
+        }
+    }
+    Ok(pictures)
 }
 
 /// A single class is no classification, which is told: there is one right answer.

@@ -16,6 +16,7 @@ use crate::loss_setting::LossSetting;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::run::RunFile;
+use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
 
@@ -216,6 +217,9 @@ impl RunConfig {
         };
         // A wrong device is told before anything is read.
         parse_device(&self.device)?;
+        let sources = [Some(&self.data), self.test.as_ref()].into_iter().flatten();
+        let read = sources.filter_map(|data| data.source.path());
+        RunFolder::check(&self.fine_tune.out, read)?;
         let data = self.load_data(registry)?;
         let base = self.load_model()?;
         let tested = self.test.as_ref().unwrap_or(&self.data).classes;

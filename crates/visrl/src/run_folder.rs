@@ -23,6 +23,8 @@ const FILES: [&str; 8] = [
 ];
 /// The folders of models and adapters that a run writes.
 const MODELS: [&str; 3] = ["model", "best", "adapter"];
+/// Its other folders.
+const OTHER_FOLDERS: [&str; 2] = ["checkpoints", "samples"];
 /// Endings of the files of a model or an adapter, and its files with other endings.
 const MODEL_ENDINGS: [&str; 3] = ["safetensors", "json", "jinja"];
 const MODEL_FILES: [&str; 3] = ["merges.txt", "vocab.txt", "tokenizer.model"];
@@ -38,9 +40,12 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Finds out what is wrong with a folder before it is touched; `model` is where the base comes
-    /// from.
-    pub(crate) fn check(dir: &Path, model: &Path) -> Result<(), Error> {
+    /// Finds out what is wrong with a folder before it is touched; `read` are files that the run
+    /// reads, which must not be among those that it replaces.
+    pub(crate) fn check<P: AsRef<Path>>(
+        dir: &Path,
+        read: impl IntoIterator<Item = P>,
+    ) -> Result<(), Error> {
         let fault = |message: String| Err(Error::setting("fine_tune.out", message));
         let shown = dir.display();
         let mut above = dir.ancestors();
@@ -51,14 +56,23 @@ impl RunFolder {
             let file = file.display();
             return fault(format!("is {shown}, but {file} is a file: name a folder"));
         }
-        if let (Ok(out), Ok(model)) = (dir.canonicalize(), model.canonicalize())
-            && MODELS.iter().any(|name| model.starts_with(out.join(name)))
-        {
-            let model = model.display();
-            return fault(format!(
-                "is {shown}, which holds the model to start from, {model}: name another folder, \
-                 as a run replaces what an earlier one left"
-            ));
+        let Ok(out) = dir.canonicalize() else {
+            return Ok(());
+        };
+        for path in read {
+            let Ok(path) = path.as_ref().canonicalize() else {
+                continue;
+            };
+            let mut folders = MODELS.iter().chain(&OTHER_FOLDERS);
+            let replaced = folders.any(|name| path.starts_with(out.join(name)))
+                || FILES.iter().any(|name| path == out.join(name));
+            if replaced {
+                let path = path.display();
+                return fault(format!(
+                    "is {shown}, which holds what the run reads, {path}: name another folder, as a \
+                     run replaces what an earlier one left"
+                ));
+            }
         }
         Ok(())
     }
@@ -297,22 +311,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_and_the_base_in_the_folder_are_named() {
+    fn a_file_in_the_way_and_what_the_run_reads_and_would_replace_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &["file", "run/model/config.json"]);
-        let check = |out: &str| {
-            let out = dir.path().join(out);
-            RunFolder::check(&out, &dir.path().join("run/model")).map_err(|e| e.to_string())
+        const OWN: [&str; 4] = [
+            "run/model/config.json",
+            "run/config.json",
+            "run/samples.jsonl",
+            "run/checkpoints/step-1/kite.png",
+        ];
+        write(dir.path(), &OWN);
+        write(dir.path(), &["file", "run/photos/kite.png"]);
+        let check = |out: &str, read: &str| {
+            let (out, read) = (dir.path().join(out), dir.path().join(read));
+            RunFolder::check(&out, [read]).map_err(|e| e.to_string())
         };
         for out in ["file", "file/run"] {
-            let error = check(out).unwrap_err();
+            let error = check(out, "run/model/config.json").unwrap_err();
             assert!(error.starts_with("`fine_tune.out` is ") && error.contains("is a file"));
         }
-        assert!(
-            check("run")
-                .unwrap_err()
-                .contains("holds the model to start from")
-        );
-        assert_eq!(check("other"), Ok(()));
+        for read in OWN {
+            let error = check("run", read).unwrap_err();
+            assert!(error.contains("holds what the run reads"), "{error}");
+        }
+        assert_eq!(check("run", "run/photos/kite.png"), Ok(()));
+        assert_eq!(check("other", "run/model/config.json"), Ok(()));
     }
 }

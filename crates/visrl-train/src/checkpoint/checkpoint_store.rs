@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use visrl_core::files::{SEAL, seal, verify, write_dir};
+use visrl_core::files::{seal, verify, write_dir};
 use visrl_vlm::VisionLanguageModel;
 
 use super::train_state::TrainState;
@@ -70,14 +70,13 @@ impl CheckpointStore {
         Ok(dir)
     }
 
-    /// The newest checkpoint; one that was not copied whole (it lacks `manifest.sha256`) does not
-    /// count.
+    /// The newest checkpoint.
     ///
     /// # Errors
-    /// [`Error::File`] names the file that is damaged; what to do about it is for the user to say.
+    /// [`Error::File`] and [`Error::Files`] name the file that is damaged, or missing where the
+    /// folder was not copied whole; what to do about it is for the user to say.
     pub fn latest(&self) -> Result<Option<Checkpoint>, Error> {
-        let found = self.list()?;
-        let Some((_, dir)) = found.into_iter().rfind(|(_, dir)| dir.join(SEAL).exists()) else {
+        let Some((_, dir)) = self.list()?.pop() else {
             return Ok(None);
         };
         verify(&dir)?;
