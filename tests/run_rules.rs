@@ -213,7 +213,7 @@ fn a_run_that_is_refused_changes_no_file_of_the_run_before() {
         .launch();
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("`fine_tune.out`") && error.contains("holds the model"),
+        error.contains("`fine_tune.out`") && error.contains("holds what the run reads"),
         "{error}"
     );
     assert!(contents(&good.out) == before);
