@@ -17,6 +17,7 @@ use clap::Parser;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use visrl::core::{ImageSource, Prompt};
+use visrl::data::own_question;
 use visrl::vlm::{
     DecoderInput, Output, Pretrained, QwenVl, Segment, VisionLanguageModel, load_lora,
 };
@@ -57,7 +58,8 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Some(dir) => load_lora(base.model, dir)?.0,
         None => base.model,
     };
-    let prompt = Prompt::user("image", ImageSource::path(&cli.image), &*cli.question);
+    let question = own_question(&cli.question)?;
+    let prompt = Prompt::user("image", ImageSource::path(&cli.image), &*question);
     let inputs = base.encoder.encode_all(&model, &[Arc::new(prompt)])?;
     let input = &inputs[0];
     let features = model.encode_images(&input.images)?;

@@ -115,8 +115,8 @@ pub use sources::{
     CoopConfig, CoopSet, CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask, FASHION_CLASSES,
     FashionMnist, FashionSubset, IdxConfig, IdxImages, IdxLimits, ImageFolderConfig,
     JsonLinesConfig, NameCleanup, ParquetConfig, ParquetLimits, SatAnswers, SatConfig,
-    SeveralImages, fashion_subset, read_idx_images, read_idx_labels, write_idx_images,
-    write_idx_labels,
+    SeveralImages, fashion_subset, own_question, read_idx_images, read_idx_labels,
+    write_idx_images, write_idx_labels,
 };
 pub use split::Split;
 pub use splits::{

@@ -316,6 +316,9 @@ fn options_that_change_the_meaning_are_refused_with_file_and_field() {
         ("alpha_pattern", json!({ "q_proj": 0 })),
         ("layers_to_transform", json!(["x"])),
         ("layers_pattern", json!([3])),
+        ("layers_pattern", json!("layers")),
+        ("layers_pattern", json!(["layers"])),
+        ("kasa_config", json!({ "a": 1 })),
         ("r", json!(3)),
         ("r", json!(0)),
         ("r", json!(-1)),
@@ -330,6 +333,24 @@ fn options_that_change_the_meaning_are_refused_with_file_and_field() {
             message.contains("adapter_config.json: field `")
                 && (named || message.contains(&format!("`{field}`"))),
             "{field} {value}: {message}"
+        );
+        assert!(!message.contains("untagged"), "{message}");
+    }
+    // As Python writes it, and as some editors do.
+    let text = String::from_utf8(good.clone()).unwrap();
+    for (bad, part) in [
+        (
+            text.replace("\"lora_alpha\": 32.0", "\"lora_alpha\": NaN"),
+            "field `lora_alpha`: is NaN",
+        ),
+        (format!("\u{feff}{text}"), "byte order mark"),
+    ] {
+        assert_ne!(bad, text);
+        fs::write(dir.path().join("adapter/adapter_config.json"), bad).unwrap();
+        let message = load(&dir).unwrap_err();
+        assert!(
+            message.contains("adapter_config.json: ") && message.contains(part),
+            "{message}"
         );
     }
     fs::write(dir.path().join("adapter/adapter_config.json"), &good).unwrap();

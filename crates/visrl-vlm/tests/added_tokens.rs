@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use visrl_testing::warnings_of;
 use visrl_vlm::tokenizer::train_bpe;
 use visrl_vlm::{CheckpointFiles, Tokenizer};
 
@@ -218,4 +219,16 @@ fn every_file_of_the_tokenizer_is_kept() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_token_that_is_there_twice_is_told() {
+    let next = read(folder(&[]).path()).vocab_size() as u32;
+    let dir = folder(&[]);
+    let text = format!("{{\"<label>\": 7, \"<label>\": {next}}}");
+    fs::write(dir.path().join(ADDED), text).unwrap();
+    let (tokenizer, told) = warnings_of(|| read(dir.path()));
+    assert_eq!(tokenizer.token_id("<label>"), Some(next));
+    let expected = format!("{ADDED}: field `<label>`: is there twice");
+    assert!(told.len() == 1 && told[0].contains(&expected), "{told:?}");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
+use visrl_testing::{fixtures, warnings_of};
 use visrl_vlm::QwenVlConfig;
 use visrl_vlm::qwen_vl::Windows;
 
@@ -10,6 +11,25 @@ fn read(config: &Value) -> Result<QwenVlConfig, String> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
     QwenVlConfig::from_dir(dir.path()).map_err(|error| error.to_string())
+}
+
+/// A configuration with a value at a place, `/` between levels.
+fn with(config: &Value, place: &str, value: &Value) -> Value {
+    let mut config = config.clone();
+    let (part, field) = place.rsplit_once('/').unwrap_or(("", place));
+    let part = match part {
+        "" => &mut config,
+        part => &mut config[part],
+    };
+    part[field] = value.clone();
+    config
+}
+
+/// What is told of a configuration that is read.
+fn told(config: &Value) -> Vec<String> {
+    let (read, told) = warnings_of(|| read(config));
+    read.unwrap_or_else(|error| panic!("{config}: {error}"));
+    told
 }
 
 /// The text part with transformers' default of every field that has one.
@@ -207,8 +227,13 @@ fn rope_settings_stand_in_either_field() {
         assert_eq!(text.mrope_section, [16, 24, 24]);
         assert_eq!(text.rope_theta, 5e5);
     }
-    let message = flat(Value::Null, Value::Null).unwrap_err();
-    assert!(message.contains("`rope_scaling`: is missing"), "{message}");
+    // Transformers' sections where none are given, which must fit.
+    let text = flat(Value::Null, Value::Null).unwrap().text;
+    assert_eq!((text.mrope_section, text.rope_theta), ([16, 24, 24], 1e6));
+    let small = json!({ "mrope_section": [16, 24, 25] });
+    let message = flat(Value::Null, small).unwrap_err();
+    let expected = "`rope_parameters.mrope_section`: is [16, 24, 25] but must sum";
+    assert!(message.contains(expected), "{message}");
     let message = flat(
         json!({ "rope_type": "yarn" , "mrope_section": [16, 24, 24] }),
         other,
@@ -258,4 +283,229 @@ fn errors_show_defaults_and_name_their_place() {
     heads.insert("num_key_value_heads".into(), Value::Null);
     let config = read(&whole("qwen2_vl", false, heads, vision("qwen2_vl"))).unwrap();
     assert_eq!(config.text.kv_heads, 64);
+}
+
+#[test]
+fn what_any_version_of_transformers_saves_is_read_quietly() {
+    let text = fs::read_to_string(fixtures().join("configs.json")).unwrap();
+    let configs: Map<String, Value> = serde_json::from_str(&text).unwrap();
+    assert!(configs.len() >= 13);
+    for (name, config) in &configs {
+        assert_eq!(told(config), [""; 0], "{name}");
+        let hub = format!("hub {}", name.split(' ').next_back().unwrap());
+        let of_hub = read(&configs[&hub]).unwrap();
+        let found = QwenVlConfig {
+            raw: of_hub.raw.clone(),
+            ..read(config).unwrap()
+        };
+        assert_eq!(found, of_hub, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_computed_or_said_twice_is_told() {
+    let flat = whole("qwen2_vl", false, text(), vision("qwen2_vl"));
+    let nested = whole("qwen2_5_vl", true, text(), vision("qwen2_5_vl"));
+    let other = json!({ "mrope_section": [20, 20, 24], "rope_theta": 1e6 });
+    for (config, place, value, field) in [
+        (
+            &flat,
+            "rope_parameters",
+            other,
+            "rope_parameters.mrope_section",
+        ),
+        (
+            &flat,
+            "rope_parameters",
+            json!({ "rope_theta": 5e5 }),
+            "rope_parameters.rope_theta",
+        ),
+        (
+            &flat,
+            "rope_scaling",
+            json!({ "mrope_section": [16, 24, 24], "rope_theta": 5e5 }),
+            "rope_theta",
+        ),
+        (
+            &flat,
+            "rope_scaling",
+            json!({ "mrope_section": [16, 24, 24], "factor": 4.0 }),
+            "rope_scaling.factor",
+        ),
+        (
+            &flat,
+            "partial_rotary_factor",
+            json!(0.5),
+            "partial_rotary_factor",
+        ),
+        (
+            &nested,
+            "text_config/rope_scaling",
+            json!({ "mrope_section": [16, 24, 24], "partial_rotary_factor": 0.5 }),
+            "text_config.rope_scaling.partial_rotary_factor",
+        ),
+        (&flat, "attention_bias", json!(false), "attention_bias"),
+        (&flat, "logit_scale", json!(0.5), "logit_scale"),
+        (
+            &nested,
+            "text_config/sparse",
+            json!([1]),
+            "text_config.sparse",
+        ),
+        (
+            &nested,
+            "vision_config/num_attention_heads",
+            json!(8),
+            "vision_config.num_attention_heads",
+        ),
+        (
+            &nested,
+            "vision_config/embed_dim",
+            json!(1280),
+            "vision_config.embed_dim",
+        ),
+        (
+            &nested,
+            "text_config/model_type",
+            json!("llama"),
+            "text_config.model_type",
+        ),
+        (&nested, "hidden_size", json!(4096), "hidden_size"),
+        (
+            &nested,
+            "tie_word_embeddings",
+            json!(true),
+            "tie_word_embeddings",
+        ),
+    ] {
+        let told = told(&with(config, place, &value));
+        let expected = format!("config.json: field `{field}`: is ");
+        let is_right = |text: &String| text.contains(&expected);
+        assert!(told.iter().any(is_right), "{place}: {told:?}");
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+    // The same in both places, whole heads, and windows that no layer has are no other answer.
+    for (config, place, value) in [
+        (&flat, "rope_parameters", flat["rope_scaling"].clone()),
+        (&flat, "partial_rotary_factor", json!(1)),
+        (&flat, "use_sliding_window", json!(true)),
+        (&nested, "hidden_size", json!(8192.0)),
+        (&nested, "layer_types", json!(["full_attention"])),
+        (
+            &nested,
+            "vision_config/rope_parameters",
+            json!({ "rope_type": "axial" }),
+        ),
+    ] {
+        let config = with(config, place, &value);
+        match place {
+            // It is not that of `text_config`, which has none.
+            "layer_types" => assert!(read(&config).is_ok()),
+            _ => assert_eq!(told(&config), [""; 0], "{place}"),
+        }
+    }
+}
+
+#[test]
+fn settings_count_as_in_transformers() {
+    let nested = whole("qwen2_5_vl", true, text(), vision("qwen2_5_vl"));
+    for place in ["tie_word_embeddings", "text_config/tie_word_embeddings"] {
+        let config = with(&nested, place, &json!(true));
+        assert!(read(&config).unwrap().text.tie_word_embeddings, "{place}");
+    }
+    let vision = |field: &str, value: Value| {
+        let config = with(&nested, &format!("vision_config/{field}"), &value);
+        read(&config).map(|config| config.vision.rope_theta)
+    };
+    assert_eq!(vision("rope_theta", Value::Null).unwrap(), 1e4);
+    let parameters = json!({ "rope_type": "default", "rope_theta": 5e4 });
+    assert_eq!(vision("rope_parameters", parameters).unwrap(), 5e4);
+    let linear = json!({ "rope_type": "linear", "factor": 2.0 });
+    let message = vision("rope_parameters", linear).unwrap_err();
+    assert!(
+        message.contains("`vision_config.rope_parameters.rope_type`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_makes_another_model_is_refused_by_name() {
+    let flat = whole("qwen2_vl", false, text(), vision("qwen2_vl"));
+    let nested = whole("qwen2_5_vl", true, text(), vision("qwen2_5_vl"));
+    let by_layer = json!({ "full_attention": { "rope_theta": 1e6 } });
+    for (config, place, value, field) in [
+        (
+            &flat,
+            "quantization_config",
+            json!({ "bits": 4 }),
+            "quantization_config",
+        ),
+        (
+            &nested,
+            "text_config/quantization_config",
+            json!({ "bits": 4 }),
+            "text_config.quantization_config",
+        ),
+        (
+            &flat,
+            "per_layer_config",
+            json!({ "0": {} }),
+            "per_layer_config",
+        ),
+        (
+            &flat,
+            "rope_scaling",
+            by_layer,
+            "rope_scaling.full_attention",
+        ),
+        (&flat, "rope_scaling", json!(3), "rope_scaling"),
+        (&flat, "rope_theta", json!(0), "rope_theta"),
+        (&flat, "rope_theta", json!("x"), "rope_theta"),
+        (
+            &flat,
+            "layer_types",
+            json!(["full_attention"]),
+            "layer_types",
+        ),
+        (&flat, "eos_token_id", json!("x"), "eos_token_id"),
+        (
+            &nested,
+            "text_config/eos_token_id",
+            json!([152_064]),
+            "text_config.eos_token_id",
+        ),
+    ] {
+        let message = read(&with(config, place, &value)).unwrap_err();
+        let expected = format!("config.json: field `{field}`: ");
+        assert!(
+            message.contains(&expected) && !message.contains("untagged"),
+            "{message}"
+        );
+    }
+    let sliding = with(&flat, "use_sliding_window", &json!(true));
+    let sliding = with(&sliding, "max_window_layers", &json!(28));
+    let message = read(&sliding).unwrap_err();
+    assert!(
+        message.contains("`use_sliding_window`: is true"),
+        "{message}"
+    );
+    let none = with(&sliding, "sliding_window", &Value::Null);
+    assert!(read(&none).is_ok());
+}
+
+#[test]
+fn ends_of_generation_config_are_blamed_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = whole("qwen2_vl", false, text(), vision("qwen2_vl"));
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    for value in ["[152064]", "[]", "\"x\""] {
+        let text = format!("{{\"eos_token_id\": {value}}}");
+        fs::write(dir.path().join("generation_config.json"), text).unwrap();
+        let message = QwenVlConfig::from_dir(dir.path()).unwrap_err().to_string();
+        let expected = "generation_config.json: field `eos_token_id`: ";
+        assert!(
+            message.contains(expected) && !message.contains("untagged"),
+            "{message}"
+        );
+    }
 }

@@ -235,3 +235,43 @@ fn what_is_saved_is_quiet() {
     fs::write(out.join("adapter_config.json"), "{}").unwrap();
     told(&load(&out).1, &["adapter_config.json", "not used"]);
 }
+
+#[test]
+fn values_that_are_not_finite_are_refused_by_their_tensor() {
+    for (tensor, value) in [
+        ("model.norm.weight", f32::NAN),
+        ("model.layers.1.mlp.up_proj.weight", f32::INFINITY),
+        ("visual.blocks.0.attn.qkv.weight", f32::NAN),
+    ] {
+        let dir = copy("tiny-tied");
+        rewrite(&dir.path().join(SINGLE), |tensors| {
+            let (_, data) = tensors.get_mut(tensor).unwrap();
+            let at = data.len() - 4;
+            data[at..].copy_from_slice(&value.to_le_bytes());
+        });
+        let message = load(dir.path()).0.unwrap_err();
+        let expected = format!("{SINGLE}: tensor `{tensor}` holds NaN or infinite values");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_tensor_is_missing_in_a_file() {
+    let tensor = "model.norm.weight";
+    let dir = copy("tiny-tied");
+    rewrite(&dir.path().join(SINGLE), |tensors| {
+        tensors.remove(tensor);
+    });
+    let message = load(dir.path()).0.unwrap_err();
+    let expected = format!("{SINGLE}: tensor `{tensor}` is missing");
+    assert!(message.contains(&expected), "{message}");
+    let dir = copy("tiny-untied-sharded");
+    change(&dir.path().join("config.json"), |config| {
+        config["num_hidden_layers"] = 3.into();
+    });
+    let message = load(dir.path()).0.unwrap_err();
+    assert!(
+        message.contains(&format!("{INDEX}: tensor `model.layers.2.")),
+        "{message}"
+    );
+}

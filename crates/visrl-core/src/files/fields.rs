@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::FileError;
+use crate::warn_once::warn_once;
 
 /// A view of one JSON object of a file that turns missing or unfit fields into errors.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +24,47 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The error about one of the object's fields.
-    pub fn error<E: From<FileError>>(&self, field: &str, message: impl Into<String>) -> E {
-        let name = match self.prefix {
+    /// The object itself.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// Warns of something that a field says, which is taken otherwise or not at all.
+    pub fn warn(&self, field: &str, message: impl Into<String>) {
+        warn_once(self.error::<FileError>(field, message).to_string());
+    }
+
+    /// Warns of the fields that say something ([`is_set`]) and are in none of the lists of known
+    /// ones: nothing that a file says is passed over in silence.
+    pub fn tell_unknown(&self, known: &[&[&str]]) {
+        let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
+        let Some(object) = self.value.as_object() else {
+            return;
+        };
+        for (name, value) in object {
+            if is_set(value) && !is_known(name) {
+                let message = format!("is {}, which is not known and not used", shown(value));
+                self.warn(name, message);
+            }
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// The name of one of the object's fields in the file, with dots between levels.
+    pub fn name(&self, field: &str) -> String {
+        match self.prefix {
             "" => field.to_owned(),
             prefix => format!("{prefix}.{field}"),
-        };
-        FileError::field(self.path, &name, message).into()
+        }
+    }
+
+    /// The error about one of the object's fields.
+    pub fn error<E: From<FileError>>(&self, field: &str, message: impl Into<String>) -> E {
+        FileError::field(self.path, &self.name(field), message).into()
     }
 
     /// A field's value; nothing where it is missing or null.
@@ -41,7 +76,7 @@ impl<'a> Fields<'a> {
             None | Some(Value::Null) => Ok(None),
             Some(value) => T::deserialize(value)
                 .map(Some)
-                .map_err(|source| self.error(field, format!("{source}, found {value}"))),
+                .map_err(|source| self.error(field, format!("{source}, found {}", shown(value)))),
         }
     }
 
@@ -77,5 +112,74 @@ impl<'a> Fields<'a> {
             return Err(self.error(field, format!("is {value}, expected 1 to {most}")));
         }
         Ok(value)
+    }
+}
+
+/// Whether a value says anything: what is null, off or empty does not.
+pub fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// Whether two values are the same: 1 and 1.0 are.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        _ => a == b,
+    }
+}
+
+/// The beginning of a value, as a message shows it.
+pub fn shown(value: &Value) -> String {
+    const MOST: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_is_not_set() {
+        for nothing in [json!(null), json!(false), json!(""), json!([]), json!({})] {
+            assert!(!is_set(&nothing), "{nothing}");
+        }
+        for something in [
+            json!(0),
+            json!(true),
+            json!("a"),
+            json!([0]),
+            json!({ "a": 0 }),
+        ] {
+            assert!(is_set(&something), "{something}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_the_same_however_they_are_written() {
+        assert!(same(&json!([1, 2.0]), &json!([1.0, 2])));
+        assert!(!same(&json!([1, 2]), &json!([1])));
+        assert!(!same(&json!(1), &json!("1")));
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        assert_eq!(shown(&json!("a")), "\"a\"");
+        assert_eq!(shown(&json!("a".repeat(100))).len(), 83);
     }
 }

@@ -3,8 +3,8 @@
 //! Every crate of visrl reads and writes through this module, so that an error always names the
 //! file, and a process that is killed never leaves half of one:
 //!
-//! * [`read`], [`read_json`] and [`for_each_line`] read, within limits, and [`Fields`] looks into
-//!   an object of a file;
+//! * [`read`], [`read_json`], [`read_value`] and [`for_each_line`] read, within limits, and
+//!   [`Fields`] looks into an object of a file and tells what in it is not known;
 //! * [`write_file`], [`write_file_with`] and [`write_dir`] write atomically;
 //! * [`seal`] and [`verify`] keep a folder's checksums.
 //!
@@ -13,13 +13,14 @@
 mod atomic;
 mod error;
 mod fields;
+mod json_text;
 mod lines;
 mod manifest;
 mod read;
 
 pub use atomic::{make_readable, write_dir, write_file, write_file_with};
 pub use error::FileError;
-pub use fields::Fields;
+pub use fields::{Fields, is_set, same, shown};
 pub use lines::for_each_line;
 pub use manifest::{SEAL, seal, verify};
-pub use read::{read, read_json, read_text};
+pub use read::{parse_value, read, read_json, read_text, read_value};

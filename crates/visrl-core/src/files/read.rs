@@ -2,8 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::FileError;
+use super::json_text::{byte_order_mark, look_through};
+use crate::warn_once::warn_once;
 
 /// Reads a file whole, refusing one that is larger than `limit` bytes before it is read.
 ///
@@ -36,9 +39,47 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 /// Reads a JSON file, refusing one that is larger than `limit` bytes before it is read.
 ///
 /// # Errors
-/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type.
+/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type, and
+/// [`FileError::Field`] for a `NaN`.
 pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, FileError> {
-    serde_json::from_slice(&read(path, limit)?).map_err(|source| FileError::json(path, source))
+    parse(path, &read(path, limit)?)
+}
+
+/// Reads a JSON file as a value; a field that is there twice, of which the last one counts, is told
+/// in a warning.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_value(path: &Path, limit: u64) -> Result<Value, FileError> {
+    parse_value(path, &read(path, limit)?)
+}
+
+/// The value in the bytes of a JSON file, as [`read_value`] reads it.
+///
+/// # Errors
+/// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
+pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
+    let value = parse(path, bytes)?;
+    if let Some(field) = look_through(bytes).twice {
+        let message = "is there twice; the last one counts, as in Python";
+        warn_once(FileError::field(path, &field, message).to_string());
+    }
+    Ok(value)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
+    serde_json::from_slice(bytes).map_err(|source| {
+        if let Some(format) = byte_order_mark(bytes) {
+            return FileError::damaged(path, format!("is {format}; save it as plain UTF-8"));
+        }
+        match look_through(bytes).no_number {
+            Some((field, number)) if source.is_syntax() => {
+                let message = format!("is {number}, which is no number of JSON's");
+                FileError::field(path, &field, message)
+            }
+            _ => FileError::json(path, source),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -56,6 +97,10 @@ mod tests {
         fs::write(&path, "[1, 2, 3] ").unwrap();
         assert!(message(read_json(&path, 9)).ends_with("has 10 bytes, more than the 9 allowed"));
         assert_eq!(read_json::<Vec<u32>>(&path, 10).unwrap(), [1, 2, 3]);
+        fs::write(&path, "[NaN]").unwrap();
+        assert!(message(read_json(&path, 9)).contains("config.json: field `0`: is NaN"));
+        fs::write(&path, "\u{feff}[]").unwrap();
+        assert!(message(read_json(&path, 9)).contains("config.json: is UTF-8 with a byte order"));
         fs::write(&path, b"\xff").unwrap();
         assert!(
             read_text(&path, 9)

@@ -43,12 +43,13 @@ pub(crate) fn without_markers<'t>(
     Ok(asked.then_some(text))
 }
 
-/// The question of a configuration, by [`without_markers`].
+/// A question of one's own about one image, without the mark of where the image is (`<image>` and
+/// the like): prompts show it first.
 ///
 /// # Errors
 ///
 /// [`Error::Config`] for marks of several images, or when nothing else is asked.
-pub(crate) fn own_question(question: &str) -> Result<Cow<'_, str>, Error> {
+pub fn own_question(question: &str) -> Result<Cow<'_, str>, Error> {
     let fail = |message: &str| Error::Config {
         field: "question",
         message: message.to_owned(),

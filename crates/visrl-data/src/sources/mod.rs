@@ -23,6 +23,7 @@ pub use idx::{
     write_idx_labels,
 };
 pub use image_folder::ImageFolderConfig;
+pub use image_markers::own_question;
 pub use json_lines::JsonLinesConfig;
 pub use name_cleanup::NameCleanup;
 pub use sat::{SatAnswers, SatConfig, SeveralImages};

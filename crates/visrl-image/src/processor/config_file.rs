@@ -9,6 +9,7 @@ use visrl_core::files::{self, Fields, FileError};
 use visrl_core::warn_once;
 
 use super::config::{MAX_MERGE, MAX_PATCH, Qwen2VlProcessorConfig};
+use super::known_settings::{self, OWN_KEY};
 use crate::decode::Limits;
 use crate::error::Error;
 use crate::pipeline::ImagePipeline;
@@ -17,9 +18,6 @@ use crate::resample::Resample;
 
 /// The largest file of settings that is read, in bytes: real ones hold a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
-
-/// The key under which settings stand that Hugging Face's files do not have.
-const OWN_KEY: &str = "visrl";
 
 /// The names of the processor: Qwen2-VL's own, those of its other implementations, and that of
 /// Qwen2.5-VL's first files.
@@ -45,7 +43,8 @@ struct Own {
 
 impl Qwen2VlProcessorConfig {
     /// Reads `processor_config.json` when it holds the image processor's settings (transformers 5),
-    /// or else `preprocessor_config.json`.
+    /// or else `preprocessor_config.json`. What is not known in it, and settings of the other file
+    /// that differ, are told in warnings.
     ///
     /// Bounds are taken from `min_pixels` and `max_pixels` or from `size`, which may name them
     /// `shortest_edge` and `longest_edge`; without any they are transformers' 3,136 and 1,003,520.
@@ -58,7 +57,27 @@ impl Qwen2VlProcessorConfig {
     /// (`height` and `width`), and an `image_processor_type` that is not Qwen2-VL's.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         let (path, part, value) = Self::find(dir)?;
-        Self::from_value(&path, part, &value)
+        let config = Self::from_value(&path, part, &value)?;
+        known_settings::tell(&Fields::new(&path, part, &value));
+        if part.is_empty() {
+            return Ok(config);
+        }
+        let other = dir.join(Self::PLACES[1].0);
+        if other.exists() {
+            let read = files::read_value(&other, MAX_CONFIG_BYTES).map_err(Error::from);
+            let whole = |config| serde_json::to_value(config).unwrap_or_default();
+            match read.and_then(|value| Self::from_value(&other, "", &value)) {
+                Ok(rival) => {
+                    let pair = (&whole(&config), &whole(&rival));
+                    known_settings::tell_rival(&other, pair, Self::PLACES[0].0);
+                }
+                Err(error) => warn_once(format!(
+                    "{error} (it is not used: {} counts, as in transformers)",
+                    Self::PLACES[0].0
+                )),
+            }
+        }
+        Ok(config)
     }
 
     /// The file of a folder that holds the settings, and a field's name in it, for an error about
@@ -80,14 +99,15 @@ impl Qwen2VlProcessorConfig {
         let [(nested, part), (flat, _)] = Self::PLACES;
         let (nested, part) = (dir.join(nested), part.unwrap_or_default());
         if nested.exists() {
-            let mut value: Value = files::read_json(&nested, MAX_CONFIG_BYTES)?;
+            let mut value = files::read_value(&nested, MAX_CONFIG_BYTES)?;
+            known_settings::tell_whole(&Fields::new(&nested, "", &value));
             let settings = value.get_mut(part).map(Value::take);
             if let Some(settings) = settings.filter(|settings| !settings.is_null()) {
                 return Ok((nested, part, settings));
             }
         }
         let path = dir.join(flat);
-        let value = files::read_json(&path, MAX_CONFIG_BYTES)?;
+        let value = files::read_value(&path, MAX_CONFIG_BYTES)?;
         Ok((path, "", value))
     }
 
@@ -290,7 +310,7 @@ impl<'a> Bounds<'a> {
 /// A number for each channel, or one for all.
 fn channels(fields: &Fields<'_>, name: &str) -> Result<Option<[f64; 3]>, Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a number or a list of three")]
     enum Channels {
         Same(f64),
         Each([f64; 3]),

@@ -5,6 +5,7 @@ mod config;
 mod config_file;
 mod contract;
 mod identity;
+mod known_settings;
 mod patches;
 mod processed_image;
 mod qwen2_vl;

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use visrl_core::files::{Fields, FileError};
-use visrl_core::warn_once;
+use visrl_core::files::{Fields, FileError, is_set, shown};
 
 use crate::error::Error;
 use crate::lora::config::{LoraConfig, MAX_RANK};
@@ -50,7 +49,7 @@ const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 /// Options that are not computed, and what they do.
-const REFUSED: [(&str, &str); 13] = [
+const REFUSED: [(&str, &str); 14] = [
     (
         "alora_invocation_tokens",
         "the adapter works after these tokens alone",
@@ -60,6 +59,7 @@ const REFUSED: [(&str, &str); 13] = [
         "invocation_string",
         "the adapter works after this text alone",
     ),
+    ("kasa_config", "the factors are scaled by singular values"),
     ("layer_replication", "layers are repeated"),
     ("lora_bias", "B has a bias"),
     ("megatron_config", "the layers are those of Megatron"),
@@ -123,11 +123,28 @@ pub(super) fn read(path: &Path, raw: &Value) -> Result<LoraConfig, Error> {
         }
     }
     fields.required::<Value>("target_modules")?;
+    check_layers_pattern(&fields, object)?;
     fields.size_or("r", MAX_RANK, RANK)?;
     for (field, or) in [("r", json!(RANK)), ("lora_alpha", json!(ALPHA))] {
         options.entry(field).or_insert(or);
     }
     serde_json::from_value(options.into()).map_err(|source| FileError::json(path, source).into())
+}
+
+/// Refuses the name of a stack of layers where no layers are chosen in it, as PEFT does.
+fn check_layers_pattern(fields: &Fields<'_>, object: &Map<String, Value>) -> Result<(), Error> {
+    const FIELD: &str = "layers_pattern";
+    let value = |field: &str| object.get(field).filter(|value| !value.is_null());
+    let Some(pattern) = value(FIELD) else {
+        return Ok(());
+    };
+    let needs = match (value("target_modules"), value("layers_to_transform")) {
+        (Some(Value::String(_)), _) => "a list of names in `target_modules`",
+        (_, None) if is_set(pattern) => "`layers_to_transform`",
+        _ => return Ok(()),
+    };
+    let message = format!("is {}, which needs {needs}, as in PEFT", shown(pattern));
+    Err(fields.error(FIELD, message))
 }
 
 /// Refuses adapters that were trained beside a base that is not the one on disk.
@@ -147,50 +164,13 @@ fn check_start(fields: &Fields<'_>, start: Option<&Value>) -> Result<(), Error> 
 
 /// Warns of options that are passed over.
 fn tell(fields: &Fields<'_>, object: &Map<String, Value>) {
-    let warn = |field: &str, message: String| {
-        let error: FileError = fields.error(field, message);
-        warn_once(error.to_string());
-    };
-    let known = |field: &str| {
-        COMPUTED.contains(&field)
-            || WITHOUT_EFFECT.contains(&field)
-            || REFUSED.iter().any(|(refused, _)| *refused == field)
-            || matches!(field, "bias" | "init_lora_weights" | "fan_in_fan_out")
-    };
-    for (field, value) in object
-        .iter()
-        .filter(|(field, value)| is_set(value) && !known(field))
-    {
-        warn(
-            field,
-            format!("is {}, which is not known and not used", shown(value)),
-        );
-    }
-    if object.get("fan_in_fan_out").is_some_and(is_set) {
+    const FAN_IN: &str = "fan_in_fan_out";
+    let refused = REFUSED.map(|(field, _)| field);
+    let others = ["bias", "init_lora_weights", FAN_IN];
+    fields.tell_unknown(&[&COMPUTED, &WITHOUT_EFFECT, &refused, &others]);
+    if object.get(FAN_IN).is_some_and(is_set) {
         let message = "is true, which has no meaning for the layers of this model, as in PEFT";
-        warn("fan_in_fan_out", message.into());
-    }
-}
-
-/// Whether an option says anything: what is null, off or empty does not.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(on) => *on,
-        Value::Number(_) => true,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
-}
-
-/// The beginning of a value.
-fn shown(value: &Value) -> String {
-    const MOST: usize = 80;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
+        fields.warn(FAN_IN, message);
     }
 }
 

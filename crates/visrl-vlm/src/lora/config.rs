@@ -48,7 +48,10 @@ pub struct LoraConfig {
 
 /// Layers by their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a list of names or an expression for them"
+)]
 pub enum TargetModules {
     /// Last parts of names: `q_proj`, `mlp.down_proj` or `visual.blocks.0.attn.qkv`.
     Names(Vec<String>),
@@ -113,7 +116,7 @@ pub(crate) fn layer_names<M: VisionLanguageModel>(model: &mut M) -> Vec<String> 
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected one or a list of them")]
 enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),

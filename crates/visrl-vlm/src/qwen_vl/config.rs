@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 use visrl_core::files::Fields;
 
-use crate::checkpoint::config_files::{eos_token_ids, read_json};
+use super::known_fields;
+use super::rope_config::{Expected, RopeConfig};
+use crate::checkpoint::config_files::{EndTokens, read_json};
 use crate::error::Error;
 
 /// The models of the family that are understood.
@@ -96,6 +98,8 @@ pub struct VisionConfig {
     pub temporal_patch_size: usize,
     /// Patches merged into one visual token, along each side.
     pub merge_size: usize,
+    /// Base of the rotary embedding.
+    pub rope_theta: f64,
     /// The windows that most blocks attend within, where the tower has them.
     pub windows: Option<Windows>,
 }
@@ -129,6 +133,8 @@ mod default {
     pub(super) const KV_HEADS: usize = 8;
     pub(super) const RMS_NORM_EPS: f64 = 1e-5;
     pub(super) const ROPE_THETA: f64 = 1e6;
+    pub(super) const SLIDING_FROM: usize = 80;
+    pub(super) const VISION_ROPE_THETA: f64 = 1e4;
     pub(super) const DEPTH: usize = 32;
     pub(super) const EMBED_DIM: usize = 1280;
     pub(super) const VISION_HEADS: usize = 16;
@@ -159,6 +165,7 @@ impl QwenVlConfig {
             let message = format!("is `{model_type}`, expected `qwen2_vl` or `qwen2_5_vl`");
             root.error::<Error>("model_type", message)
         })?;
+        known_fields::refuse(&path, &raw)?;
         let part = |field: &str| match raw.get(field).filter(|value| !value.is_null()) {
             Some(value) if !value.is_object() => {
                 Err(root.error::<Error>(field, format!("is {value}, expected an object")))
@@ -175,10 +182,7 @@ impl QwenVlConfig {
         let vision = part("vision_config")?.unwrap_or(&Value::Null);
         let vision = Fields::new(&path, "vision_config", vision);
         let vision = Self::vision(kind, &vision, &text)?;
-        let mut eos = eos_token_ids(dir, &root)?;
-        if eos.is_empty() {
-            eos = eos_token_ids(dir, &text_fields)?;
-        }
+        let eos = EndTokens::read(dir, &[root, text_fields])?;
         let token = |field: &str, or: u32| -> Result<u32, Error> {
             let id: u32 = root.optional(field)?.unwrap_or(or);
             if id as usize >= text.vocab_size {
@@ -189,17 +193,22 @@ impl QwenVlConfig {
         };
         let image_token_id = token("image_token_id", default::IMAGE_TOKEN_ID)?;
         let video_token_id = token("video_token_id", default::VIDEO_TOKEN_ID)?;
-        if eos.is_empty() || eos.iter().any(|&id| id as usize >= text.vocab_size) {
-            let message = format!("{eos:?} does not name tokens below {}", text.vocab_size);
-            return Err(root.error("eos_token_id", message));
+        let beyond = |&id: &u32| id as usize >= text.vocab_size;
+        if eos.ids.is_empty() || eos.ids.iter().any(beyond) {
+            let message = format!(
+                "is {:?}, expected tokens below {}",
+                eos.ids, text.vocab_size
+            );
+            return Err(Error::field(&eos.path, &eos.field, message));
         }
+        known_fields::tell(&path, kind, &raw);
         Ok(Self {
             kind,
             text,
             vision,
             image_token_id,
             video_token_id,
-            eos_token_ids: eos,
+            eos_token_ids: eos.ids,
             raw,
         })
     }
@@ -229,51 +238,18 @@ impl QwenVlConfig {
         if head_dim % 2 != 0 {
             return Err(fields.error("head_dim", format!("is {head_dim}, but must be even")));
         }
-        // Where both are there, transformers reads the older one; an empty one counts as none.
-        let is_set = |field: &&str| {
-            let value = value.get(*field).filter(|value| !value.is_null());
-            value.is_some_and(|value| value.as_object().is_none_or(|object| !object.is_empty()))
+        let expected = Expected {
+            kinds: ["mrope", "default"],
+            theta: default::ROPE_THETA,
         };
-        let rope_field = ["rope_scaling", "rope_parameters"].into_iter().find(is_set);
-        let rope_field =
-            rope_field.ok_or_else(|| fields.error::<Error>("rope_scaling", "is missing"))?;
-        let rope_prefix = match prefix {
-            "" => rope_field.to_owned(),
-            _ => format!("{prefix}.{rope_field}"),
-        };
-        let rope = Fields::new(path, &rope_prefix, &value[rope_field]);
-        let mrope_section: [usize; 3] = rope.required("mrope_section")?;
-        if mrope_section
-            .iter()
-            .try_fold(0usize, |sum, x| sum.checked_add(*x))
-            != Some(head_dim / 2)
-        {
-            let message = format!(
-                "{mrope_section:?} must sum to head_dim / 2 = {}",
-                head_dim / 2
-            );
-            return Err(rope.error("mrope_section", message));
-        }
-        for field in ["rope_type", "type"] {
-            let kind = rope.optional::<String>(field)?;
-            if let Some(kind) = kind.filter(|kind| !matches!(kind.as_str(), "mrope" | "default")) {
-                let message = format!("is `{kind}`, expected `mrope` or `default`");
-                return Err(rope.error(field, message));
-            }
-        }
-        let rope_theta = match rope.optional("rope_theta")? {
-            Some(theta) => theta,
-            None => fields
-                .optional("rope_theta")?
-                .unwrap_or(default::ROPE_THETA),
-        };
+        let rope = RopeConfig::read(fields, &expected)?;
+        let mrope_section = rope.sections(head_dim / 2)?;
         let rms_norm_eps = fields
             .optional("rms_norm_eps")?
             .unwrap_or(default::RMS_NORM_EPS);
-        for (field, number) in [("rope_theta", rope_theta), ("rms_norm_eps", rms_norm_eps)] {
-            if !(number > 0.0 && f64::is_finite(number)) {
-                return Err(fields.error(field, format!("is {number}, expected more than 0")));
-            }
+        if !(rms_norm_eps > 0.0 && f64::is_finite(rms_norm_eps)) {
+            let message = format!("is {rms_norm_eps}, expected more than 0");
+            return Err(fields.error("rms_norm_eps", message));
         }
         let act = fields
             .optional::<String>("hidden_act")?
@@ -281,25 +257,11 @@ impl QwenVlConfig {
         if act != "silu" {
             return Err(fields.error("hidden_act", format!("is `{act}`, expected `silu`")));
         }
-        if fields
-            .optional::<bool>("use_sliding_window")?
-            .unwrap_or(false)
-        {
-            return Err(fields.error("use_sliding_window", "is true, which is not supported"));
-        }
-        let kinds = fields.optional::<Vec<String>>("layer_types")?;
-        let other = kinds.and_then(|kinds| kinds.into_iter().find(|kind| kind != "full_attention"));
-        if let Some(kind) = other {
-            let message = format!("holds `{kind}`, expected `full_attention` alone");
-            return Err(fields.error("layer_types", message));
-        }
-        let tie_word_embeddings = match root.optional("tie_word_embeddings")? {
-            Some(tie) => tie,
-            None => fields.optional("tie_word_embeddings")?.unwrap_or(false),
-        };
+        let layers = fields.size_or("num_hidden_layers", MAX_LAYERS, default::LAYERS)?;
+        refuse_windows(&fields, layers)?;
         Ok(TextConfig {
             hidden_size,
-            layers: fields.size_or("num_hidden_layers", MAX_LAYERS, default::LAYERS)?,
+            layers,
             heads,
             kv_heads,
             head_dim,
@@ -310,9 +272,9 @@ impl QwenVlConfig {
             )?,
             vocab_size: fields.size_or("vocab_size", MAX_VOCAB, default::VOCAB_SIZE)?,
             rms_norm_eps,
-            rope_theta,
+            rope_theta: rope.theta,
             mrope_section,
-            tie_word_embeddings,
+            tie_word_embeddings: is_tied(root, prefix, &fields)?,
         })
     }
 
@@ -371,6 +333,11 @@ impl QwenVlConfig {
             let message = format!("is {hub}, but in_channels is {channels}");
             return Err(fields.error("in_chans", message));
         }
+        let expected = Expected {
+            kinds: ["axial", "default"],
+            theta: default::VISION_ROPE_THETA,
+        };
+        let rope = RopeConfig::read(*fields, &expected)?;
         let depth = fields.size_or("depth", MAX_LAYERS, default::DEPTH)?;
         let patch_size = fields.size_or("patch_size", 1024, 14)?;
         let merge_size = fields.size_or("spatial_merge_size", 64, 2)?;
@@ -399,9 +366,68 @@ impl QwenVlConfig {
             patch_size,
             temporal_patch_size: fields.size_or("temporal_patch_size", 64, 2)?,
             merge_size,
+            rope_theta: rope.theta,
             windows,
         })
     }
+}
+
+/// Whether the output matrix is the input embedding: where one of the places says so, as in
+/// transformers; places that differ are told.
+fn is_tied(root: &Fields<'_>, prefix: &str, text: &Fields<'_>) -> Result<bool, Error> {
+    const FIELD: &str = "tie_word_embeddings";
+    let outer: Option<bool> = root.optional(FIELD)?;
+    let inner: Option<bool> = text.optional(FIELD)?;
+    if let (Some(outer), Some(inner)) = (outer, inner)
+        && outer != inner
+    {
+        let message = format!(
+            "is {outer}, but `{prefix}.{FIELD}` is {inner}: the head is the embedding, as in \
+             transformers"
+        );
+        root.warn(FIELD, message);
+    }
+    Ok(outer.unwrap_or(false) || inner.unwrap_or(false))
+}
+
+/// Refuses layers that attend within a window of tokens.
+fn refuse_windows(fields: &Fields<'_>, layers: usize) -> Result<(), Error> {
+    let kinds = fields.optional::<Vec<String>>("layer_types")?;
+    if let Some(kinds) = kinds {
+        // The second is its older name.
+        let known = ["full_attention", "attention"];
+        let other = kinds.iter().find(|kind| !known.contains(&kind.as_str()));
+        if let Some(kind) = other {
+            let message = format!("holds `{kind}`, expected `full_attention` alone");
+            return Err(fields.error("layer_types", message));
+        }
+        if kinds.len() != layers {
+            let message = format!(
+                "names {} layers, but num_hidden_layers is {layers}",
+                kinds.len()
+            );
+            return Err(fields.error("layer_types", message));
+        }
+        return Ok(());
+    }
+    let is_on = fields
+        .optional::<bool>("use_sliding_window")?
+        .unwrap_or(false);
+    // A window of null is none; one that is left out has a default.
+    let is_none = fields
+        .value()
+        .get("sliding_window")
+        .is_some_and(Value::is_null);
+    let first: Option<usize> = fields.optional("max_window_layers")?;
+    let first = first.unwrap_or(default::SLIDING_FROM);
+    if is_on && !is_none && first < layers {
+        let message = format!(
+            "is true, which is not supported: layers from {first} on (`max_window_layers`) would \
+             attend within a window"
+        );
+        return Err(fields.error("use_sliding_window", message));
+    }
+    Ok(())
 }
 
 impl VisionConfig {

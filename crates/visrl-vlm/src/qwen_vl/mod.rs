@@ -1,10 +1,12 @@
 //! Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923): one decoder, two vision towers.
 
 pub(crate) mod config;
+mod known_fields;
 mod load;
 pub(crate) mod model;
 mod positions;
 mod rope;
+mod rope_config;
 mod step_decoder;
 mod text;
 mod vision;

@@ -29,9 +29,9 @@ impl Rotary {
     }
 
     /// Two-dimensional positions (row, column): half of the frequencies turn with each.
-    pub(crate) fn plane(positions: &[[u32; 2]], head_dim: usize) -> Self {
+    pub(crate) fn plane(positions: &[[u32; 2]], head_dim: usize, theta: f64) -> Self {
         let quarter = head_dim / 4;
-        let inverse = inverse_frequencies(quarter, 10_000.0);
+        let inverse = inverse_frequencies(quarter, theta);
         let angles: Vec<f32> = positions
             .iter()
             .flat_map(|p| {

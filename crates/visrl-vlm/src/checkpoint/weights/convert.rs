@@ -18,12 +18,19 @@ pub(super) type Convert<T> = fn(&[u8], &mut [T]);
 
 /// A number format that values of a file can become.
 pub(super) trait Target: Copy + Default + Send + Sync {
+    /// Whether all of these are finite.
+    fn are_finite(values: &[Self]) -> bool;
+
     /// How values of a file's format become this one; `None` for formats that are no floats of 16
     /// or 32 bits.
     fn converter(stored: Dtype) -> Option<Convert<Self>>;
 }
 
 impl Target for f32 {
+    fn are_finite(values: &[Self]) -> bool {
+        all(values, |x| x.is_finite())
+    }
+
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
         Some(match stored {
             Dtype::F32 => |bytes, out| {
@@ -49,6 +56,10 @@ impl Target for f32 {
 }
 
 impl Target for f64 {
+    fn are_finite(values: &[Self]) -> bool {
+        all(values, |x| x.is_finite())
+    }
+
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
         Some(match stored {
             Dtype::F32 => |bytes, out| {
@@ -66,6 +77,10 @@ impl Target for f64 {
 }
 
 impl Target for bf16 {
+    fn are_finite(values: &[Self]) -> bool {
+        all(values, |x| x.is_finite())
+    }
+
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
         Some(match stored {
             Dtype::F32 => |bytes, out| {
@@ -84,17 +99,33 @@ impl Target for bf16 {
     }
 }
 
+/// Whether a condition holds for all, without a branch for each.
+fn all<T: Copy>(values: &[T], is_good: impl Fn(T) -> bool) -> bool {
+    values.iter().fold(true, |good, &x| good & is_good(x))
+}
+
 fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], convert: impl Fn([u8; N]) -> T) {
     for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
         *out = convert(*bytes);
     }
 }
 
-/// Converts all values on all cores; `size` is the number of bytes of a stored value.
-pub(super) fn plain<T: Target>(bytes: &[u8], size: usize, out: &mut [T], convert: Convert<T>) {
-    out.par_chunks_mut(PIECE)
-        .zip(bytes.par_chunks(PIECE * size))
-        .for_each(|(out, bytes)| convert(bytes, out));
+/// Converts all values on all cores; `size` is the number of bytes of a stored value. Gives whether
+/// all are finite, which is looked at while they are at hand.
+pub(super) fn plain<T: Target>(
+    bytes: &[u8],
+    size: usize,
+    out: &mut [T],
+    convert: Convert<T>,
+) -> bool {
+    let pieces = out
+        .par_chunks_mut(PIECE)
+        .zip(bytes.par_chunks(PIECE * size));
+    let finite = pieces.map(|(out, bytes)| {
+        convert(bytes, out);
+        T::are_finite(out)
+    });
+    finite.reduce(|| true, |a, b| a & b)
 }
 
 /// Rows `first` and following of a stored matrix of `rows` x `columns` values of `size` bytes.
@@ -110,7 +141,8 @@ pub(super) struct Rows<'a> {
 /// Converts rows and puts them as columns into `out`, `[columns, rows]`.
 ///
 /// Threads own rows of `out`; each works in tiles, so that whole cache lines are read and written.
-pub(super) fn turned<T: Target>(part: Rows<'_>, out: &mut [T], convert: Convert<T>) {
+/// Gives whether all values are finite.
+pub(super) fn turned<T: Target>(part: Rows<'_>, out: &mut [T], convert: Convert<T>) -> bool {
     let Rows {
         bytes,
         size,
@@ -119,11 +151,12 @@ pub(super) fn turned<T: Target>(part: Rows<'_>, out: &mut [T], convert: Convert<
         columns,
     } = part;
     if rows == 0 || columns == 0 {
-        return;
+        return true;
     }
-    out.par_chunks_mut(TILE_COLUMNS * rows)
-        .enumerate()
-        .for_each(|(block, out)| {
+    let blocks = out.par_chunks_mut(TILE_COLUMNS * rows).enumerate();
+    blocks
+        .map(|(block, out)| {
+            let mut finite = true;
             let left = block * TILE_COLUMNS;
             let width = TILE_COLUMNS.min(columns - left);
             let mut tile = [[T::default(); TILE_COLUMNS]; TILE_ROWS];
@@ -133,6 +166,7 @@ pub(super) fn turned<T: Target>(part: Rows<'_>, out: &mut [T], convert: Convert<
                 let height = lines.len();
                 for (line, values) in lines.zip(&mut tile) {
                     convert(&line[left * size..][..width * size], &mut values[..width]);
+                    finite &= T::are_finite(&values[..width]);
                 }
                 for (column, out) in out.chunks_exact_mut(rows).enumerate() {
                     for (out, values) in out[top..top + height].iter_mut().zip(&tile) {
@@ -140,7 +174,9 @@ pub(super) fn turned<T: Target>(part: Rows<'_>, out: &mut [T], convert: Convert<
                     }
                 }
             }
-        });
+            finite
+        })
+        .reduce(|| true, |a, b| a & b)
 }
 
 /// How many rows of a matrix are read between two releases of what was read.
@@ -204,6 +240,39 @@ mod tests {
             f32::converter(dtype).unwrap()(&stored(&values, dtype), &mut out);
             assert_eq!(out[..2], values[..2]);
             assert!(out[2] == 0.0 && out[2].is_sign_negative() && out[4].is_nan());
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_seen_at_any_place() {
+        let (rows, columns) = (37, 130);
+        let bytes = |at: usize, value: f32| {
+            let mut values = vec![1f32; rows * columns];
+            values[at] = value;
+            stored(&values, Dtype::BF16)
+        };
+        for (value, good) in [(2.0, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
+            for at in [0, 70, rows * columns / 2, rows * columns - 1] {
+                let bytes = bytes(at, value);
+                let mut out = vec![0f32; rows * columns];
+                let convert = f32::converter(Dtype::BF16).unwrap();
+                assert_eq!(plain(&bytes, 2, &mut out, convert), good, "{value} at {at}");
+                let part = Rows {
+                    bytes: &bytes,
+                    size: 2,
+                    first: 0,
+                    rows,
+                    columns,
+                };
+                assert_eq!(turned(part, &mut out, convert), good, "{value} at {at}");
+                let mut halves = vec![bf16::ZERO; rows * columns];
+                let convert = bf16::converter(Dtype::BF16).unwrap();
+                assert_eq!(
+                    plain(&bytes, 2, &mut halves, convert),
+                    good,
+                    "{value} at {at}"
+                );
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use visrl_core::warn_once;
 
 use super::convert::{self, Convert, Target};
 use super::mapped::MappedFile;
-use super::weight_files::WeightFiles;
+use super::weight_files::{INDEX, WeightFiles};
 use super::weight_source::{ParamDtype, WeightSource};
 use crate::error::Error;
 
@@ -109,6 +109,14 @@ impl SafetensorsDir {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// The file that says which tensors there are: the one that holds them, or the index.
+    fn place(&self) -> PathBuf {
+        match self.files.as_slice() {
+            [file] => file.path().to_owned(),
+            _ => self.dir.join(INDEX),
+        }
+    }
+
     /// A tensor's shape.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.tensors.get(name)?.shape)
@@ -175,7 +183,7 @@ impl SafetensorsDir {
         shape: &[usize],
     ) -> Result<(&MappedFile, &Entry, Convert<T>), Error> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
-            path: self.dir.clone(),
+            path: self.place(),
             tensor: name.to_owned(),
         })?;
         let file = &self.files[entry.file];
@@ -201,6 +209,7 @@ impl SafetensorsDir {
         let (file, entry, convert) = self.find::<T>(name, shape)?;
         let size = entry.size();
         let mut out = zeros(entry.bytes.len() / size);
+        let mut finite = true;
         for (start, out) in entry
             .bytes
             .clone()
@@ -209,9 +218,10 @@ impl SafetensorsDir {
         {
             let section = start..start + out.len() * size;
             file.announce(section.clone());
-            convert::plain(&file.bytes()[section.clone()], size, out, convert);
+            finite &= convert::plain(&file.bytes()[section.clone()], size, out, convert);
             file.release(section);
         }
+        check_finite(finite, file, name)?;
         Ok(out)
     }
 
@@ -223,6 +233,7 @@ impl SafetensorsDir {
         let columns = count / rows.max(1);
         let mut out = zeros(count);
         let together = convert::rows_per_section(columns * size, SECTION);
+        let mut finite = true;
         for first in (0..rows).step_by(together) {
             let end = (first + together).min(rows);
             let place = |row: usize| entry.bytes.start + row * columns * size;
@@ -234,11 +245,26 @@ impl SafetensorsDir {
                 rows,
                 columns,
             };
-            convert::turned(part, &mut out, convert);
+            finite &= convert::turned(part, &mut out, convert);
             file.release(place(first)..place(end));
         }
+        check_finite(finite, file, name)?;
         Ok(out)
     }
+}
+
+/// Refuses a tensor with values that no computation gives an answer with.
+fn check_finite(finite: bool, file: &MappedFile, name: &str) -> Result<(), Error> {
+    if finite {
+        return Ok(());
+    }
+    Err(Error::Weights {
+        path: file.path().to_owned(),
+        message: format!(
+            "tensor `{name}` holds NaN or infinite values; the training that wrote it diverged, or \
+             the file is damaged"
+        ),
+    })
 }
 
 /// Zeros to be overwritten; where Linux gives pages of 2 MiB on demand, large ones ask for them:

@@ -10,7 +10,7 @@ use crate::checkpoint::config_files::read_json;
 use crate::error::Error;
 
 pub(super) const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that hold the weights.
 #[derive(Debug, Default)]

@@ -63,7 +63,8 @@ impl ChatTemplate {
         if placeholders != images {
             return Err(fail(format!(
                 "has {images} images, but its text has {placeholders} image tokens after the chat \
-                 template"
+                 template of {}",
+                self.path().display()
             )));
         }
         if let Some(video_pad) = tokenizer.token_id(VIDEO_PAD)

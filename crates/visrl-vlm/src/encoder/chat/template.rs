@@ -7,8 +7,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Value, json};
-use visrl_core::files::{read_json, read_text, write_file};
-use visrl_core::{Content, Message};
+use visrl_core::files::{read_text, read_value, write_file};
+use visrl_core::{Content, ImageSource, Message, Role, warn_once};
 
 use crate::error::Error;
 
@@ -37,6 +37,13 @@ pub const QWEN2_VL_CHAT_TEMPLATE: &str = concat!(
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const JSON_FILE: &str = "chat_template.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The files that may hold a template; the first that does counts.
+const FILES: [&str; 4] = [
+    "processor_config.json",
+    JSON_FILE,
+    TEMPLATE_FILE,
+    CONFIG_FILE,
+];
 const MAX_BYTES: u64 = 16 << 20;
 /// Instructions of the template engine: a long conversation takes some thousands.
 const MAX_STEPS: u64 = 1_000_000;
@@ -54,32 +61,86 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint folder: `chat_template.jinja`, or else `chat_template` of
-    /// `chat_template.json`, or else of `tokenizer_config.json` (of several, the one named
-    /// `default`).
+    /// The template of a checkpoint folder, in transformers' order: `chat_template` of
+    /// `processor_config.json`, or else of `chat_template.json`, or else `chat_template.jinja`, or
+    /// else `chat_template` of `tokenizer_config.json` (of several, the one named `default`). Others
+    /// that write a conversation with an image otherwise are told in a warning.
     ///
     /// # Errors
     /// [`Error::File`] with the file that cannot be read or is larger than 16 MiB, and
     /// [`Error::Template`] when there is no template or it does not parse.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(TEMPLATE_FILE);
-        if path.exists() {
-            let source = read_text(&path, MAX_BYTES)?;
-            return Self::parse(source, path);
-        }
-        for name in [JSON_FILE, CONFIG_FILE] {
+        let mut found: Option<Self> = None;
+        for name in FILES {
             let path = dir.join(name);
-            if path.exists()
-                && let Some(source) = template_in(&path, &read_json(&path, MAX_BYTES)?)?
-            {
-                return Self::parse(source, path);
+            if !path.exists() {
+                continue;
+            }
+            let source = match name == TEMPLATE_FILE {
+                true => read_text(&path, MAX_BYTES).map(Some).map_err(Error::from),
+                false => read_value(&path, MAX_BYTES)
+                    .map_err(Error::from)
+                    .and_then(|value| template_in(&path, &value)),
+            };
+            let template = source.and_then(|source| {
+                let parse = |source| Self::parse(source, path);
+                source.map(parse).transpose()
+            });
+            match (&found, template) {
+                (None, template) => found = template?,
+                (Some(used), Ok(Some(other))) => used.tell_rival(&other, name == CONFIG_FILE),
+                (Some(used), Err(error)) => warn_once(format!(
+                    "{error} (it is not used: {} counts, as in transformers)",
+                    used.path.display()
+                )),
+                (Some(_), Ok(None)) => {}
             }
         }
-        let message = format!("none found in {TEMPLATE_FILE}, {JSON_FILE} or {CONFIG_FILE}");
-        Err(Error::Template {
-            path: dir.to_owned(),
-            message,
+        found.ok_or_else(|| {
+            let [_, json, jinja, config] = FILES;
+            Error::Template {
+                path: dir.to_owned(),
+                message: format!("none found in {json}, {jinja} or {config}"),
+            }
         })
+    }
+
+    /// Warns of a template that is not used and writes conversations otherwise. A tokenizer's own
+    /// may be for text alone, which is no other answer.
+    fn tell_rival(&self, other: &Self, of_tokenizer: bool) {
+        if self.source.trim_end() == other.source.trim_end() {
+            return;
+        }
+        let text = |role, text: &str| Message {
+            role,
+            content: vec![Content::Text(text.to_owned())],
+        };
+        let mut asked = text(Role::User, "a");
+        asked
+            .content
+            .insert(0, Content::Image(ImageSource::path("a.png")));
+        let turns = [
+            text(Role::System, "s"),
+            asked,
+            text(Role::Assistant, "b"),
+            text(Role::User, "c"),
+        ];
+        let differs = [&turns[..], &turns[1..]].into_iter().any(|turns| {
+            let both = [self, other].map(|template| template.render(turns, true, false));
+            match both {
+                [Ok(used), Ok(other)] => used != other,
+                [_, Err(_)] => !of_tokenizer,
+                _ => true,
+            }
+        });
+        if differs {
+            warn_once(format!(
+                "{}: its chat template is not used: that of {} differs and counts, as in \
+                 transformers; remove the one of them that is old",
+                other.path.display(),
+                self.path.display()
+            ));
+        }
     }
 
     /// A template from its text.
@@ -100,6 +161,11 @@ impl ChatTemplate {
             .template_from_named_str(TEMPLATE_NAME, &template.source)
             .map_err(|error| template.error(&error))?;
         Ok(template)
+    }
+
+    /// The file that holds the template.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The template's text.
@@ -213,7 +279,8 @@ fn template_in(path: &Path, file: &Value) -> Result<Option<String>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use visrl_core::{ImageSource, Prompt, Role};
+    use visrl_core::Prompt;
+    use visrl_testing::warnings_of;
 
     use super::*;
 
@@ -247,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_places_are_searched_in_order() {
+    fn the_places_are_searched_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
         let found = || ChatTemplate::from_dir(dir.path()).map(|template| template.source);
@@ -259,10 +326,48 @@ mod tests {
         assert_eq!(found().unwrap(), "a");
         write(CONFIG_FILE, r#"{"chat_template": "b"}"#);
         assert_eq!(found().unwrap(), "b");
-        ChatTemplate::new("c").unwrap().save(dir.path()).unwrap();
+        write(TEMPLATE_FILE, "c");
         assert_eq!(found().unwrap(), "c");
-        write(TEMPLATE_FILE, "d");
+        ChatTemplate::new("d").unwrap().save(dir.path()).unwrap();
         assert_eq!(found().unwrap(), "d");
+        write(FILES[0], r#"{"chat_template": "e"}"#);
+        assert_eq!(found().unwrap(), "e");
+    }
+
+    #[test]
+    fn templates_that_differ_are_told() {
+        let told = |name: &str, text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let template = ChatTemplate::new(QWEN2_VL_CHAT_TEMPLATE).unwrap();
+            template.save(dir.path()).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
+            let (found, told) = warnings_of(|| ChatTemplate::from_dir(dir.path()));
+            assert_eq!(found.unwrap().source, QWEN2_VL_CHAT_TEMPLATE);
+            told.join("\n")
+        };
+        let in_config = |source: &str| json!({ "chat_template": source }).to_string();
+        let same = format!("{QWEN2_VL_CHAT_TEMPLATE}\n");
+        let commented = format!("{{# more #}}{QWEN2_VL_CHAT_TEMPLATE}");
+        let other = QWEN2_VL_CHAT_TEMPLATE.replace("helpful", "brief");
+        let of_text = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}";
+        for quiet in [&same, &commented] {
+            assert_eq!(told(TEMPLATE_FILE, quiet), "");
+            assert_eq!(told(CONFIG_FILE, &in_config(quiet)), "");
+        }
+        assert_eq!(told(CONFIG_FILE, &in_config(of_text)), "");
+        for (name, text) in [
+            (TEMPLATE_FILE, other.clone()),
+            (CONFIG_FILE, in_config(&other)),
+            (CONFIG_FILE, in_config("{{ 'x' }}")),
+            (TEMPLATE_FILE, of_text.to_owned()),
+            (TEMPLATE_FILE, "{% if %}".to_owned()),
+        ] {
+            let told = told(name, &text);
+            assert!(
+                told.contains(name) && told.contains(JSON_FILE),
+                "{text}: {told}"
+            );
+        }
     }
 
     #[test]

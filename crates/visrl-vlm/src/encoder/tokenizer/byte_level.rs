@@ -6,17 +6,18 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::DecoderWrapper;
 
-use visrl_core::files::{self, FileError, write_file};
+use visrl_core::files::{self, Fields, write_file};
 
 use super::added_tokens;
-use super::check;
 use super::special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, VISION_TOKENS};
+use super::{check, known_settings};
 use crate::error::Error;
 
 const MAIN_FILE: &str = "tokenizer.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const ADDED_FILE: &str = "added_tokens.json";
 const SPECIAL_FILE: &str = "special_tokens_map.json";
+const VOCABULARY_FILE: &str = "vocab.json";
 
 /// The files of a tokenizer; all that are there are kept and written again, byte for byte.
 const FILES: [&str; 6] = [
@@ -24,7 +25,7 @@ const FILES: [&str; 6] = [
     CONFIG_FILE,
     SPECIAL_FILE,
     ADDED_FILE,
-    "vocab.json",
+    VOCABULARY_FILE,
     "merges.txt",
 ];
 
@@ -107,7 +108,7 @@ impl Tokenizer {
         let json = bytes(MAIN_FILE).map_or(&[][..], Vec::as_slice);
         check::check(json, &path)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|error| fail(format!("is not a tokenizer: {error}")))?;
+            .map_err(|error| check::what_is_wrong(json, &path, &*error))?;
         if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(fail(
                 "has no byte-level decoder, as Qwen2's tokenizers have".into(),
@@ -116,9 +117,7 @@ impl Tokenizer {
         let paths = [CONFIG_FILE, ADDED_FILE, SPECIAL_FILE].map(|name| dir.join(name));
         let beside = |name, path: &Path| match bytes(name) {
             None => Ok(Value::Null),
-            Some(bytes) => {
-                serde_json::from_slice(bytes).map_err(|source| FileError::json(path, source))
-            }
+            Some(bytes) => files::parse_value(path, bytes),
         };
         let [config_path, added_path, special_path] = &paths;
         let config = beside(CONFIG_FILE, config_path)?;
@@ -130,6 +129,11 @@ impl Tokenizer {
             special_map: (special_path, &special_map),
         };
         inner = added_tokens::add(inner, json, &beside)?;
+        known_settings::tell(&Fields::new(config_path, "", &config));
+        known_settings::tell_rivals(&Fields::new(special_path, "", &special_map), &config);
+        if let Some(vocabulary) = bytes(VOCABULARY_FILE) {
+            known_settings::tell_vocabulary(&dir.join(VOCABULARY_FILE), vocabulary, &inner);
+        }
         // A prompt is refused when it is too long; the tokenizer must not cut or pad it.
         inner
             .with_truncation(None)
@@ -268,6 +272,9 @@ impl Tokenizer {
 
 #[cfg(test)]
 mod tests {
+    use visrl_core::files::FileError;
+    use visrl_testing::warnings_of;
+
     use super::*;
     use crate::encoder::tokenizer::train_bpe::train_bpe;
 
@@ -311,6 +318,77 @@ mod tests {
             message.contains("tokenizer.json: has no token <|image_pad|>"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn files_that_say_something_else_are_told() {
+        for (name, text, parts) in [
+            (
+                "tokenizer_config.json",
+                r#"{"add_bos_token": true}"#,
+                "`add_bos_token`: is true",
+            ),
+            ("tokenizer_config.json", r#"{"lower": 1}"#, "`lower`: is 1"),
+            (
+                "tokenizer_config.json",
+                r#"{"add_bos_token": false, "lower": false}"#,
+                "",
+            ),
+            (
+                "special_tokens_map.json",
+                r#"{"eos_token": "<|endoftext|>"}"#,
+                "`eos_token`: is `<|endoftext|>`, but `<|im_end|>`",
+            ),
+            (
+                "special_tokens_map.json",
+                r#"{"eos_token": {"content": "<|im_end|>"}}"#,
+                "",
+            ),
+            ("vocab.json", r#"{"!": 0}"#, ""),
+            ("vocab.json", r#"{"!": 7}"#, "`!`: is 7, but 0"),
+            ("vocab.json", "{", "EOF"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            tiny().save(dir.path()).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
+            let (read, told) = warnings_of(|| Tokenizer::from_dir(dir.path()));
+            read.unwrap();
+            match parts {
+                "" => assert_eq!(told, [""; 0], "{text}"),
+                _ => assert!(
+                    told.len() == 1 && told[0].contains(name) && told[0].contains(parts),
+                    "{text}: {told:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_none_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny().save(dir.path()).unwrap();
+        let path = dir.path().join(MAIN_FILE);
+        let good: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for (part, value) in [
+            (
+                "pre_tokenizer",
+                serde_json::json!({ "type": "Split", "pattern": 3 }),
+            ),
+            ("decoder", serde_json::json!({ "type": "Bytes" })),
+            (
+                "model",
+                serde_json::json!({ "type": "BPE", "vocab": { "a": "b" }, "merges": [] }),
+            ),
+            ("added_tokens", serde_json::json!([3])),
+        ] {
+            let mut bad = good.clone();
+            bad[part] = value;
+            fs::write(&path, bad.to_string()).unwrap();
+            let message = Tokenizer::from_dir(dir.path()).unwrap_err().to_string();
+            let expected = format!("tokenizer.json: field `{part}`");
+            assert!(message.contains(&expected), "{message}");
+            assert!(!message.contains("untagged"), "{message}");
+        }
     }
 
     #[test]

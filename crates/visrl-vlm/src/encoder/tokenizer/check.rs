@@ -3,8 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use tokenizers::models::bpe::BPE;
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+};
 
 use visrl_core::files::FileError;
 
@@ -68,6 +73,40 @@ pub(super) fn check(json: &[u8], path: &Path) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+/// Why the tokenizers crate does not take a file, with the part that it is about where that can be
+/// found.
+pub(super) fn what_is_wrong(json: &[u8], path: &Path, error: &dyn std::error::Error) -> Error {
+    let whole: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
+    let part = |name: &str| whole.get(name).filter(|value| !value.is_null());
+    fn fault<T: DeserializeOwned>(value: &Value) -> Option<String> {
+        let error = T::deserialize(value).err()?.to_string();
+        let is_vague = error.contains("untagged");
+        Some(if is_vague {
+            "has no form that is known".into()
+        } else {
+            error
+        })
+    }
+    type Look = fn(&Value) -> Option<String>;
+    let looks: [(&str, Look); 6] = [
+        ("normalizer", fault::<NormalizerWrapper>),
+        ("pre_tokenizer", fault::<PreTokenizerWrapper>),
+        ("post_processor", fault::<PostProcessorWrapper>),
+        ("decoder", fault::<DecoderWrapper>),
+        ("added_tokens", fault::<Vec<AddedToken>>),
+        ("model", fault::<BPE>),
+    ];
+    for (name, look) in looks {
+        if let Some(message) = part(name).and_then(look) {
+            return Error::field(path, name, message);
+        }
+    }
+    Error::Tokenizer {
+        path: path.to_owned(),
+        message: format!("is not a tokenizer: {error}"),
+    }
 }
 
 /// The first kind that is not among the known ones, in a part or in a sequence of parts.

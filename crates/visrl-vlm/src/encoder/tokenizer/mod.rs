@@ -3,6 +3,7 @@
 mod added_tokens;
 pub(crate) mod byte_level;
 mod check;
+mod known_settings;
 pub(crate) mod special_tokens;
 pub(crate) mod train_bpe;
 

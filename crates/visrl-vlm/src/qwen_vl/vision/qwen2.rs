@@ -74,7 +74,7 @@ impl Tower {
         let sizes = patches.sizes();
         let mut hidden = self.patch_embed.forward(patches.values, config);
         let head_dim = config.embed_dim / config.heads;
-        let rotary = Rotary::plane(&patches.positions, head_dim);
+        let rotary = Rotary::plane(&patches.positions, head_dim, config.rope_theta);
         for block in &self.blocks {
             hidden = block.forward(hidden, &rotary, &sizes, config.heads);
         }

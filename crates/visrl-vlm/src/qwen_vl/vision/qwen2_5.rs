@@ -84,7 +84,7 @@ impl Tower {
         let windows: Vec<usize> = order.windows.iter().map(|tokens| tokens * unit).collect();
         let mut hidden = self.patch_embed.forward(values, config);
         let head_dim = config.embed_dim / config.heads;
-        let rotary = Rotary::plane(&positions, head_dim);
+        let rotary = Rotary::plane(&positions, head_dim, config.rope_theta);
         let full = |index: usize| match &config.windows {
             Some(windows) => windows.full_blocks.contains(&index),
             None => true,

@@ -71,6 +71,7 @@ mod tests {
             patch_size: 14,
             temporal_patch_size: 2,
             merge_size: 2,
+            rope_theta: 1e4,
             windows: Some(Windows {
                 side,
                 full_blocks: Vec::new(),
