@@ -1,4 +1,4 @@
-//! Qwen2-VL and Qwen2.5-VL against transformers' numbers, for every case of the fixtures folder.
+//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL against transformers' numbers, for every case of the fixtures folder.
 
 #![allow(clippy::print_stdout)]
 
@@ -299,6 +299,7 @@ fn every_case_equals_transformers() {
     for group in [
         "Qwen2-VL models",
         "Qwen2.5-VL models",
+        "Qwen3-VL models",
         "cases",
         "from image files",
         "logits",
@@ -306,6 +307,7 @@ fn every_case_equals_transformers() {
         "position_ids",
         "hidden",
         "visual",
+        "deepstack",
     ] {
         assert!(
             counts.get(group).is_some_and(|&count| count > 0),
@@ -336,6 +338,7 @@ fn kind(model: &QwenVl) -> &'static str {
     match model.config().kind {
         QwenVlKind::Qwen2 => "Qwen2-VL models",
         QwenVlKind::Qwen2_5 => "Qwen2.5-VL models",
+        QwenVlKind::Qwen3 => "Qwen3-VL models",
     }
 }
 
@@ -377,11 +380,21 @@ fn check(
     let mut count = |group: &'static str| *counts.entry(group).or_default() += 1;
     let all: Vec<_> = rows.iter().flat_map(|row| row.images.clone()).collect();
     if !all.is_empty() {
-        let (last, pooled) = model.vision_states(&all).unwrap();
-        for (key, tensor) in [("visual.last_hidden", last), ("visual.pooler", pooled)] {
-            if let Some((_, expected)) = case.floats(key) {
-                count("visual");
-                found.push((key.into(), differences(&values(tensor), &expected)));
+        let (last, features) = model.vision_states(&all).unwrap();
+        let hidden = model.info().hidden_size;
+        let part = |index: usize| features.clone().narrow(1, index * hidden, hidden);
+        let deepstack = model.config().vision.deepstack.len();
+        let deep = (0..deepstack).map(|i| (format!("visual.deepstack.{i}"), part(1 + i)));
+        let main = [("visual.last_hidden", last), ("visual.pooler", part(0))];
+        let main = main.map(|(key, tensor)| (key.to_owned(), tensor));
+        for (key, tensor) in main.into_iter().chain(deep) {
+            if let Some((_, expected)) = case.floats(&key) {
+                count(if key.contains("deepstack") {
+                    "deepstack"
+                } else {
+                    "visual"
+                });
+                found.push((key, differences(&values(tensor), &expected)));
             }
         }
     }
@@ -406,7 +419,8 @@ fn check(
             let (_, deltas) = case.ints("rope_deltas").unwrap();
             assert_eq!(i64::from(positions.next) - length as i64, deltas[row.index]);
         }
-        let embedded = values(model.embed(&row.ids, features).unwrap());
+        let embedded = model.embed(&row.ids, features).unwrap();
+        let embedded = values(embedded.narrow(1, 0, model.info().hidden_size));
         let mut segments = [Segment::prompts(1, length)];
         let batch = DecoderInput {
             ids: &row.ids,

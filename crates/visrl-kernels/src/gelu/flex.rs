@@ -2,7 +2,7 @@
 
 use burn::backend::Flex;
 
-use super::op::Gelu;
+use super::op::{Gelu, TANH_CUBE, TANH_SCALE};
 use crate::flex::{self, Host};
 use crate::forms::Fused;
 use crate::parallel;
@@ -28,6 +28,11 @@ impl Fused<Flex, 1> for Gelu {
                         *x *= normal_below(*x);
                     }
                 }
+                Self::Tanh => {
+                    for x in x {
+                        *x *= tanh_gate(*x);
+                    }
+                }
             },
         );
         x
@@ -38,7 +43,8 @@ impl Fused<Flex, 1> for Gelu {
         (self.forward(inputs), saved)
     }
 
-    /// With s the sigmoid of 1.702 x, `d (x s) / d x = s (1 + 1.702 x (1 - s))`; with P and p the
+    /// With s the sigmoid of 1.702 x, `d (x s) / d x = s (1 + 1.702 x (1 - s))`, and so for the
+    /// other sigmoid, whose argument has the derivative `scale (1 + 3 cube x^2)`; with P and p the
     /// normal distribution and its density, `d (x P) / d x = P + x p`.
     fn backward(&self, x: Host, grad: Host, _: [bool; 1]) -> [Option<Host>; 1] {
         let mut x = flex::owned(x);
@@ -65,11 +71,24 @@ impl Fused<Flex, 1> for Gelu {
                             *x = grad * (normal_below(*x) + *x * density);
                         }
                     }
+                    Self::Tanh => {
+                        for (x, grad) in both {
+                            let s = tanh_gate(*x);
+                            let slope = TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * *x * *x);
+                            *x = grad * s * (1.0 + *x * slope * (1.0 - s));
+                        }
+                    }
                 }
             },
         );
         [Some(x)]
     }
+}
+
+/// What [`Gelu::Tanh`] multiplies its argument by.
+#[inline(always)]
+fn tanh_gate(x: f32) -> f32 {
+    sigmoid(TANH_SCALE * (x + TANH_CUBE * x * x * x))
 }
 
 /// The standard normal distribution function.
@@ -94,7 +113,7 @@ mod tests {
         fn equals_the_plain_form(
             seed in 0u64..1000, rows in 1usize..40, columns in 1usize..90, scale in 0.1f32..10.0,
         ) {
-            for kind in [Gelu::Quick, Gelu::Exact] {
+            for kind in [Gelu::Quick, Gelu::Exact, Gelu::Tanh] {
                 let shape = (rows, columns, scale);
                 compare([shape], seed, 4e-6, |[x]| kind.apply(x), |[x]| plain::gelu(kind, x));
             }

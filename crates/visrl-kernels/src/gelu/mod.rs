@@ -1,4 +1,4 @@
-//! Gaussian error linear units, exact and by a sigmoid.
+//! Gaussian error linear units, exact, by a sigmoid and by a hyperbolic tangent.
 
 #[cfg(feature = "flex")]
 mod flex;

@@ -10,7 +10,13 @@ pub enum Gelu {
     Quick,
     /// `x (1 + erf(x / sqrt(2))) / 2`.
     Exact,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, PyTorch's `gelu_pytorch_tanh`.
+    Tanh,
 }
+
+/// `2 sqrt(2 / pi)`: with it, [`Gelu::Tanh`] is `x sigmoid(TANH_SCALE (x + TANH_CUBE x^3))`.
+pub(super) const TANH_SCALE: f32 = 1.595_769_1;
+pub(super) const TANH_CUBE: f32 = 0.044_715;
 
 impl Operation<1> for Gelu {
     const FORMS: &'static [Form<Self, 1>] = &[

@@ -3,11 +3,15 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu as exact, sigmoid};
 
-use super::op::Gelu;
+use super::op::{Gelu, TANH_CUBE, TANH_SCALE};
 
 pub(super) fn gelu<const D: usize>(kind: Gelu, x: Tensor<D>) -> Tensor<D> {
     match kind {
         Gelu::Quick => x.clone() * sigmoid(x * 1.702),
         Gelu::Exact => exact(x),
+        Gelu::Tanh => {
+            let cube = x.clone().powi_scalar(3) * TANH_CUBE;
+            x.clone() * sigmoid((x + cube) * TANH_SCALE)
+        }
     }
 }

@@ -9,6 +9,7 @@ pub struct DecoderInput<'a> {
     pub ids: &'a [u32],
     /// Rotary positions, `[tokens]`.
     pub positions: &'a [[u32; 3]],
-    /// Features of the image tokens among `ids`, in order, `[image tokens, hidden]`.
+    /// Features of the image tokens among `ids`, in order, `[image tokens, hidden]` or wider, as
+    /// [`encode_images`](crate::VisionLanguageModel::encode_images) gives them.
     pub image_features: Option<&'a Tensor<2>>,
 }

@@ -52,7 +52,7 @@ impl FeatureStore {
         self.len() == 0
     }
 
-    /// The features of images one after another, `[visual tokens, hidden]`, on a plain device;
+    /// The features of images one after another, `[visual tokens, hidden]` or wider, on a plain device;
     /// those not kept yet are encoded together. Nothing for no images.
     ///
     /// # Errors

@@ -58,6 +58,10 @@ pub trait VisionLanguageModel: Module + Sync {
 
     /// Encodes images to `[visual tokens of all images, hidden]`.
     ///
+    /// A family whose later layers read features of their own gives them in further columns, which
+    /// [`embed_batch`](Self::embed_batch) takes again; whoever keeps or shares features looks at
+    /// the rows alone.
+    ///
     /// The default refuses all images: that of a model that reads none.
     ///
     /// # Errors
@@ -85,7 +89,7 @@ pub trait VisionLanguageModel: Module + Sync {
     }
 
     /// The embeddings of new tokens with image features in place, `[tokens, hidden]`: what the
-    /// first layer reads.
+    /// first layer reads, and in further columns what a family's later layers read.
     ///
     /// # Errors
     /// [`Error::Input`] when ids and features do not fit the model or each other.
@@ -95,7 +99,9 @@ pub trait VisionLanguageModel: Module + Sync {
     /// the layers' keys and values to the segments' caches.
     ///
     /// For [`Output::Hidden`] it returns the states that follow, after the final norm where the
-    /// decoder's last layer is among them; for [`Output::Cache`] nothing.
+    /// decoder's last layer is among them; for [`Output::Cache`] nothing. States may be wider than
+    /// `hidden` where they carry what later layers read, as [`embed_batch`](Self::embed_batch)
+    /// makes them; those after the last layer are not.
     ///
     /// # Errors
     /// [`Error::Input`] when states, positions, segments and layers do not fit together.
@@ -155,6 +161,12 @@ pub trait VisionLanguageModel: Module + Sync {
 
     /// Shows the linear layers that may carry an adapter, with their names; by default none.
     fn each_linear(&mut self, _visit: &mut dyn FnMut(&str, &mut LoraLinear)) {}
+
+    /// The name under which Hugging Face stores a parameter, where it is not the one that
+    /// [`visit_parameters`](crate::visit_parameters) shows; by default it is.
+    fn file_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
 
     /// The shape in which Hugging Face stores a parameter, where it is not the one stored here
     /// (linear weights aside, which are always transposed); by default there is none.

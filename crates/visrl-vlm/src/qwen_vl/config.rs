@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use visrl_core::files::Fields;
 
-use super::known_fields;
+use super::{default, known_fields};
 use super::rope_config::{Expected, RopeConfig};
 use crate::checkpoint::config_files::{EndTokens, read_json};
 use crate::error::Error;
@@ -17,6 +17,8 @@ pub enum QwenVlKind {
     Qwen2,
     /// Qwen2.5-VL (arXiv 2502.13923), `model_type` `qwen2_5_vl`.
     Qwen2_5,
+    /// Qwen3-VL (arXiv 2511.21631), `model_type` `qwen3_vl`.
+    Qwen3,
 }
 
 impl QwenVlKind {
@@ -24,12 +26,13 @@ impl QwenVlKind {
         match model_type {
             "qwen2_vl" => Some(Self::Qwen2),
             "qwen2_5_vl" => Some(Self::Qwen2_5),
+            "qwen3_vl" => Some(Self::Qwen3),
             _ => None,
         }
     }
 }
 
-/// The shape of a Qwen2-VL or Qwen2.5-VL model, read from Hugging Face's `config.json`.
+/// The shape of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL model, read from Hugging Face's `config.json`.
 ///
 /// Both layouts are read: the flat one of the hub and the nested one (`text_config`,
 /// `rope_parameters`) that transformers 5 writes. A field that is missing or null has the value that
@@ -73,8 +76,15 @@ pub struct TextConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary embedding.
     pub rope_theta: f64,
-    /// How many rotary frequencies turn with time, height and width; sums to `head_dim / 2`.
+    /// How many rotary frequencies turn with time, height and width.
     pub mrope_section: [usize; 3],
+    /// Whether the frequencies of time, height and width take turns, as in Qwen3-VL, or follow each
+    /// other, in which case the sections sum to `head_dim / 2`.
+    pub mrope_interleaved: bool,
+    /// Whether the projections to queries, keys and values have a bias.
+    pub attention_bias: bool,
+    /// Whether each head of queries and keys goes through an RMS norm before it is turned.
+    pub head_norms: bool,
     /// Whether the output matrix is the input embedding.
     pub tie_word_embeddings: bool,
 }
@@ -102,6 +112,11 @@ pub struct VisionConfig {
     pub rope_theta: f64,
     /// The windows that most blocks attend within, where the tower has them.
     pub windows: Option<Windows>,
+    /// The side of the table of learnt positions, where the tower has one.
+    pub position_side: Option<usize>,
+    /// The blocks whose output a deepstack merger makes features of, by the order of the mergers;
+    /// they are added after the decoder's first layers, in the order of the blocks.
+    pub deepstack: Vec<usize>,
 }
 
 /// Windowed attention of Qwen2.5-VL's vision tower.
@@ -113,35 +128,30 @@ pub struct Windows {
     pub full_blocks: Vec<usize>,
 }
 
+impl TextConfig {
+    /// The axis that each rotary frequency turns with: 0 time, 1 height, 2 width.
+    ///
+    /// Sections that take turns: of three neighbours the first is time's, the second height's and
+    /// the third width's, as often as the sections of the latter two say; all others are time's.
+    pub fn rotary_axes(&self) -> Vec<usize> {
+        if !self.mrope_interleaved {
+            let section = |axis| std::iter::repeat_n(axis, self.mrope_section[axis]);
+            return (0..3).flat_map(section).collect();
+        }
+        let axis = |index: usize| match index % 3 {
+            0 => 0,
+            axis if index < 3 * self.mrope_section[axis] => axis,
+            _ => 0,
+        };
+        (0..self.head_dim / 2).map(axis).collect()
+    }
+}
+
 impl VisionConfig {
     /// The number of values in a flattened patch.
     pub fn patch_dim(&self) -> usize {
         self.channels * self.temporal_patch_size * self.patch_size * self.patch_size
     }
-}
-
-/// The values that transformers gives to what a file leaves out (`Qwen2VLConfig`,
-/// `Qwen2_5_VLConfig` and their parts).
-mod default {
-    pub(super) const IMAGE_TOKEN_ID: u32 = 151_655;
-    pub(super) const VIDEO_TOKEN_ID: u32 = 151_656;
-    pub(super) const VOCAB_SIZE: usize = 152_064;
-    pub(super) const HIDDEN_SIZE: usize = 8192;
-    pub(super) const INTERMEDIATE_SIZE: usize = 29_568;
-    pub(super) const LAYERS: usize = 80;
-    pub(super) const HEADS: usize = 64;
-    pub(super) const KV_HEADS: usize = 8;
-    pub(super) const RMS_NORM_EPS: f64 = 1e-5;
-    pub(super) const ROPE_THETA: f64 = 1e6;
-    pub(super) const SLIDING_FROM: usize = 80;
-    pub(super) const VISION_ROPE_THETA: f64 = 1e4;
-    pub(super) const DEPTH: usize = 32;
-    pub(super) const EMBED_DIM: usize = 1280;
-    pub(super) const VISION_HEADS: usize = 16;
-    /// Qwen2.5-VL's width of the tower, too.
-    pub(super) const VISION_OUT: usize = 3584;
-    pub(super) const VISION_MLP: usize = 3420;
-    pub(super) const CHANNELS: usize = 3;
 }
 
 const MAX_WIDTH: usize = 1 << 17;
@@ -154,7 +164,7 @@ impl QwenVlConfig {
     /// # Errors
     /// [`Error::File`] with the file and the field: a missing file, JSON that does not parse,
     /// a missing field, a size out of range, sizes that do not divide each other, or another
-    /// `model_type` than `qwen2_vl`.
+    /// `model_type` than the three.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         let path = dir.join("config.json");
@@ -162,7 +172,7 @@ impl QwenVlConfig {
         let root = Fields::new(&path, "", &raw);
         let model_type: String = root.required("model_type")?;
         let kind = QwenVlKind::of(&model_type).ok_or_else(|| {
-            let message = format!("is `{model_type}`, expected `qwen2_vl` or `qwen2_5_vl`");
+            let message = format!("is `{model_type}`, expected `qwen2_vl`, `qwen2_5_vl` or `qwen3_vl`");
             root.error::<Error>("model_type", message)
         })?;
         known_fields::refuse(&path, &raw)?;
@@ -178,7 +188,7 @@ impl QwenVlConfig {
             None => ("", &raw),
         };
         let text_fields = Fields::new(&path, prefix, value);
-        let text = Self::text(&path, prefix, value, &root)?;
+        let text = Self::text(kind, &path, prefix, value, &root)?;
         let vision = part("vision_config")?.unwrap_or(&Value::Null);
         let vision = Fields::new(&path, "vision_config", vision);
         let vision = Self::vision(kind, &vision, &text)?;
@@ -214,39 +224,46 @@ impl QwenVlConfig {
     }
 
     fn text(
+        kind: QwenVlKind,
         path: &Path,
         prefix: &str,
         value: &Value,
         root: &Fields<'_>,
     ) -> Result<TextConfig, Error> {
         let fields = Fields::new(path, prefix, value);
-        let hidden_size = fields.size_or("hidden_size", MAX_WIDTH, default::HIDDEN_SIZE)?;
-        let heads = fields.size_or("num_attention_heads", MAX_WIDTH, default::HEADS)?;
+        let or = kind.text();
+        let is_third = kind == QwenVlKind::Qwen3;
+        let hidden_size = fields.size_or("hidden_size", MAX_WIDTH, or.hidden_size)?;
+        let heads = fields.size_or("num_attention_heads", MAX_WIDTH, or.heads)?;
         // The one field that is not the same when it is null: as many as there are query heads.
         let kv_heads = match value.get("num_key_value_heads") {
             Some(Value::Null) => heads,
-            _ => fields.size_or("num_key_value_heads", MAX_WIDTH, default::KV_HEADS)?,
+            _ => fields.size_or("num_key_value_heads", MAX_WIDTH, or.kv_heads)?,
         };
-        if hidden_size % heads != 0 || heads % kv_heads != 0 {
+        // Qwen3-VL's heads have a width of their own.
+        let divides = is_third || hidden_size % heads == 0;
+        if !divides || heads % kv_heads != 0 {
             let message = format!(
                 "is {heads}; it must divide hidden_size {hidden_size} and be a multiple of \
                  num_key_value_heads {kv_heads}"
             );
             return Err(fields.error("num_attention_heads", message));
         }
-        let head_dim = fields.size_or("head_dim", MAX_WIDTH, hidden_size / heads)?;
+        let head_dim = or.head_dim.unwrap_or(hidden_size / heads);
+        let head_dim = fields.size_or("head_dim", MAX_WIDTH, head_dim)?;
         if head_dim % 2 != 0 {
             return Err(fields.error("head_dim", format!("is {head_dim}, but must be even")));
         }
         let expected = Expected {
             kinds: ["mrope", "default"],
-            theta: default::ROPE_THETA,
+            theta: or.rope_theta,
+            interleaved: is_third,
         };
         let rope = RopeConfig::read(fields, &expected)?;
-        let mrope_section = rope.sections(head_dim / 2)?;
+        let mrope_section = rope.sections(head_dim / 2, or.mrope_section, is_third)?;
         let rms_norm_eps = fields
             .optional("rms_norm_eps")?
-            .unwrap_or(default::RMS_NORM_EPS);
+            .unwrap_or(or.rms_norm_eps);
         if !(rms_norm_eps > 0.0 && f64::is_finite(rms_norm_eps)) {
             let message = format!("is {rms_norm_eps}, expected more than 0");
             return Err(fields.error("rms_norm_eps", message));
@@ -257,7 +274,10 @@ impl QwenVlConfig {
         if act != "silu" {
             return Err(fields.error("hidden_act", format!("is `{act}`, expected `silu`")));
         }
-        let layers = fields.size_or("num_hidden_layers", MAX_LAYERS, default::LAYERS)?;
+        let layers = fields.size_or("num_hidden_layers", MAX_LAYERS, or.layers)?;
+        if is_third && fields.optional("attention_bias")? == Some(true) {
+            return Err(fields.error("attention_bias", "is true, which is not supported"));
+        }
         refuse_windows(&fields, layers)?;
         Ok(TextConfig {
             hidden_size,
@@ -268,12 +288,15 @@ impl QwenVlConfig {
             intermediate_size: fields.size_or(
                 "intermediate_size",
                 MAX_WIDTH * 8,
-                default::INTERMEDIATE_SIZE,
+                or.intermediate_size,
             )?,
-            vocab_size: fields.size_or("vocab_size", MAX_VOCAB, default::VOCAB_SIZE)?,
+            vocab_size: fields.size_or("vocab_size", MAX_VOCAB, or.vocab_size)?,
             rms_norm_eps,
             rope_theta: rope.theta,
             mrope_section,
+            mrope_interleaved: is_third,
+            attention_bias: !is_third,
+            head_norms: is_third,
             tie_word_embeddings: is_tied(root, prefix, &fields)?,
         })
     }
@@ -283,17 +306,10 @@ impl QwenVlConfig {
         fields: &Fields<'_>,
         text: &TextConfig,
     ) -> Result<VisionConfig, Error> {
-        // The two name the same things differently.
-        let (width, or, out, act) = match kind {
-            QwenVlKind::Qwen2 => ("embed_dim", default::EMBED_DIM, "hidden_size", "quick_gelu"),
-            QwenVlKind::Qwen2_5 => (
-                "hidden_size",
-                default::VISION_OUT,
-                "out_hidden_size",
-                "silu",
-            ),
-        };
-        let embed_dim = fields.size_or(width, MAX_WIDTH, or)?;
+        let or = kind.vision();
+        // They name the same things differently.
+        let ((width, embed_dim), out, act) = (or.width, or.out, or.hidden_act);
+        let embed_dim = fields.size_or(width, MAX_WIDTH, embed_dim)?;
         let heads = fields.size_or("num_heads", MAX_WIDTH, default::VISION_HEADS)?;
         if embed_dim % heads != 0 || (embed_dim / heads) % 4 != 0 {
             let message = format!("is {heads}; {width} {embed_dim} over it must divide by 4");
@@ -322,8 +338,8 @@ impl QwenVlConfig {
                 }
                 size as usize
             }
-            QwenVlKind::Qwen2_5 => {
-                fields.size_or("intermediate_size", MAX_WIDTH * 8, default::VISION_MLP)?
+            QwenVlKind::Qwen2_5 | QwenVlKind::Qwen3 => {
+                fields.size_or("intermediate_size", MAX_WIDTH * 8, or.intermediate_size)?
             }
         };
         let channels = fields.size_or("in_channels", 16, default::CHANNELS)?;
@@ -336,13 +352,14 @@ impl QwenVlConfig {
         let expected = Expected {
             kinds: ["axial", "default"],
             theta: default::VISION_ROPE_THETA,
+            interleaved: false,
         };
         let rope = RopeConfig::read(*fields, &expected)?;
-        let depth = fields.size_or("depth", MAX_LAYERS, default::DEPTH)?;
-        let patch_size = fields.size_or("patch_size", 1024, 14)?;
+        let depth = fields.size_or("depth", MAX_LAYERS, or.depth)?;
+        let patch_size = fields.size_or("patch_size", 1024, or.patch_size)?;
         let merge_size = fields.size_or("spatial_merge_size", 64, 2)?;
         let windows = match kind {
-            QwenVlKind::Qwen2 => None,
+            QwenVlKind::Qwen2 | QwenVlKind::Qwen3 => None,
             QwenVlKind::Qwen2_5 => {
                 let pixels = fields.size_or("window_size", MAX_WIDTH, 112)?;
                 let side = pixels / merge_size / patch_size;
@@ -357,6 +374,13 @@ impl QwenVlConfig {
                 Some(Windows { side, full_blocks })
             }
         };
+        let (position_side, deepstack) = match kind {
+            QwenVlKind::Qwen2 | QwenVlKind::Qwen2_5 => (None, Vec::new()),
+            QwenVlKind::Qwen3 => {
+                let (side, deepstack) = qwen3_parts(fields, depth, text.layers)?;
+                (Some(side), deepstack)
+            }
+        };
         Ok(VisionConfig {
             depth,
             embed_dim,
@@ -368,8 +392,38 @@ impl QwenVlConfig {
             merge_size,
             rope_theta: rope.theta,
             windows,
+            position_side,
+            deepstack,
         })
     }
+}
+
+/// What Qwen3-VL's tower alone has: the side of the table of positions, and the blocks behind which
+/// deepstack mergers stand.
+fn qwen3_parts(
+    fields: &Fields<'_>,
+    depth: usize,
+    layers: usize,
+) -> Result<(usize, Vec<usize>), Error> {
+    let places = fields.size_or("num_position_embeddings", MAX_WIDTH, 48 * 48)?;
+    let side = places.isqrt();
+    if side * side != places {
+        let message = format!("is {places}, expected a square");
+        return Err(fields.error("num_position_embeddings", message));
+    }
+    const FIELD: &str = "deepstack_visual_indexes";
+    let blocks: Vec<usize> = fields.optional(FIELD)?.unwrap_or_else(|| vec![8, 16, 24]);
+    let other =
+        |(place, block): &(usize, &usize)| **block >= depth || blocks[..*place].contains(block);
+    if let Some((_, block)) = blocks.iter().enumerate().find(other) {
+        let message = format!("has {block}, expected different blocks below depth {depth}");
+        return Err(fields.error(FIELD, message));
+    }
+    if blocks.len() > layers {
+        let message = format!("has {} blocks for {layers} decoder layers", blocks.len());
+        return Err(fields.error(FIELD, message));
+    }
+    Ok((side, blocks))
 }
 
 /// Whether the output matrix is the input embedding: where one of the places says so, as in

@@ -40,7 +40,7 @@ const ROOT: [&str; 5] = [
     "vision_config",
 ];
 
-/// Fields of the vision tower that are read, of both models.
+/// Fields of the vision tower that are read, of all models.
 const VISION: [&str; 13] = [
     "depth",
     "hidden_act",
@@ -62,6 +62,13 @@ const VISION_QWEN2_5: [&str; 4] = [
     "intermediate_size",
     "out_hidden_size",
     "window_size",
+];
+
+const VISION_QWEN3: [&str; 4] = [
+    "deepstack_visual_indexes",
+    "intermediate_size",
+    "num_position_embeddings",
+    "out_hidden_size",
 ];
 
 /// Fields that change nothing here: those of training and of video, number formats, and notes.
@@ -163,7 +170,12 @@ const SAMPLING: [&str; 33] = [
 ];
 
 /// Fields whose one value is what the model has, whatever is said.
-const FIXED: [(&str, bool); 2] = [("attention_bias", true), ("mlp_bias", false)];
+fn fixed(kind: QwenVlKind) -> [(&'static str, bool); 2] {
+    [
+        ("attention_bias", kind != QwenVlKind::Qwen3),
+        ("mlp_bias", false),
+    ]
+}
 
 /// Fields that make another model of the weights, and what they do.
 const REFUSED: [(&str, &str); 3] = [
@@ -183,6 +195,7 @@ fn model_types(kind: QwenVlKind) -> [&'static str; 3] {
     match kind {
         QwenVlKind::Qwen2 => ["qwen2_vl", "qwen2_vl_text", "qwen2_vl_vision"],
         QwenVlKind::Qwen2_5 => ["qwen2_5_vl", "qwen2_5_vl_text", "qwen2_5_vl_vision"],
+        QwenVlKind::Qwen3 => ["qwen3_vl", "qwen3_vl_text", "qwen3_vl_vision"],
     }
 }
 
@@ -218,12 +231,13 @@ pub(super) fn refuse(path: &Path, raw: &Value) -> Result<(), Error> {
 pub(super) fn tell(path: &Path, kind: QwenVlKind, raw: &Value) {
     let root = Fields::new(path, "", raw);
     let refused = REFUSED.map(|(field, _)| field);
-    let fixed = FIXED.map(|(field, _)| field);
-    let common: [&[&str]; 4] = [&WITHOUT_EFFECT, &SAMPLING, &refused, &fixed];
+    let fixed = fixed(kind);
+    let names = fixed.map(|(field, _)| field);
+    let common: [&[&str]; 4] = [&WITHOUT_EFFECT, &SAMPLING, &refused, &names];
     let tell = |fields: &Fields<'_>, own: &[&[&str]]| {
         let known: Vec<&[&str]> = common.iter().chain(own).copied().collect();
         fields.tell_unknown(&known);
-        for (field, value) in FIXED {
+        for (field, value) in fixed {
             let said = fields.value().get(field).and_then(Value::as_bool);
             if said.is_some_and(|said| said != value) {
                 let message = format!("is {}, but is {value} in this model", !value);
@@ -245,6 +259,7 @@ pub(super) fn tell(path: &Path, kind: QwenVlKind, raw: &Value) {
         let own: &[&str] = match kind {
             QwenVlKind::Qwen2 => &VISION_QWEN2,
             QwenVlKind::Qwen2_5 => &VISION_QWEN2_5,
+            QwenVlKind::Qwen3 => &VISION_QWEN3,
         };
         tell(&vision, &[&VISION, own]);
     }

@@ -1,6 +1,8 @@
-//! Qwen2-VL (arXiv 2409.12191) and Qwen2.5-VL (arXiv 2502.13923): one decoder, two vision towers.
+//! Qwen2-VL (arXiv 2409.12191), Qwen2.5-VL (arXiv 2502.13923) and Qwen3-VL (arXiv 2511.21631): one
+//! decoder, three vision towers.
 
 pub(crate) mod config;
+mod default;
 mod known_fields;
 mod load;
 pub(crate) mod model;

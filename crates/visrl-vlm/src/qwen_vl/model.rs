@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use visrl_image::ProcessedImage;
 use visrl_kernels as kernels;
 
-use super::config::QwenVlConfig;
+use super::config::{QwenVlConfig, QwenVlKind};
 use super::positions;
 use super::text::TextModel;
 use super::vision::tower::VisionTower;
@@ -19,6 +19,7 @@ use crate::checkpoint::weights::safetensors_dir::SafetensorsDir;
 use crate::checkpoint::weights::weight_source::{ParamDtype, WeightSource};
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
+use crate::lora::targets::module_name;
 use crate::model::decoder_input::DecoderInput;
 use crate::model::part::Part;
 use crate::model::positions::Positions;
@@ -26,8 +27,8 @@ use crate::model::segment::Segment;
 use crate::model::step_decoder::StepDecoder;
 use crate::model::vision_language_model::{ModelInfo, Output, VisionLanguageModel};
 
-/// A Qwen2-VL or Qwen2.5-VL model, as its `config.json` says. Its fields carry Hugging Face's
-/// names.
+/// A Qwen2-VL, Qwen2.5-VL or Qwen3-VL model, as its `config.json` says. Its fields carry Hugging
+/// Face's names for the first two.
 #[derive(Module, Debug)]
 pub struct QwenVl {
     visual: VisionTower,
@@ -107,7 +108,8 @@ impl QwenVl {
     }
 
     /// The vision tower's states before and after the merger: `[patches, embed]` and
-    /// `[visual tokens, hidden]`.
+    /// `[visual tokens, hidden * (1 + mergers)]`, where `mergers` is the number of Qwen3-VL's
+    /// deepstack mergers and 0 for the others; theirs follow the main merger's columns.
     ///
     /// # Errors
     /// [`Error::Input`] when an image was prepared for another model.
@@ -118,13 +120,16 @@ impl QwenVl {
         self.visual.forward(images, &self.config.vision)
     }
 
-    /// The embeddings of tokens with image features in place, `[tokens, hidden]`.
+    /// The embeddings of tokens with image features in place, `[tokens, hidden]`, or as wide as the
+    /// features: what lies behind the first `hidden` columns is added after the first layers.
     ///
     /// # Errors
     /// [`Error::Input`] when an id is beyond the vocabulary or features and image tokens differ
     /// in number.
     pub fn embed(&self, ids: &[u32], features: Option<&Tensor<2>>) -> Result<Tensor<2>, Error> {
-        self.model.embed(ids, features, self.config.image_token_id)
+        let added = self.config.vision.deepstack.len();
+        let image_token = self.config.image_token_id;
+        self.model.embed(ids, features, image_token, added)
     }
 
     fn head_param(&self) -> &Param<Tensor<2>> {
@@ -171,7 +176,15 @@ impl VisionLanguageModel for QwenVl {
         output: Output,
     ) -> Result<Option<Tensor<2>>, Error> {
         let tokens: usize = segments.iter().map(Segment::tokens).sum();
-        let [states, _] = hidden.dims();
+        let [states, width] = hidden.dims();
+        let columns = self.info.hidden_size;
+        if width % columns != 0
+            || !(1..=1 + self.config.vision.deepstack.len()).contains(&(width / columns))
+        {
+            return Err(Error::Input(format!(
+                "states of {width} columns for a residual stream of {columns}"
+            )));
+        }
         if states != tokens || positions.len() != tokens || tokens == 0 {
             return Err(Error::Input(format!(
                 "{states} ids and {} positions for segments of {tokens} tokens",
@@ -219,7 +232,7 @@ impl VisionLanguageModel for QwenVl {
     }
 
     fn part_of(&self, name: &str) -> Part {
-        if name.starts_with("visual.merger.") {
+        if name.starts_with("visual.merger.") || name.starts_with("visual.deepstack_merger_list.") {
             Part::Merger
         } else if name.starts_with("visual.") {
             Part::VisionTower
@@ -236,6 +249,13 @@ impl VisionLanguageModel for QwenVl {
         let visit = &mut |name: String, dense: &mut LoraLinear| visit(&name, dense);
         self.visual.each_dense(visit);
         self.model.each_dense(visit);
+    }
+
+    fn file_name(&self, name: &str) -> String {
+        match self.config.kind {
+            QwenVlKind::Qwen2 | QwenVlKind::Qwen2_5 => name.to_owned(),
+            QwenVlKind::Qwen3 => module_name(name),
+        }
     }
 
     fn file_shape(&self, name: &str) -> Option<Vec<usize>> {

@@ -8,24 +8,20 @@ use visrl_kernels::RotationTable;
 pub(crate) struct Rotary(RotationTable);
 
 impl Rotary {
-    /// M-RoPE of Qwen2-VL (arXiv 2409.12191, section 2.1): the frequencies are split into
-    /// consecutive sections that turn with time, height and width.
-    pub(crate) fn sections(positions: &[[u32; 3]], sections: [usize; 3], theta: f64) -> Self {
-        let half: usize = sections.iter().sum();
-        let axes: Vec<usize> = (0..3)
-            .flat_map(|axis| std::iter::repeat_n(axis, sections[axis]))
-            .collect();
-        let inverse = inverse_frequencies(half, theta);
+    /// M-RoPE (arXiv 2409.12191, section 2.1): each frequency turns with one of the axes time,
+    /// height and width; `axes` says with which.
+    pub(crate) fn multimodal(positions: &[[u32; 3]], axes: &[usize], theta: f64) -> Self {
+        let inverse = inverse_frequencies(axes.len(), theta);
         let angles: Vec<f32> = positions
             .iter()
             .flat_map(|p| {
                 inverse
                     .iter()
-                    .zip(&axes)
+                    .zip(axes)
                     .map(move |(f, &axis)| f * p[axis] as f32)
             })
             .collect();
-        Self(RotationTable::new(&angles, half))
+        Self(RotationTable::new(&angles, axes.len()))
     }
 
     /// Two-dimensional positions (row, column): half of the frequencies turn with each.

@@ -8,7 +8,8 @@ use crate::error::Error;
 /// The fields that may hold them. Where both do, transformers reads the first.
 const PLACES: [&str; 2] = ["rope_scaling", "rope_parameters"];
 /// What is understood in either.
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 6] = [
+    "mrope_interleaved",
     "mrope_section",
     "partial_rotary_factor",
     "rope_theta",
@@ -22,6 +23,8 @@ pub(super) struct Expected {
     pub(super) kinds: [&'static str; 2],
     /// The base where none is given.
     pub(super) theta: f64,
+    /// Whether the frequencies of the axes take turns, whatever the file says.
+    pub(super) interleaved: bool,
 }
 
 /// The settings of one part of the model.
@@ -79,27 +82,35 @@ impl<'a> RopeConfig<'a> {
         Ok(rope)
     }
 
-    /// How many frequencies turn with time, height and width of `half`.
+    /// How many frequencies turn with time, height and width; `or` where the file does not say.
+    /// They sum to `half`, unless the axes take turns: then the rest is time's.
     ///
     /// # Errors
     /// [`Error::File`] with the field: not three numbers, or another sum.
-    pub(super) fn sections(&self, half: usize) -> Result<[usize; 3], Error> {
-        // Transformers' where none are given.
-        const SECTIONS: [usize; 3] = [16, 24, 24];
+    pub(super) fn sections(
+        &self,
+        half: usize,
+        or: [usize; 3],
+        interleaved: bool,
+    ) -> Result<[usize; 3], Error> {
         const FIELD: &str = "mrope_section";
         let none = Value::Null;
-        let or = self.part.name(PLACES[0]);
+        let place = self.part.name(PLACES[0]);
         let (name, settings) = match &self.set {
             Some((name, settings)) => (name, *settings),
-            None => (&or, &none),
+            None => (&place, &none),
         };
         let fields = Fields::new(self.part.path(), name, settings);
         let given: Option<[usize; 3]> = fields.optional(FIELD)?;
-        let sections = given.unwrap_or(SECTIONS);
+        let sections = given.unwrap_or(or);
         let sum = sections
             .iter()
             .try_fold(0usize, |sum, x| sum.checked_add(*x));
-        if sum == Some(half) {
+        let fits = match interleaved {
+            true => sections.iter().all(|section| *section <= half),
+            false => sum == Some(half),
+        };
+        if fits || interleaved && given.is_none() {
             return Ok(sections);
         }
         let left_out = if given.is_none() {
@@ -107,7 +118,9 @@ impl<'a> RopeConfig<'a> {
         } else {
             ""
         };
-        let message = format!("is {sections:?}{left_out} but must sum to head_dim / 2 = {half}");
+        let rule = if interleaved { "be at most" } else { "sum to" };
+        let message =
+            format!("is {sections:?}{left_out} but must {rule} head_dim / 2 = {half}");
         Err(fields.error(FIELD, message))
     }
 
@@ -193,6 +206,14 @@ fn check(
             let message = format!("is `{kind}`, expected `{a}` or `{b}`");
             return Err(fields.error(field, message));
         }
+    }
+    let said = settings.get("mrope_interleaved").and_then(Value::as_bool);
+    if said.is_some_and(|said| said != expected.interleaved) {
+        let message = format!(
+            "is {}, but is {} in this model, as in transformers",
+            !expected.interleaved, expected.interleaved
+        );
+        fields.warn("mrope_interleaved", message);
     }
     fields.tell_unknown(&[&KNOWN]);
     Ok(())

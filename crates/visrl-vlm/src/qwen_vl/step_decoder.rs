@@ -7,6 +7,7 @@ use visrl_kernels::{DecodeAttention, Heads, rms_norm, silu_mul};
 
 use super::config::TextConfig;
 use super::rope::inverse_frequencies;
+use super::text::norm_heads;
 use crate::layers::lora_linear::LoraLinear;
 use crate::model::batched_cache::BatchedCache;
 use crate::model::step_decoder::{StepDecoder, StepInput};
@@ -27,6 +28,8 @@ pub(super) struct QwenStepDecoder {
 pub(super) struct StepLayer {
     pub(super) input_norm: RmsNorm,
     pub(super) qkv: Projections,
+    /// Of the heads of queries and of keys, where the family has them.
+    pub(super) norms: [Option<RmsNorm>; 2],
     pub(super) output: LoraLinear,
     pub(super) post_attention_norm: RmsNorm,
     pub(super) gate: LoraLinear,
@@ -94,6 +97,22 @@ impl QwenStepDecoder {
         }
     }
 
+    /// Queries and keys through the norms of their heads, where there are any.
+    fn norm_heads(&self, norms: &[Option<RmsNorm>; 2], qkv: Tensor<2>) -> Tensor<2> {
+        if norms.iter().all(Option::is_none) {
+            return qkv;
+        }
+        let [query, kv] = [self.heads.query, self.heads.kv].map(|heads| heads * self.heads.dim);
+        let part = |start, width| qkv.clone().narrow(1, start, width);
+        let [of_queries, of_keys] = norms.each_ref().map(Option::as_ref);
+        let parts = vec![
+            norm_heads(of_queries, part(0, query)),
+            norm_heads(of_keys, part(query, kv)),
+            part(query + kv, kv),
+        ];
+        Tensor::cat(parts, 1)
+    }
+
     /// What the layers' attention shares.
     fn attention(
         &self,
@@ -118,9 +137,8 @@ impl StepDecoder for QwenStepDecoder {
         let attention = self.attention(input.positions, input.lengths, cache);
         let mut hidden = self.embeddings.clone().select(0, input.ids);
         for (index, layer) in self.layers.iter().enumerate() {
-            let qkv = layer
-                .qkv
-                .forward(rms_norm(&layer.input_norm, hidden.clone()));
+            let normed = rms_norm(&layer.input_norm, hidden.clone());
+            let qkv = self.norm_heads(&layer.norms, layer.qkv.forward(normed));
             let mixed = cache.update(index, |cache| attention.attend(qkv, cache));
             hidden = layer.output.forward_onto(mixed, hidden);
             let normed = rms_norm(&layer.post_attention_norm, hidden.clone());

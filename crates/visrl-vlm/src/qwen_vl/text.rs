@@ -39,6 +39,8 @@ struct Attention {
     k_proj: LoraLinear,
     v_proj: LoraLinear,
     o_proj: LoraLinear,
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
 }
 
 #[derive(Module, Debug)]
@@ -87,6 +89,7 @@ impl TextModel {
             StepLayer {
                 input_norm: layer.input_layernorm.clone(),
                 qkv: Projections::new([&attention.q_proj, &attention.k_proj, &attention.v_proj]),
+                norms: [attention.q_norm.clone(), attention.k_norm.clone()],
                 output: attention.o_proj.clone(),
                 post_attention_norm: layer.post_attention_layernorm.clone(),
                 gate: mlp.gate_proj.clone(),
@@ -98,11 +101,15 @@ impl TextModel {
         QwenStepDecoder::new(embeddings, layers.collect(), self.norm.clone(), config)
     }
 
+    /// Embeddings with image features in place, `[tokens, hidden * (1 + added)]`: features are as
+    /// wide, and what lies behind the first `hidden` columns is added after the first layers; it is
+    /// 0 for text. Without features, `[tokens, hidden]`.
     pub(super) fn embed(
         &self,
         ids: &[u32],
         features: Option<&Tensor<2>>,
         image_token: u32,
+        added: usize,
     ) -> Result<Tensor<2>, Error> {
         let table = self.embed_tokens.weight.val();
         let [vocab, width] = table.dims();
@@ -113,8 +120,9 @@ impl TextModel {
         }
         let device = table.device();
         let images = ids.iter().filter(|&&id| id == image_token).count();
-        let shape = features.map_or([0, width], |features| features.dims());
-        if shape != [images, width] {
+        let expected = [images, width * (1 + added)];
+        let shape = features.map_or([0, expected[1]], |features| features.dims());
+        if shape != expected {
             return Err(Error::Input(format!(
                 "{images} image tokens for image features of shape {shape:?}"
             )));
@@ -143,11 +151,18 @@ impl TextModel {
         if text.is_empty() {
             return Ok(features);
         }
-        let text = table.select(0, index_tensor(text, &device));
-        Ok(Tensor::cat(vec![text, features], 0).select(0, order))
+        let mut rows = table.select(0, index_tensor(text, &device));
+        if added > 0 {
+            let shape = [rows.dims()[0], width * added];
+            let nothing = Tensor::zeros(shape, (&rows.device(), rows.dtype()));
+            rows = Tensor::cat(vec![rows, nothing], 1);
+        }
+        Ok(Tensor::cat(vec![rows, features], 0).select(0, order))
     }
 
-    /// Runs some of the layers; the final norm follows the last.
+    /// Runs some of the layers; the final norm follows the last. What states hold behind the first
+    /// `hidden` columns is added after these layers, `hidden` columns after each, and what is left
+    /// goes on behind the states that follow.
     pub(super) fn run_layers(
         &self,
         layers: Range<usize>,
@@ -157,7 +172,14 @@ impl TextModel {
         output: Output,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta);
+        let rotary = Rotary::multimodal(positions, &config.rotary_axes(), config.rope_theta);
+        let width = config.hidden_size;
+        let mut later = hidden.dims()[1] / width - 1;
+        let all = hidden.clone();
+        let next = |later: usize| all.clone().narrow(1, all.dims()[1] - later * width, width);
+        if later > 0 {
+            hidden = all.clone().narrow(1, 0, width);
+        }
         let heads = Heads {
             query: config.heads,
             kv: config.kv_heads,
@@ -168,6 +190,16 @@ impl TextModel {
             let cache_only = index + 1 == end && output == Output::Cache;
             let layer = self.layers.get(index)?;
             hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
+            if later > 0 {
+                hidden = hidden + next(later);
+                later -= 1;
+            }
+        }
+        if later > 0 {
+            let rest = all
+                .clone()
+                .narrow(1, all.dims()[1] - later * width, later * width);
+            return Some(Tensor::cat(vec![hidden, rest], 1));
         }
         Some(match end == self.layers.len() {
             true => rms_norm(&self.norm, hidden),
@@ -184,16 +216,33 @@ impl DecoderLayer {
         let eps = config.rms_norm_eps;
         let mut dense =
             |part: &str, shape, bias| build.dense(&format!("{name}.{part}"), shape, bias, None);
-        let self_attn = Attention {
-            q_proj: dense("self_attn.q_proj", [hidden, query], true)?,
-            k_proj: dense("self_attn.k_proj", [hidden, kv], true)?,
-            v_proj: dense("self_attn.v_proj", [hidden, kv], true)?,
-            o_proj: dense("self_attn.o_proj", [query, hidden], false)?,
-        };
+        let bias = config.attention_bias;
+        let self_attn = [
+            dense("self_attn.q_proj", [hidden, query], bias)?,
+            dense("self_attn.k_proj", [hidden, kv], bias)?,
+            dense("self_attn.v_proj", [hidden, kv], bias)?,
+            dense("self_attn.o_proj", [query, hidden], false)?,
+        ];
         let mlp = Mlp {
             gate_proj: dense("mlp.gate_proj", [hidden, mlp], false)?,
             up_proj: dense("mlp.up_proj", [hidden, mlp], false)?,
             down_proj: dense("mlp.down_proj", [mlp, hidden], false)?,
+        };
+        let mut head_norm = |part: &str| {
+            let name = format!("{name}.self_attn.{part}");
+            let norm = config
+                .head_norms
+                .then(|| build.rms_norm(&name, config.head_dim, eps));
+            norm.transpose()
+        };
+        let [q_proj, k_proj, v_proj, o_proj] = self_attn;
+        let self_attn = Attention {
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            q_norm: head_norm("q_norm")?,
+            k_norm: head_norm("k_norm")?,
         };
         Ok(Self {
             input_layernorm: build.rms_norm(&format!("{name}.input_layernorm"), hidden, eps)?,
@@ -219,9 +268,13 @@ impl DecoderLayer {
     ) -> Option<Tensor<2>> {
         let normed = rms_norm(&self.input_layernorm, hidden.clone());
         let attention = &self.self_attn;
-        let keys = rotary.apply(attention.k_proj.forward(normed.clone()));
+        let keys = attention.k_proj.forward(normed.clone());
+        let keys = rotary.apply(norm_heads(attention.k_norm.as_ref(), keys));
         let values = attention.v_proj.forward(normed.clone());
-        let queries = (!cache_only).then(|| rotary.apply(attention.q_proj.forward(normed)));
+        let queries = (!cache_only).then(|| {
+            let queries = attention.q_proj.forward(normed);
+            rotary.apply(norm_heads(attention.q_norm.as_ref(), queries))
+        });
         let mixed = attend(heads, segments, index, queries, [keys, values])?;
         let hidden = hidden + attention.o_proj.forward(mixed);
         let normed = rms_norm(&self.post_attention_layernorm, hidden.clone());
@@ -229,4 +282,12 @@ impl DecoderLayer {
         let inner = silu_mul(gate, self.mlp.up_proj.forward(normed));
         Some(hidden + self.mlp.down_proj.forward(inner))
     }
+}
+
+/// Each head of `x` `[tokens, heads * head_dim]` through the norm of heads, where there is one.
+pub(super) fn norm_heads(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+    let Some(norm) = norm else { return x };
+    let ([tokens, width], [dim]) = (x.dims(), norm.gamma.val().dims());
+    let heads = x.reshape([tokens * width / dim, dim]);
+    rms_norm(norm, heads).reshape([tokens, width])
 }

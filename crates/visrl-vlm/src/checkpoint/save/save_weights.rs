@@ -33,7 +33,7 @@ pub fn save_weights<M: VisionLanguageModel>(
                 shape.swap(0, 1);
             }
             TensorToSave {
-                name: parameter.name.clone(),
+                name: model.file_name(&parameter.name),
                 shape: model.file_shape(&parameter.name).unwrap_or(shape),
                 bytes: Box::new(move |dtype| {
                     encode(parameter, dtype).map_err(|message| Error::Weights {

@@ -3,7 +3,9 @@
 mod attention;
 mod merger;
 mod patches;
+mod position_table;
 mod qwen2;
 mod qwen2_5;
+mod qwen3;
 pub(in crate::qwen_vl) mod tower;
 mod windows;

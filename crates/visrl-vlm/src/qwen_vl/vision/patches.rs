@@ -97,11 +97,15 @@ pub(super) struct PatchEmbed {
 }
 
 impl PatchEmbed {
-    pub(super) fn new(build: &mut LayerBuilder<'_>, config: &VisionConfig) -> Result<Self, Error> {
+    pub(super) fn new(
+        build: &mut LayerBuilder<'_>,
+        config: &VisionConfig,
+        bias: bool,
+    ) -> Result<Self, Error> {
         let proj = build.dense(
             "visual.patch_embed.proj",
             [config.patch_dim(), config.embed_dim],
-            false,
+            bias,
             Some(&config.patch_shape()),
         )?;
         Ok(Self { proj })

@@ -44,7 +44,7 @@ impl Tower {
         out: usize,
     ) -> Result<Self, Error> {
         let (width, inner) = (config.embed_dim, config.intermediate_size);
-        let patch_embed = PatchEmbed::new(build, config)?;
+        let patch_embed = PatchEmbed::new(build, config, false)?;
         let mut blocks = Vec::with_capacity(config.depth);
         for index in 0..config.depth {
             let name = |part: &str| format!("visual.blocks.{index}.{part}");

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use visrl_image::ProcessedImage;
 
 use super::patches::Patches;
-use super::{qwen2, qwen2_5};
+use super::{qwen2, qwen2_5, qwen3};
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
@@ -18,6 +18,7 @@ use crate::qwen_vl::config::{QwenVlConfig, QwenVlKind, VisionConfig};
 pub(in crate::qwen_vl) enum VisionTower {
     Qwen2(qwen2::Tower),
     Qwen2_5(qwen2_5::Tower),
+    Qwen3(qwen3::Tower),
 }
 
 impl VisionTower {
@@ -29,10 +30,12 @@ impl VisionTower {
         Ok(match config.kind {
             QwenVlKind::Qwen2 => Self::Qwen2(qwen2::Tower::new(build, vision, out)?),
             QwenVlKind::Qwen2_5 => Self::Qwen2_5(qwen2_5::Tower::new(build, vision, out)?),
+            QwenVlKind::Qwen3 => Self::Qwen3(qwen3::Tower::new(build, vision, out)?),
         })
     }
 
-    /// The states before and after the merger, `[patches, embed]` and `[visual tokens, hidden]`.
+    /// The states before and after the merger, `[patches, embed]` and `[visual tokens, hidden]`;
+    /// behind the latter's columns those of each deepstack merger, `hidden` more each.
     pub(in crate::qwen_vl) fn forward(
         &self,
         images: &[Arc<ProcessedImage>],
@@ -42,6 +45,7 @@ impl VisionTower {
         Ok(match self {
             Self::Qwen2(tower) => tower.forward(patches, config),
             Self::Qwen2_5(tower) => tower.forward(patches, config),
+            Self::Qwen3(tower) => tower.forward(patches, config),
         })
     }
 
@@ -54,6 +58,7 @@ impl VisionTower {
         match self {
             Self::Qwen2(tower) => tower.each_dense(visit),
             Self::Qwen2_5(tower) => tower.each_dense(visit),
+            Self::Qwen3(tower) => tower.each_dense(visit),
         }
     }
 }

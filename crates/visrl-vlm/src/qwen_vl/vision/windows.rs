@@ -76,6 +76,8 @@ mod tests {
                 side,
                 full_blocks: Vec::new(),
             }),
+            position_side: None,
+            deepstack: Vec::new(),
         }
     }
 
