@@ -9,13 +9,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layouts::pets;
-use random_weights::{QWEN2_VL_2B, random_weights};
+use random_weights::random_weights;
+use serde_json::Value;
 use visrl::data::{ChoiceRule, ListSchedule};
 use visrl::image::Qwen2VlProcessorConfig;
 use visrl::reward::rules::ExactCompletion;
 use visrl::reward::{RewardSet, WeightedRule};
 use visrl::vlm::{SaveDtype, SaveOptions};
 use visrl::{DataSource, EvaluatedRows, EvaluationSetting, FineTune, Recipe, RunConfig};
+
+/// The shapes that there are files for, with their published `config.json`.
+const SHAPES: [(&str, &str); 3] = [
+    (
+        "qwen2-vl-2b",
+        include_str!("../examples/tools/shapes/qwen2-vl-2b.json"),
+    ),
+    (
+        "qwen2.5-vl-3b",
+        include_str!("../examples/tools/shapes/qwen2.5-vl-3b.json"),
+    ),
+    (
+        "qwen3-vl-2b",
+        include_str!("../examples/tools/shapes/qwen3-vl-2b.json"),
+    ),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -53,12 +70,15 @@ fn every_file_of_the_repository_is_a_run_of_its_name() {
         assert_eq!(again, RunConfig { version, ..run }, "{name}");
         count += 1;
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 25);
 }
 
 /// The recipe of a file.
 fn recipe(file: &str) -> Recipe {
-    let name = file.strip_prefix("qwen2-vl-2b-").unwrap_or(file);
+    let of_shape = SHAPES
+        .iter()
+        .find_map(|(shape, _)| file.strip_prefix(shape)?.strip_prefix('-'));
+    let name = of_shape.unwrap_or(file);
     if let Some(method) = name.strip_prefix("sat-") {
         return Recipe::named(method).unwrap().for_sat();
     }
@@ -79,7 +99,7 @@ fn the_papers_files_keep_lists_and_ask_as_the_paper() {
         let path = entry.unwrap().path();
         let run = RunConfig::from_file(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let of_paper = name.starts_with("qwen2-vl-2b-");
+        let of_paper = name.starts_with("qwen");
         let is_default = run.fine_tune.evaluation == EvaluationSetting::default();
         assert_eq!(is_default, !of_paper, "{name}");
         let lists = run.fine_tune.choices != ChoiceRule::Open;
@@ -132,77 +152,93 @@ fn the_paper_s_settings_run_on_a_folder_in_coop_s_layout() {
     assert!(run.fine_tune.out.join("samples/0.jpg").exists());
 }
 
-/// A folder with random weights in the shape of Qwen2-VL-2B, one layer and one vision block deep,
-/// with the embedded model's words.
-fn shallow_2b(dir: &Path) {
+/// A folder with random weights of a published shape, one layer and one vision block deep, with the
+/// embedded model's words.
+fn shallow(shape: &str, published: &str, dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     let words = root().join("assets/base");
     for name in [
         "tokenizer.json",
         "tokenizer_config.json",
         "chat_template.json",
+        "generation_config.json",
     ] {
         fs::copy(words.join(name), dir.join(name)).unwrap();
     }
-    fs::copy(
-        words.join("generation_config.json"),
-        dir.join("generation_config.json"),
-    )
-    .unwrap();
     let embedded = fs::read_to_string(words.join("config.json")).unwrap();
-    let embedded: serde_json::Value = serde_json::from_str(&embedded).unwrap();
-    let mut config: serde_json::Value = serde_json::from_str(QWEN2_VL_2B).unwrap();
+    let embedded: Value = serde_json::from_str(&embedded).unwrap();
+    let mut config: Value = serde_json::from_str(published).unwrap();
+    let third = shape.starts_with("qwen3");
     for (name, value) in embedded.as_object().unwrap() {
+        let of_text = ["vocab_size", "bos_token_id", "eos_token_id"].contains(&name.as_str());
         if name.ends_with("token_id") || name == "vocab_size" {
-            config[name] = value.clone();
+            match third && of_text {
+                true => config["text_config"][name] = value.clone(),
+                false => config[name] = value.clone(),
+            }
         }
     }
-    config["num_hidden_layers"] = 1.into();
     config["vision_config"]["depth"] = 1.into();
+    if third {
+        config["text_config"]["num_hidden_layers"] = 1.into();
+        config["vision_config"]["deepstack_visual_indexes"] = vec![0].into();
+    } else {
+        config["num_hidden_layers"] = 1.into();
+    }
     fs::write(dir.join("config.json"), config.to_string()).unwrap();
-    Qwen2VlProcessorConfig::default().save(dir).unwrap();
+    let or = Qwen2VlProcessorConfig::default();
+    let processor = match third {
+        true => Qwen2VlProcessorConfig {
+            patch_size: 16,
+            ..or
+        },
+        false => or,
+    };
+    processor.save(dir).unwrap();
     let options = SaveOptions {
         dtype: SaveDtype::Bf16,
         ..SaveOptions::default()
     };
     let values = random_weights(dir, 1, options).unwrap();
-    assert!(values > 90_000_000, "{values}");
+    assert!(values > 70_000_000, "{shape}: {values}");
 }
 
-/// The paper's own file with a model of the published widths: bf16, all parameters trained, images
-/// of 384 x 384, four completions.
+/// The files of the shapes with models of the published widths: bf16, all parameters trained,
+/// images of 384 x 384, four completions.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too slow without optimization")]
 fn the_paper_s_settings_run_at_the_published_widths() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = root().join("configs/qwen2-vl-2b-no_thinking_rl.toml");
-    let mut run = RunConfig::from_file(file).unwrap();
-    run.model.path = dir.path().join("Qwen2-VL-2B-Instruct");
-    shallow_2b(&run.model.path);
-    run.data.source = pets(dir.path(), &["beagle", "birman"]);
-    run.test.as_mut().unwrap().source = run.data.source.clone();
-    run.device = "flex".into();
-    let fine_tune = &mut run.fine_tune;
-    (
-        fine_tune.epochs,
-        fine_tune.steps,
-        fine_tune.prompts_per_step,
-    ) = (0, 1, 2);
-    fine_tune.sampling.max_new_tokens = 4;
-    fine_tune.out = dir.path().join("run");
-    let summary = run.run().unwrap();
-    assert_eq!((summary.steps, summary.test_examples), (1, 4));
-    let config = fs::read_to_string(run.fine_tune.out.join("config.json")).unwrap();
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    assert_eq!(config["processor"]["pipeline"]["size"], 384, "{config}");
-    let metrics = fs::read_to_string(run.fine_tune.out.join("metrics.jsonl")).unwrap();
-    let step: serde_json::Value = serde_json::from_str(metrics.trim()).unwrap();
-    assert!(step["grad_norm"].as_f64().unwrap().is_finite());
-    assert!(
-        (8..=32).contains(&step["tokens"].as_u64().unwrap()),
-        "{step}"
-    );
-    assert!(summary.memory.plan.parameters > 2 * 90_000_000);
+    for (shape, published) in SHAPES {
+        let dir = tempfile::tempdir().unwrap();
+        let file = root().join(format!("configs/{shape}-no_thinking_rl.toml"));
+        let mut run = RunConfig::from_file(file).unwrap();
+        run.model.path = dir.path().join(&run.model.path);
+        shallow(shape, published, &run.model.path);
+        run.data.source = pets(dir.path(), &["beagle", "birman"]);
+        run.test.as_mut().unwrap().source = run.data.source.clone();
+        run.device = "flex".into();
+        let fine_tune = &mut run.fine_tune;
+        (
+            fine_tune.epochs,
+            fine_tune.steps,
+            fine_tune.prompts_per_step,
+        ) = (0, 1, 2);
+        fine_tune.sampling.max_new_tokens = 4;
+        fine_tune.out = dir.path().join("run");
+        let summary = run.run().unwrap();
+        assert_eq!((summary.steps, summary.test_examples), (1, 4), "{shape}");
+        let config = fs::read_to_string(run.fine_tune.out.join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["processor"]["pipeline"]["size"], 384, "{config}");
+        let metrics = fs::read_to_string(run.fine_tune.out.join("metrics.jsonl")).unwrap();
+        let step: Value = serde_json::from_str(metrics.trim()).unwrap();
+        assert!(step["grad_norm"].as_f64().unwrap().is_finite(), "{shape}");
+        assert!(
+            (8..=32).contains(&step["tokens"].as_u64().unwrap()),
+            "{step}"
+        );
+        assert!(summary.memory.plan.parameters > 2 * 70_000_000);
+    }
 }
 
 #[test]

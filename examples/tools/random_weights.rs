@@ -5,52 +5,8 @@
 use std::path::Path;
 
 use visrl::core::{Domain, SeedStream};
+use visrl::vlm::qwen_vl::QwenVlKind;
 use visrl::vlm::{Error, QwenVlConfig, SaveOptions, TensorToSave, write_tensors};
-
-/// `config.json` of Qwen2-VL-2B-Instruct as published.
-pub const QWEN2_VL_2B: &str = r#"{
-  "architectures": ["Qwen2VLForConditionalGeneration"],
-  "attention_dropout": 0.0,
-  "bos_token_id": 151643,
-  "eos_token_id": 151645,
-  "vision_start_token_id": 151652,
-  "vision_end_token_id": 151653,
-  "vision_token_id": 151654,
-  "image_token_id": 151655,
-  "video_token_id": 151656,
-  "hidden_act": "silu",
-  "hidden_size": 1536,
-  "initializer_range": 0.02,
-  "intermediate_size": 8960,
-  "max_position_embeddings": 32768,
-  "max_window_layers": 28,
-  "model_type": "qwen2_vl",
-  "num_attention_heads": 12,
-  "num_hidden_layers": 28,
-  "num_key_value_heads": 2,
-  "rms_norm_eps": 1e-06,
-  "rope_theta": 1000000.0,
-  "sliding_window": 32768,
-  "tie_word_embeddings": true,
-  "torch_dtype": "bfloat16",
-  "use_cache": true,
-  "use_sliding_window": false,
-  "vision_config": {
-    "depth": 32,
-    "embed_dim": 1280,
-    "mlp_ratio": 4,
-    "num_heads": 16,
-    "in_chans": 3,
-    "hidden_size": 1536,
-    "patch_size": 14,
-    "spatial_merge_size": 2,
-    "spatial_patch_size": 14,
-    "temporal_patch_size": 2
-  },
-  "rope_scaling": { "type": "mrope", "mrope_section": [16, 24, 24] },
-  "vocab_size": 151936
-}
-"#;
 
 /// Writes random weights beside a folder's `config.json`, one tensor at a time, and gives the
 /// number of their values.
@@ -68,66 +24,123 @@ pub fn random_weights(dir: &Path, seed: u64, options: SaveOptions) -> Result<usi
 
 /// Names and shapes of a model's parameters, in the order of transformers.
 fn parameters(config: &QwenVlConfig) -> Vec<(String, Vec<usize>)> {
-    let mut all = Vec::new();
-    let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+    let mut all = Parameters::default();
+    vision(config, &mut all);
+    text(config, &mut all);
+    all.0
+}
+
+#[derive(Default)]
+struct Parameters(Vec<(String, Vec<usize>)>);
+
+impl Parameters {
+    fn weight(&mut self, name: &str, shape: &[usize]) {
+        self.0.push((format!("{name}.weight"), shape.to_vec()));
+    }
+
+    fn with_bias(&mut self, name: &str, shape: &[usize]) {
+        self.weight(name, shape);
+        self.0.push((format!("{name}.bias"), vec![shape[0]]));
+    }
+}
+
+fn vision(config: &QwenVlConfig, all: &mut Parameters) {
     let vision = &config.vision;
     let (width, inner) = (vision.embed_dim, vision.intermediate_size);
     let merged = width * vision.merge_size * vision.merge_size;
-    add(
-        "visual.patch_embed.proj.weight".into(),
-        &vision.patch_shape(),
-    );
+    let hidden = config.text.hidden_size;
+    let third = config.kind == QwenVlKind::Qwen3;
+    let root = if third { "model.visual" } else { "visual" };
+    let patches = format!("{root}.patch_embed.proj");
+    match third {
+        true => all.with_bias(&patches, &vision.patch_shape()),
+        false => all.weight(&patches, &vision.patch_shape()),
+    }
+    if let Some(side) = vision.position_side {
+        all.weight(&format!("{root}.pos_embed"), &[side * side, width]);
+    }
     for block in 0..vision.depth {
-        for (part, shape) in [
-            ("norm1", &[width][..]),
-            ("norm2", &[width]),
-            ("attn.qkv", &[3 * width, width]),
-            ("attn.proj", &[width, width]),
-            ("mlp.fc1", &[inner, width]),
-            ("mlp.fc2", &[width, inner]),
-        ] {
-            add(format!("visual.blocks.{block}.{part}.weight"), shape);
-            add(format!("visual.blocks.{block}.{part}.bias"), &shape[..1]);
-        }
-    }
-    let text = &config.text;
-    for (part, shape) in [
-        ("ln_q", &[width][..]),
-        ("mlp.0", &[merged, merged]),
-        ("mlp.2", &[text.hidden_size, merged]),
-    ] {
-        add(format!("visual.merger.{part}.weight"), shape);
-        add(format!("visual.merger.{part}.bias"), &shape[..1]);
-    }
-    let (hidden, inner) = (text.hidden_size, text.intermediate_size);
-    let (queries, keys) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
-    add(
-        "model.embed_tokens.weight".into(),
-        &[text.vocab_size, hidden],
-    );
-    for layer in 0..text.layers {
-        for (part, shape, bias) in [
-            ("self_attn.q_proj", &[queries, hidden][..], true),
-            ("self_attn.k_proj", &[keys, hidden], true),
-            ("self_attn.v_proj", &[keys, hidden], true),
-            ("self_attn.o_proj", &[hidden, queries], false),
-            ("mlp.gate_proj", &[inner, hidden], false),
-            ("mlp.up_proj", &[inner, hidden], false),
-            ("mlp.down_proj", &[hidden, inner], false),
-            ("input_layernorm", &[hidden], false),
-            ("post_attention_layernorm", &[hidden], false),
-        ] {
-            add(format!("model.layers.{layer}.{part}.weight"), shape);
-            if bias {
-                add(format!("model.layers.{layer}.{part}.bias"), &shape[..1]);
+        let name = |part: &str| format!("{root}.blocks.{block}.{part}");
+        for part in ["norm1", "norm2"] {
+            match config.kind {
+                QwenVlKind::Qwen2_5 => all.weight(&name(part), &[width]),
+                QwenVlKind::Qwen2 | QwenVlKind::Qwen3 => all.with_bias(&name(part), &[width]),
             }
         }
+        all.with_bias(&name("attn.qkv"), &[3 * width, width]);
+        all.with_bias(&name("attn.proj"), &[width, width]);
+        let parts: &[(&str, bool)] = match config.kind {
+            QwenVlKind::Qwen2 => &[("mlp.fc1", true), ("mlp.fc2", false)],
+            QwenVlKind::Qwen2_5 => &[
+                ("mlp.gate_proj", true),
+                ("mlp.up_proj", true),
+                ("mlp.down_proj", false),
+            ],
+            QwenVlKind::Qwen3 => &[("mlp.linear_fc1", true), ("mlp.linear_fc2", false)],
+        };
+        for (part, widens) in parts {
+            let shape = if *widens {
+                [inner, width]
+            } else {
+                [width, inner]
+            };
+            all.with_bias(&name(part), &shape);
+        }
     }
-    add("model.norm.weight".into(), &[hidden]);
+    if !third {
+        let norm = format!("{root}.merger.ln_q");
+        match config.kind {
+            QwenVlKind::Qwen2_5 => all.weight(&norm, &[width]),
+            _ => all.with_bias(&norm, &[width]),
+        }
+        all.with_bias(&format!("{root}.merger.mlp.0"), &[merged, merged]);
+        all.with_bias(&format!("{root}.merger.mlp.2"), &[hidden, merged]);
+        return;
+    }
+    let deep = (0..vision.deepstack.len()).map(|i| (format!("deepstack_merger_list.{i}"), merged));
+    for (name, norm) in [("merger".to_owned(), width)].into_iter().chain(deep) {
+        all.with_bias(&format!("{root}.{name}.norm"), &[norm]);
+        all.with_bias(&format!("{root}.{name}.linear_fc1"), &[merged, merged]);
+        all.with_bias(&format!("{root}.{name}.linear_fc2"), &[hidden, merged]);
+    }
+}
+
+fn text(config: &QwenVlConfig, all: &mut Parameters) {
+    let text = &config.text;
+    let root = match config.kind {
+        QwenVlKind::Qwen2 | QwenVlKind::Qwen2_5 => "model",
+        QwenVlKind::Qwen3 => "model.language_model",
+    };
+    let (hidden, inner) = (text.hidden_size, text.intermediate_size);
+    let (queries, keys) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
+    all.weight(&format!("{root}.embed_tokens"), &[text.vocab_size, hidden]);
+    for layer in 0..text.layers {
+        let name = |part: &str| format!("{root}.layers.{layer}.{part}");
+        for (part, shape) in [
+            ("self_attn.q_proj", [queries, hidden]),
+            ("self_attn.k_proj", [keys, hidden]),
+            ("self_attn.v_proj", [keys, hidden]),
+        ] {
+            match text.attention_bias {
+                true => all.with_bias(&name(part), &shape),
+                false => all.weight(&name(part), &shape),
+            }
+        }
+        all.weight(&name("self_attn.o_proj"), &[hidden, queries]);
+        if text.head_norms {
+            all.weight(&name("self_attn.q_norm"), &[text.head_dim]);
+            all.weight(&name("self_attn.k_norm"), &[text.head_dim]);
+        }
+        all.weight(&name("mlp.gate_proj"), &[inner, hidden]);
+        all.weight(&name("mlp.up_proj"), &[inner, hidden]);
+        all.weight(&name("mlp.down_proj"), &[hidden, inner]);
+        all.weight(&name("input_layernorm"), &[hidden]);
+        all.weight(&name("post_attention_layernorm"), &[hidden]);
+    }
+    all.weight(&format!("{root}.norm"), &[hidden]);
     if !text.tie_word_embeddings {
-        add("lm_head.weight".into(), &[text.vocab_size, hidden]);
+        all.weight("lm_head", &[text.vocab_size, hidden]);
     }
-    all
 }
 
 fn count(shape: &[usize]) -> usize {

@@ -150,21 +150,51 @@ impl Case {
     }
 }
 
+/// The cases of all files of prompts.
+fn prompts() -> Vec<Case> {
+    let entries = fs::read_dir(fixtures().join("golden")).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("prompts") && name.ends_with(".json")
+    });
+    files.sort();
+    files
+        .iter()
+        .flat_map(|path| json::<Vec<Case>>(path))
+        .collect()
+}
+
+/// What the cases call the tokenizer and the template of a model's folder.
+fn shared_tokenizer(dir: &Path) -> &'static str {
+    let config: Value = json(&dir.join("config.json"));
+    match config["model_type"].as_str() {
+        Some("qwen3_vl") => "tiny-qwen3",
+        _ => "tiny",
+    }
+}
+
 #[test]
 fn prompts_render_and_encode_as_in_transformers() {
-    let cases: Vec<Case> = json(&fixtures().join("golden/prompts.json"));
+    let cases = prompts();
     let models = folders("models");
     let built_in = ChatTemplate::new(QWEN2_VL_CHAT_TEMPLATE).unwrap();
     let mut loaded: BTreeMap<PathBuf, (Tokenizer, ChatTemplate)> = BTreeMap::new();
     let mut compared = 0;
     for case in &cases {
-        // Either a tokenizer of its own, or the one that all models share.
+        // Either a tokenizer of its own, or the one that all models of a family share.
         let own = fixtures().join("tokenizer").join(&case.tokenizer);
         let dirs = if own.exists() {
             vec![own]
         } else {
-            models.clone()
+            let of_case = |dir: &&PathBuf| shared_tokenizer(dir) == case.tokenizer;
+            models.iter().filter(of_case).cloned().collect()
         };
+        assert!(
+            !dirs.is_empty(),
+            "no folder has the tokenizer {}",
+            case.tokenizer
+        );
         for dir in dirs {
             let (tokenizer, template) = loaded.entry(dir.clone()).or_insert_with(|| {
                 (
@@ -192,8 +222,10 @@ fn prompts_render_and_encode_as_in_transformers() {
                 dir.display(),
                 case.template
             );
-            let rendered = built_in.render(&prompt.messages, generate, number).unwrap();
-            assert_eq!(rendered, case.rendered, "built in, {}", case.template);
+            if case.tokenizer != "tiny-qwen3" {
+                let rendered = built_in.render(&prompt.messages, generate, number).unwrap();
+                assert_eq!(rendered, case.rendered, "built in, {}", case.template);
+            }
 
             // Cases without grids show each image as a single token.
             let grids = match case.grid_thw.clone() {
@@ -298,7 +330,13 @@ fn a_trained_tokenizer_has_the_layout_of_the_models() {
                 .collect()
         };
         assert_eq!(tokens(&trained), SPECIAL_TOKENS);
-        assert_eq!(tokens(&model), SPECIAL_TOKENS, "{}", dir.display());
+        // Later families add tokens behind these.
+        let of_model = tokens(&model);
+        assert!(
+            of_model.starts_with(&SPECIAL_TOKENS.map(str::to_owned)),
+            "{}",
+            dir.display()
+        );
         for byte in ["!", "a", "Ġ", "ł"] {
             assert_eq!(
                 trained["model"]["vocab"][byte], model["model"]["vocab"][byte],
