@@ -77,8 +77,12 @@ const NOT_DONE: [(&str, &str); 2] = [
     ("do_pad", "pictures are resized to whole patches"),
 ];
 
-/// The processors of the two models.
-const CLASSES: [&str; 2] = ["Qwen2VLProcessor", "Qwen2_5_VLProcessor"];
+/// The processors of the three models.
+const CLASSES: [&str; 3] = [
+    "Qwen2VLProcessor",
+    "Qwen2_5_VLProcessor",
+    "Qwen3VLProcessor",
+];
 
 /// Warns of settings that are not known or not done.
 pub(super) fn tell(fields: &Fields<'_>) {

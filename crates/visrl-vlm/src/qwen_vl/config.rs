@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 use visrl_core::files::Fields;
 
-use super::{default, known_fields};
 use super::rope_config::{Expected, RopeConfig};
+use super::{default, known_fields};
 use crate::checkpoint::config_files::{EndTokens, read_json};
 use crate::error::Error;
 
@@ -172,7 +172,8 @@ impl QwenVlConfig {
         let root = Fields::new(&path, "", &raw);
         let model_type: String = root.required("model_type")?;
         let kind = QwenVlKind::of(&model_type).ok_or_else(|| {
-            let message = format!("is `{model_type}`, expected `qwen2_vl`, `qwen2_5_vl` or `qwen3_vl`");
+            let message =
+                format!("is `{model_type}`, expected `qwen2_vl`, `qwen2_5_vl` or `qwen3_vl`");
             root.error::<Error>("model_type", message)
         })?;
         known_fields::refuse(&path, &raw)?;
@@ -261,9 +262,7 @@ impl QwenVlConfig {
         };
         let rope = RopeConfig::read(fields, &expected)?;
         let mrope_section = rope.sections(head_dim / 2, or.mrope_section, is_third)?;
-        let rms_norm_eps = fields
-            .optional("rms_norm_eps")?
-            .unwrap_or(or.rms_norm_eps);
+        let rms_norm_eps = fields.optional("rms_norm_eps")?.unwrap_or(or.rms_norm_eps);
         if !(rms_norm_eps > 0.0 && f64::is_finite(rms_norm_eps)) {
             let message = format!("is {rms_norm_eps}, expected more than 0");
             return Err(fields.error("rms_norm_eps", message));

@@ -119,8 +119,7 @@ impl<'a> RopeConfig<'a> {
             ""
         };
         let rule = if interleaved { "be at most" } else { "sum to" };
-        let message =
-            format!("is {sections:?}{left_out} but must {rule} head_dim / 2 = {half}");
+        let message = format!("is {sections:?}{left_out} but must {rule} head_dim / 2 = {half}");
         Err(fields.error(FIELD, message))
     }
 
