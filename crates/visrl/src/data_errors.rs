@@ -99,15 +99,14 @@ mod tests {
         let file = dir.path().join("rows.jsonl");
         let row = |label: &str| {
             format!(
-                "{{\"image\": \"a.png\", \"problem\": \"?\", \"solution\": \"{label}\", \"split\": \"train\"}}\n"
+                "{{\"image\": \"a.png\", \"label\": \"{label}\", \"split\": \"train\"}}\n"
             )
         };
         fs::write(&file, row("kite") + &row("drum")).unwrap();
         fs::write(dir.path().join("a.png"), "").unwrap();
         let error = |classes: &str| {
             let text = format!(
-                "[source]\nkind = \"json_lines\"\npath = {file:?}\noptions = {{ label = \"solution\", \
-                 classes = {classes} }}"
+                "[source]\nkind = \"json_lines\"\npath = {file:?}\noptions = {{ classes = {classes} }}"
             );
             let data: DataConfig = toml::from_str(&text).unwrap();
             data.open_as("data", &Registry::new(), 1)

@@ -30,7 +30,7 @@ fn walk(path: &str, value: &Value) -> Result<(), Error> {
             match found == 0.0 || (found as f32).is_normal() {
                 true => Ok(()),
                 false => {
-                    let message = format!("is {number}, expected a number in f32's range");
+                    let message = format!("is {found:e}, expected a number in f32's range");
                     Err(Error::setting(path, message))
                 }
             }
