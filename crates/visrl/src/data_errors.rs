@@ -98,9 +98,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rows.jsonl");
         let row = |label: &str| {
-            format!(
-                "{{\"image\": \"a.png\", \"label\": \"{label}\", \"split\": \"train\"}}\n"
-            )
+            format!("{{\"image\": \"a.png\", \"label\": \"{label}\", \"split\": \"train\"}}\n")
         };
         fs::write(&file, row("kite") + &row("drum")).unwrap();
         fs::write(dir.path().join("a.png"), "").unwrap();

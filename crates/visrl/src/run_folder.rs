@@ -49,6 +49,9 @@ impl RunFolder {
         read: impl IntoIterator<Item = P>,
     ) -> Result<(), Error> {
         let fault = |message: String| Err(Error::setting("fine_tune.out", message));
+        if dir.as_os_str().is_empty() {
+            return fault("is empty: name a folder".to_owned());
+        }
         let shown = dir.display();
         let mut above = dir.ancestors();
         let file = above
@@ -394,6 +397,8 @@ mod tests {
             let error = check(out, "run/model/config.json").unwrap_err();
             assert!(error.starts_with("`fine_tune.out` is ") && error.contains("is a file"));
         }
+        let empty = RunFolder::check(Path::new(""), ["x"]).unwrap_err();
+        assert_eq!(empty.to_string(), "`fine_tune.out` is empty: name a folder");
         for read in OWN {
             let error = check("run", read).unwrap_err();
             assert!(error.contains("holds what the run reads"), "{error}");
