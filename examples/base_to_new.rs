@@ -1,6 +1,8 @@
 //! Base-to-new generalisation: trained on the first half of the classes, tested on both halves.
 //!
 //! `cargo run --release --example base_to_new -- --recipe no_thinking_rl`
+//!
+//! As every run it leaves its file, `run.toml`, in its folder, and goes on with `--resume`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
@@ -8,31 +10,36 @@
 mod common;
 
 use clap::Parser;
-use visrl::experiment::base_to_new;
-use visrl::{Recipe, Registry};
+use visrl::experiment::BaseToNew;
+use visrl::{Registry, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Trained on half of the classes, tested on both halves")]
 struct Cli {
     #[command(flatten)]
     flags: common::Flags,
-    /// sft, cls_rl, think_after_answer, adaptive or no_thinking_rl.
-    #[arg(long, default_value = "no_thinking_rl")]
-    recipe: String,
+    /// sft, cls_rl, think_after_answer, adaptive or no_thinking_rl [default: the file's, or
+    /// no_thinking_rl]
+    #[arg(long, conflicts_with_all = ["config", "resume"])]
+    recipe: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(&Cli::parse()))
+    let cli: Cli = common::cli::parse();
+    let recipe = match common::recipe(cli.recipe.as_deref()) {
+        Ok(recipe) => recipe,
+        Err(message) => return common::main(|| Err(message.into())),
+    };
+    common::launch(
+        || cli.flags.run(recipe),
+        |run, interrupt| {
+            show(run, &run.base_to_new(&Registry::new(), interrupt)?);
+            Ok(())
+        },
+    )
 }
 
-fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let recipe = Recipe::named(&cli.recipe).ok_or("there is no such recipe")?;
-    let run = cli.flags.run(recipe)?;
-    common::announce(&run);
-    let base = run.load_model()?;
-    let data = run.data.source.open(&Registry::new())?;
-    let shots = run.data.shots.unwrap_or(4);
-    let result = base_to_new(base, &run.recipe, &run.fine_tune, &data, shots)?;
+fn show(run: &RunConfig, result: &BaseToNew) {
     println!("{}", run.fine_tune.evaluation);
     println!("accuracy in %, greedy        base      new        H");
     for (name, pair) in [
@@ -45,5 +52,4 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         println!("{name:24} {base:8.1} {new:8.1} {harmonic:8.1}");
     }
     println!("trained in {:.0} s", result.summary.seconds);
-    Ok(())
 }

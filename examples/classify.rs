@@ -43,10 +43,17 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(Cli::parse()))
+    let cli = common::cli::parse();
+    common::main(|| run(cli))
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let choices: Vec<String> = cli
+        .choices
+        .iter()
+        .map(|name| name.trim().to_owned())
+        .collect();
+    common::cli::unique("--choices", &choices)?;
     let device = visrl::parse_device(&cli.device)?;
     let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
     let recipe = if cli.think {
@@ -58,11 +65,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         id: cli.image.display().to_string(),
         image: ImageSource::path(&cli.image),
         question: cli.question,
-        choices: cli
-            .choices
-            .iter()
-            .map(|name| name.trim().to_owned())
-            .collect(),
+        choices,
         label: String::new(),
     };
     let prompt = Arc::new(recipe.template.render(&example));

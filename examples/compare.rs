@@ -12,19 +12,15 @@ mod common;
 
 use clap::Parser;
 use visrl::experiment::{Comparison, ComparisonRow, Spread};
-use visrl::{FineTune, Recipe, Registry};
+use visrl::{FineTune, Recipe, Registry, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Several recipes on one data set, in one table")]
 struct Cli {
     #[command(flatten)]
     flags: common::Flags,
-    /// The recipes, separated by commas.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "sft,cls_rl,think_after_answer,adaptive,no_thinking_rl"
-    )]
+    /// The recipes, separated by commas [default: the file's, or all five]
+    #[arg(long, value_delimiter = ',')]
     recipes: Vec<String>,
     /// The seeds, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
@@ -32,18 +28,25 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(&Cli::parse()))
+    let cli = common::cli::parse();
+    common::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
+    common::cli::unique("--recipes", &cli.recipes)?;
+    common::cli::unique("--seeds", &cli.seeds)?;
+    if cli.flags.measure.seed.is_some() {
+        return Err("--seed: a comparison has several; give them as --seeds".into());
+    }
     let mut rows = Vec::new();
-    for name in &cli.recipes {
-        let recipe = Recipe::named(name).ok_or(format!("there is no recipe `{name}`"))?;
-        let run = cli.flags.run(recipe)?;
+    for recipe in recipes(cli)? {
+        let mut run = cli.flags.run(recipe.clone())?;
+        run.recipe = recipe;
+        run.validate()?;
         common::announce(&run);
         let base = run.load_model()?;
         let data = run.data.source.open(&Registry::new())?;
-        let shots = run.data.shots.unwrap_or(4);
+        let shots = common::shots(&run)?;
         let mut done = Vec::new();
         for &seed in &cli.seeds {
             let settings = FineTune {
@@ -84,4 +87,16 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+/// The recipes that are named, or else that of the file, or else the paper's.
+fn recipes(cli: &Cli) -> Result<Vec<Recipe>, Box<dyn std::error::Error>> {
+    if !cli.recipes.is_empty() {
+        let named = cli.recipes.iter().map(|name| common::recipe(Some(name)));
+        return Ok(named.collect::<Result<_, _>>()?);
+    }
+    Ok(match &cli.flags.measure.config {
+        Some(file) => vec![RunConfig::from_file(file)?.recipe],
+        None => Recipe::all().to_vec(),
+    })
 }

@@ -10,30 +10,32 @@ mod common;
 
 use clap::Parser;
 use visrl::experiment::cross_dataset;
-use visrl::{DrawnShapes, Recipe, Registry};
+use visrl::{DrawnShapes, Registry};
 
 #[derive(Parser, Debug)]
 #[command(about = "The matrix of gains over data sets")]
 struct Cli {
     #[command(flatten)]
     flags: common::Flags,
-    /// sft, cls_rl, think_after_answer, adaptive or no_thinking_rl.
-    #[arg(long, default_value = "no_thinking_rl")]
-    recipe: String,
+    /// sft, cls_rl, think_after_answer, adaptive or no_thinking_rl [default: the file's, or
+    /// no_thinking_rl]
+    #[arg(long, conflicts_with = "config")]
+    recipe: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(&Cli::parse()))
+    let cli = common::cli::parse();
+    common::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let recipe = Recipe::named(&cli.recipe).ok_or("there is no such recipe")?;
-    let run = cli.flags.run(recipe)?;
+    let run = cli.flags.run(common::recipe(cli.recipe.as_deref())?)?;
+    run.validate()?;
     common::announce(&run);
     let base = run.load_model()?;
     let fashion = run.data.source.open(&Registry::new())?;
     let shapes = DrawnShapes::default().draw()?;
-    let shots = run.data.shots.unwrap_or(4);
+    let shots = common::shots(&run)?;
     let matrix = cross_dataset(
         &base,
         &run.recipe,

@@ -17,25 +17,27 @@ use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
 use visrl::train::CvBenchAccuracy;
 use visrl::vlm::{Pretrained, QwenVl};
-use visrl::{DataSource, EvaluationPrompts, FineTune, Measured, Recipe, Registry, RunConfig};
+use visrl::{DataSource, EvaluationPrompts, FineTune, Measured, Registry, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Evaluation of a checkpoint")]
 struct Cli {
     #[command(flatten)]
-    flags: common::Flags,
-    /// How it was trained: sft, cls_rl, think_after_answer, adaptive or no_thinking_rl.
-    #[arg(long, default_value = "no_thinking_rl")]
-    recipe: String,
+    flags: common::MeasureFlags,
+    /// How it was trained: sft, cls_rl, think_after_answer, adaptive or no_thinking_rl [default: the
+    /// file's, or no_thinking_rl]
+    #[arg(long, conflicts_with = "config")]
+    recipe: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(&Cli::parse()))
+    let cli = common::cli::parse();
+    common::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let recipe = Recipe::named(&cli.recipe).ok_or("there is no such recipe")?;
-    let run = cli.flags.run(recipe)?;
+    let run = cli.flags.run(common::recipe(cli.recipe.as_deref())?)?;
+    run.validate()?;
     let base = run.load_model()?;
     let tested = run.test.as_ref().unwrap_or(&run.data);
     if let DataSource::CvBench { path, options } = &tested.source {

@@ -13,7 +13,6 @@
 mod common;
 
 use clap::Parser;
-use visrl::Recipe;
 
 #[derive(Parser, Debug)]
 #[command(about = "A fine-tuning by a recipe's name or from a file")]
@@ -27,14 +26,9 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    let name = cli.recipe.as_deref().unwrap_or("no_thinking_rl");
-    match Recipe::named(name) {
-        Some(recipe) => common::fine_tune(recipe, &cli.flags),
-        None => {
-            let names = Recipe::all().map(|recipe| recipe.name).join(", ");
-            let message = format!("--recipe: there is no `{name}`, but {names}");
-            common::main(|| Err(message.into()))
-        }
+    let cli: Cli = common::cli::parse();
+    match common::recipe(cli.recipe.as_deref()) {
+        Ok(recipe) => common::fine_tune(recipe, &cli.flags),
+        Err(message) => common::main(|| Err(message.into())),
     }
 }

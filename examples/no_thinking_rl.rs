@@ -19,5 +19,5 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::fine_tune(Recipe::no_thinking_rl(), &Cli::parse().flags)
+    common::fine_tune(Recipe::no_thinking_rl(), &common::cli::parse::<Cli>().flags)
 }

@@ -22,7 +22,8 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    common::main(|| run(Cli::parse()))
+    let cli = common::cli::parse();
+    common::main(|| run(cli))
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {

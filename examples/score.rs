@@ -61,7 +61,8 @@ struct RulesFile {
 }
 
 fn main() -> std::process::ExitCode {
-    pipe::main(|| run(&Cli::parse()))
+    let cli = pipe::cli::parse();
+    pipe::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {

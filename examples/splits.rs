@@ -83,7 +83,8 @@ enum Subsample {
 }
 
 fn main() -> std::process::ExitCode {
-    pipe::main(|| run(&Cli::parse()))
+    let cli = pipe::cli::parse();
+    pipe::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {

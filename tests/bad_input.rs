@@ -152,3 +152,51 @@ fn an_output_folder_that_cannot_be_written() {
         .output();
     fails(&output.unwrap(), &["file/run"]);
 }
+
+/// What is wrong with flags is bad input like any other; help is none.
+#[test]
+fn flags_that_are_none_and_flags_that_do_nothing() {
+    let refused = |name: &str, flags: &[&str], parts: &[&str]| {
+        let output = example(name).args(flags).output().unwrap();
+        fails(&output, parts);
+    };
+    for name in [
+        "base_to_new",
+        "classify",
+        "compare",
+        "cross_dataset",
+        "evaluate",
+        "fine_tune",
+        "no_thinking_rl",
+        "report",
+        "score",
+        "splits",
+    ] {
+        refused(name, &["--no-such-flag"], &["--no-such-flag"]);
+        let help = example(name).arg("--help").output().unwrap();
+        assert_eq!(help.status.code(), Some(0), "{name}");
+    }
+    refused("fine_tune", &["--steps", "x"], &["--steps"]);
+    for flag in ["--lora-rank", "--steps", "--learning-rate", "--resume"] {
+        refused("evaluate", &[flag, "1"], &[flag]);
+    }
+    for name in ["fine_tune", "base_to_new", "evaluate", "cross_dataset"] {
+        let both = ["--recipe", "sft", "--config", "run.toml"];
+        refused(name, &both, &["--recipe", "--config"]);
+        refused(name, &["--recipe", "xyz"], &["--recipe", "`xyz`", "cls_rl"]);
+    }
+    let choices = |names: &'static str| ["--image", "a.png", "--choices", names];
+    refused(
+        "classify",
+        &choices("Bag,Coat, Bag"),
+        &["--choices", "`Bag` twice"],
+    );
+    refused("classify", &choices("Bag,"), &["--choices", "empty"]);
+    refused(
+        "compare",
+        &["--recipes", "sft,sft"],
+        &["--recipes", "`sft` twice"],
+    );
+    refused("compare", &["--seeds", "1,2,1"], &["--seeds", "`1` twice"]);
+    refused("compare", &["--seed", "1"], &["--seed", "--seeds"]);
+}

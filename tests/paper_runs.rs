@@ -7,10 +7,11 @@ mod layouts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use visrl::data::CvBenchConfig;
+use visrl::data::{Classes, CvBenchConfig};
 use visrl::experiment::{base_to_new, cv_bench};
 use visrl::image::ImagePipeline;
 use visrl::rollout::SamplingParams;
+use visrl::train::Interrupt;
 use visrl::{
     BeforeAfter, DataSource, EvaluationPrompts, EvaluationSetting, FineTune, Registry, RunConfig,
     Summary,
@@ -103,6 +104,45 @@ fn base_and_new_classes() {
     assert_eq!(
         found.summary.before.greedy_lenient,
         found.zero_shot_lenient.base
+    );
+}
+
+/// Base-to-new of a file leaves it, goes on with it, and is refused with another.
+#[test]
+fn base_to_new_is_a_run_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let classes = ["beagle", "birman", "pug", "sphynx"];
+    let pets = layouts::pets(dir.path(), &classes);
+    let mut run = file("base_to_new", dir.path(), pets.clone(), pets);
+    run.fine_tune.checkpoint_every = 1;
+    let halves = |run: &RunConfig| run.base_to_new(&Registry::new(), Interrupt::new());
+    let found = halves(&run).unwrap();
+    assert_eq!(found.summary.test_examples, 4);
+    let weights = |run: &RunConfig| fs::read(run.fine_tune.out.join("model/model.safetensors"));
+    let tuned = weights(&run).unwrap();
+    let written = RunConfig::from_file(run.fine_tune.out.join("run.toml")).unwrap();
+    assert_eq!((&written.data, &written.test), (&run.data, &run.test));
+
+    // The file is the run's: it is made again from it, and its training alone by `run`.
+    let mut again = written.clone();
+    again.fine_tune.out = dir.path().join("again");
+    assert_eq!(halves(&again).unwrap().tuned, found.tuned);
+    assert!(weights(&again).unwrap() == tuned);
+    again.fine_tune.out = dir.path().join("alone");
+    again.run().unwrap();
+    assert!(weights(&again).unwrap() == tuned);
+
+    let mut resumed = written;
+    resumed.fine_tune.resume = true;
+    assert_eq!(halves(&resumed).unwrap().tuned, found.tuned);
+    resumed.data.shot_seed = Some(2);
+    let error = halves(&resumed).unwrap_err().to_string();
+    assert!(error.contains("`data.shot_seed` (1, now 2)"), "{error}");
+    run.data.classes = Classes::New;
+    let error = halves(&run).unwrap_err().to_string();
+    assert!(
+        error.starts_with("`data.classes` are the new ones"),
+        "{error}"
     );
 }
 

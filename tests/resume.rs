@@ -1,26 +1,20 @@
 //! A run that is interrupted and resumed is the run that was not.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use common::{asset, base, events, outcome};
 use serde_json::Value;
 use visrl::data::{FashionMnist, ListSchedule, few_shot};
-use visrl::train::{Scalar, TensorBoard};
-use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
+use visrl::vlm::LoraConfig;
 use visrl::{EvaluationPrompts, EvaluationSetting, FineTune, Recipe, Summary};
 
-fn asset(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../assets")
-        .join(name)
-}
-
 fn run(recipe: &Recipe, settings: &FineTune) -> Result<Summary, visrl::Error> {
-    let base = Pretrained::<QwenVl>::load(asset("base"), &Device::flex())?;
     let data = FashionMnist::open(asset("fashion-mnist"))?;
     let train = few_shot(&data, 4, settings.seed)?;
-    settings.run(base, recipe, &train, &data)
+    settings.run(base(), recipe, &train, &data)
 }
 
 fn settings(out: PathBuf, steps: usize) -> FineTune {
@@ -35,30 +29,6 @@ fn settings(out: PathBuf, steps: usize) -> FineTune {
         out,
         ..FineTune::default()
     }
-}
-
-/// Metrics without times, and weights.
-fn outcome(out: &Path) -> (Vec<Value>, Vec<u8>) {
-    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let metrics = text.lines().map(|line| {
-        let mut step: Value = serde_json::from_str(line).unwrap();
-        assert!(step.as_object_mut().unwrap().remove("seconds").is_some());
-        step
-    });
-    let weights = fs::read(out.join("model/model.safetensors")).unwrap();
-    (metrics.collect(), weights)
-}
-
-/// What TensorBoard shows, times aside.
-fn events(out: &Path) -> Vec<Scalar> {
-    let mut scalars = TensorBoard::read(out.join("events.out.tfevents")).unwrap();
-    assert!(
-        scalars
-            .iter()
-            .any(|scalar| scalar.tag == "evaluation/accuracy")
-    );
-    scalars.retain(|scalar| !scalar.tag.starts_with("seconds/"));
-    scalars
 }
 
 /// Copies a folder: what a killed process would have left at that moment.

@@ -1,26 +1,17 @@
 //! What a run may be resumed with, and what it is refused with: nothing is changed then.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
-use serde_json::Value;
+use common::{asset, base, contents, events, outcome};
 use visrl::core::ImageSource;
 use visrl::data::{Dataset, FashionMnist, MemoryDataset, Record, Split, few_shot};
 use visrl::train::Decay;
 use visrl::vlm::{NamedParameter, Pretrained, QwenVl, map_parameters};
 use visrl::{DataSource, Error, FineTune, Recipe, RunConfig, Summary};
-
-fn asset(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../assets")
-        .join(name)
-}
-
-fn base() -> Pretrained<QwenVl> {
-    Pretrained::load(asset("base"), &Device::flex()).unwrap()
-}
 
 fn settings(out: PathBuf, steps: usize) -> FineTune {
     FineTune {
@@ -32,20 +23,6 @@ fn settings(out: PathBuf, steps: usize) -> FineTune {
         out,
         ..FineTune::default()
     }
-}
-
-/// The files of a folder with their bytes.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false if path.ends_with(".lock") => {}
-            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    found
 }
 
 /// The data as a set that can be changed row by row.
@@ -233,18 +210,6 @@ fn another_row_question_base_or_file_is_refused_by_name_and_a_moved_one_is_not()
     assert_eq!(run(elsewhere, &moved, &free).unwrap().steps, 4);
 }
 
-/// Metrics without times, and weights.
-fn outcome(out: &Path) -> (Vec<Value>, Vec<u8>) {
-    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let metrics = text.lines().map(|line| {
-        let mut step: Value = serde_json::from_str(line).unwrap();
-        assert!(step.as_object_mut().unwrap().remove("seconds").is_some());
-        step
-    });
-    let weights = fs::read(out.join("model/model.safetensors")).unwrap();
-    (metrics.collect(), weights)
-}
-
 #[test]
 fn a_run_of_constant_rate_can_be_made_longer_to_the_last_bit() {
     let dir = tempfile::tempdir().unwrap();
@@ -292,6 +257,48 @@ fn a_run_of_constant_rate_can_be_made_longer_to_the_last_bit() {
             "{error}"
         );
         assert!(contents(&short.out) == before);
+    }
+}
+
+/// An evaluation that was made because a run ended is none of a longer one.
+#[test]
+fn the_end_of_a_shorter_run_leaves_nothing_in_a_longer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let evaluated = |name: &str, steps| FineTune {
+        decay: Decay::Constant,
+        learning_rate: 1e-3,
+        evaluate_every: 3,
+        patience: 2,
+        ..settings(dir.path().join(name), steps)
+    };
+    let data = rows();
+    let whole = evaluated("whole", 12);
+    let expected = run(base(), &data, &whole).unwrap();
+    let short = evaluated("short", 8);
+    let first = run(base(), &data, &short).unwrap();
+    let steps: Vec<_> = first.evaluations.iter().map(|point| point.step).collect();
+    assert_eq!(steps, [3, 6, 8]);
+    // The same length again is the same end.
+    let again = FineTune {
+        resume: true,
+        ..short.clone()
+    };
+    let before = contents(&short.out.join("best"));
+    assert_eq!(
+        run(base(), &data, &again).unwrap().evaluations,
+        first.evaluations
+    );
+    assert!(contents(&short.out.join("best")) == before);
+
+    let longer = FineTune { steps: 12, ..again };
+    let found = run(base(), &data, &longer).unwrap();
+    assert_eq!(found.evaluations, expected.evaluations);
+    assert_eq!((found.best, found.ended), (expected.best, expected.ended));
+    assert!(outcome(&longer.out) == outcome(&whole.out));
+    assert_eq!(events(&longer.out), events(&whole.out));
+    for name in ["samples.jsonl", "best/model.safetensors"] {
+        let bytes = |out: &Path| fs::read(out.join(name)).unwrap();
+        assert!(bytes(&longer.out) == bytes(&whole.out), "{name}");
     }
 }
 

@@ -2,20 +2,19 @@
 //! is refused.
 #![allow(clippy::print_stdout)]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::fs;
+use std::path::Path;
+
+use common::{contents, root};
+use toml::{Table, Value};
 use visrl::{Registry, RunConfig};
 use visrl_testing::fuzz::mutate::{Rng, bytes};
 
 const CASES: u64 = 10_000;
 /// Of the files that are runs, so many are made ready with model and data.
 const CHECKED: usize = 150;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// A run that sets much, in the folder of an earlier one.
 fn whole(out: &Path) -> String {
@@ -70,7 +69,7 @@ max_grad_norm = 1.0
 updates_per_batch = 1
 head_chunk = 1024
 trainable = {{ vision_tower = false, merger = false, language_model = true }}
-reference_refresh = {{ every = 3, mix = {{ type = "constant", value = 1.0 }} }}
+reference_refresh = {{ every = 1, mix = {{ type = "constant", value = 1.0 }} }}
 "#,
         root().join("assets/base")
     )
@@ -122,18 +121,6 @@ fn damage(rng: &mut Rng, text: &str) -> Vec<u8> {
         }
     }
     lines.join("\n").into_bytes()
-}
-
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    found
 }
 
 #[test]
@@ -200,4 +187,70 @@ fn a_damaged_run_file_is_a_run_or_an_error_and_changes_nothing() {
         runs > 500 && refused > 2000 && ready == CHECKED,
         "{runs} {refused} {ready}"
     );
+}
+
+/// Every table of a run file, at any depth, refuses a key that it does not know: none is passed over.
+#[test]
+fn a_key_that_nothing_reads_is_refused_in_every_table() {
+    let mut texts = vec![whole(Path::new("runs/x"))];
+    for entry in fs::read_dir(root().join("configs")).unwrap() {
+        let file = entry.unwrap().path();
+        texts.push(RunConfig::from_file(file).unwrap().to_toml().unwrap());
+    }
+    // Enums whose variants take nothing.
+    let plain = texts[0]
+        .replace("advantage = { type = \"paper\", epsilon = 1e-4 }", "")
+        .replace(
+            "{ kind = \"fraction\", fraction = 0.5, all_below = 2, at_most = 4 }",
+            "{ kind = \"all\" }",
+        )
+        .replace("dtype = \"f32\"", "pipeline = { type = \"plain\" }");
+    texts.push(plain);
+    let mut count = 0;
+    for text in texts {
+        let file: Table = toml::from_str(&text).unwrap();
+        let whole = Value::Table(file);
+        let tables = tables(&whole);
+        for place in tables {
+            let mut file = whole.clone();
+            let table = place.iter().fold(&mut file, |value, name| match value {
+                Value::Array(values) => &mut values[name.parse::<usize>().unwrap()],
+                value => value.get_mut(name).unwrap(),
+            });
+            let table = table.as_table_mut().unwrap();
+            table.insert("unread".into(), Value::Integer(1));
+            let text = toml::to_string(&file).unwrap();
+            let error = RunConfig::from_toml(&text).map(drop).unwrap_err();
+            assert!(error.to_string().contains("unread"), "{place:?}: {error}");
+            count += 1;
+        }
+    }
+    assert!(count > 200, "{count}");
+}
+
+/// Where the tables of a value are.
+fn tables(value: &Value) -> Vec<Vec<String>> {
+    let below = |name: &str, value: &Value| {
+        tables(value)
+            .into_iter()
+            .map(move |mut path| {
+                path.insert(0, name.to_owned());
+                path
+            })
+            .collect::<Vec<_>>()
+    };
+    match value {
+        Value::Table(fields) => {
+            let mut found = vec![Vec::new()];
+            found.extend(fields.iter().flat_map(|(name, value)| below(name, value)));
+            found
+        }
+        Value::Array(values) => {
+            let numbered = values.iter().enumerate();
+            numbered
+                .flat_map(|(place, value)| below(&place.to_string(), value))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
 }

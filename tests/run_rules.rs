@@ -1,29 +1,21 @@
 //! A run finds out what is wrong before it changes a file, shares its folder with nobody, leaves
 //! what is its own, and warns once of what teaches nothing.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::{asset, base, contents};
 use visrl::core::ImageSource;
 use visrl::data::Record;
 use visrl::prelude::*;
 use visrl::report;
 use visrl::train::{LoopConfig, TrainState};
 use visrl::vlm::{LoraConfig, TargetModules, Trainable};
-
-fn asset(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../assets")
-        .join(name)
-}
-
-fn base() -> Pretrained<QwenVl> {
-    Pretrained::load(asset("base"), &parse_device("flex").unwrap()).unwrap()
-}
 
 fn few() -> MemoryDataset {
     let data = FashionMnist::open(asset("fashion-mnist")).unwrap();
@@ -40,19 +32,6 @@ fn settings(out: PathBuf) -> FineTune {
         out,
         ..FineTune::default()
     }
-}
-
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false if path.ends_with(".lock") => {}
-            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    found
 }
 
 fn launch(data: &dyn Dataset, settings: FineTune, recipe: &Recipe) -> Result<Summary, Error> {
@@ -181,15 +160,12 @@ fn a_run_that_is_refused_changes_no_file_of_the_run_before() {
         good.clone(),
         &["nothing to train on", "`mine`"],
     );
-    // One class is told, and can be learnt from.
     let one = [(grey(200), 0)];
-    let settings = FineTune {
-        out: dir.path().join("one"),
-        ..good.clone()
-    };
-    let summary = launch(&set(&["light"], &one, &one), settings, &recipe).unwrap();
-    let told = |warning: &visrl::train::Warning| warning.message.contains("`light`");
-    assert!(summary.warnings.iter().any(told), "{:?}", summary.warnings);
+    refuse(
+        &set(&["light"], &one, &one),
+        good.clone(),
+        &["`data` `mine` has one class, `light`"],
+    );
 
     let resumed = FineTune {
         learning_rate: 0.1,

@@ -1,5 +1,6 @@
 //! What the examples share: flags, and how a result is shown.
 
+pub mod cli;
 mod warnings;
 
 use std::error::Error;
@@ -23,10 +24,10 @@ use visrl::{
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
 pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
-/// The flags of every fine-tuning. What is not given is as in the configuration file, or else the
-/// default of the recipe.
+/// The flags of everything that measures. What is not given is as in the configuration file, or else
+/// the default of the recipe.
 #[derive(Args, Clone, Debug)]
-pub struct Flags {
+pub struct MeasureFlags {
     /// A run as a file, as every run leaves it in its folder.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -48,12 +49,29 @@ pub struct Flags {
     /// Seed of the few-shot draw, the lists and the sampling [default: 100]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Optimizer steps, in place of the epochs of a run file.
-    #[arg(long)]
-    pub steps: Option<usize>,
     /// Training images of each class [default: 4]
     #[arg(long)]
     pub shots: Option<usize>,
+    /// Test images of each class (0: all).
+    #[arg(long)]
+    pub test_per_class: Option<usize>,
+    /// How evaluations ask: training, paper_few_shot, paper_base_to_new, paper_open_set,
+    /// paper_cv_bench or paper_cv_bench_no_instruction [default: training]
+    #[arg(long, value_parser = evaluation)]
+    pub evaluation: Option<EvaluationSetting>,
+    /// Where results go: of a run metrics, summary and checkpoints [default: runs/latest]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// The flags of every fine-tuning.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    #[command(flatten)]
+    pub measure: MeasureFlags,
+    /// Optimizer steps, in place of the epochs of a run file.
+    #[arg(long)]
+    pub steps: Option<usize>,
     /// Completions per prompt.
     #[arg(long)]
     pub generations: Option<usize>,
@@ -63,9 +81,6 @@ pub struct Flags {
     /// Train adapters of this rank instead of the weights themselves.
     #[arg(long)]
     pub lora_rank: Option<usize>,
-    /// Test images of each class (0: all).
-    #[arg(long)]
-    pub test_per_class: Option<usize>,
     /// Steps between two evaluations on the way (0: none).
     #[arg(long)]
     pub evaluate_every: Option<usize>,
@@ -75,10 +90,6 @@ pub struct Flags {
     /// Seconds of training after which the run stops.
     #[arg(long)]
     pub budget: Option<f64>,
-    /// How evaluations ask: training, paper_few_shot, paper_base_to_new, paper_open_set,
-    /// paper_cv_bench or paper_cv_bench_no_instruction [default: training]
-    #[arg(long, value_parser = evaluation)]
-    pub evaluation: Option<EvaluationSetting>,
     /// Lists of choices: new ones in each epoch, or one for each example, as the paper's
     /// [default: each-epoch]
     #[arg(long, value_enum)]
@@ -89,9 +100,6 @@ pub struct Flags {
     /// Go on after the newest checkpoint of the output folder, with the run's own settings.
     #[arg(long)]
     pub resume: bool,
-    /// Where metrics, summary and checkpoints go [default: runs/latest]
-    #[arg(long)]
-    pub out: Option<PathBuf>,
 }
 
 /// How a checkpoint is loaded, where it is not as its files say.
@@ -175,11 +183,15 @@ pub fn defaults(recipe: &Recipe) -> FineTune {
     }
 }
 
-impl Flags {
-    /// The run: that of the file where one is given or, when resuming, found; else the recipe's on
-    /// the embedded model and data. Flags come last.
+impl MeasureFlags {
+    /// The run: that of the file where one is given, else the recipe's on the embedded model and
+    /// data. Flags come last.
     pub fn run(&self, recipe: Recipe) -> Result<RunConfig, visrl::Error> {
-        let mut run = match self.file() {
+        self.run_of(self.config.as_deref(), recipe)
+    }
+
+    fn run_of(&self, file: Option<&Path>, recipe: Recipe) -> Result<RunConfig, visrl::Error> {
+        let mut run = match file {
             Some(file) => RunConfig::from_file(file)?,
             None => RunConfig {
                 version: None,
@@ -216,18 +228,28 @@ impl Flags {
         run.data.shots = self.shots.or(run.data.shots);
         let numbers = &mut run.fine_tune;
         set(&mut numbers.seed, &self.seed);
+        set(&mut numbers.test_per_class, &self.test_per_class);
+        set(&mut numbers.evaluation, &self.evaluation);
+        set(&mut numbers.out, &self.out);
+        Ok(run)
+    }
+}
+
+impl Flags {
+    /// The run: that of the file where one is given or, when resuming, found; else the recipe's on
+    /// the embedded model and data. Flags come last.
+    pub fn run(&self, recipe: Recipe) -> Result<RunConfig, visrl::Error> {
+        let mut run = self.measure.run_of(self.file().as_deref(), recipe)?;
+        let numbers = &mut run.fine_tune;
         if let Some(steps) = self.steps {
             // Epochs would go before steps.
             (numbers.steps, numbers.epochs) = (steps, 0);
         }
         set(&mut numbers.num_generations, &self.generations);
         set(&mut numbers.learning_rate, &self.learning_rate);
-        set(&mut numbers.test_per_class, &self.test_per_class);
         set(&mut numbers.evaluate_every, &self.evaluate_every);
         set(&mut numbers.patience, &self.patience);
         set(&mut numbers.checkpoint_every, &self.checkpoint_every);
-        set(&mut numbers.out, &self.out);
-        set(&mut numbers.evaluation, &self.evaluation);
         if let Some(lists) = self.lists {
             numbers.lists = match lists {
                 Lists::EachEpoch => ListSchedule::EachEpoch,
@@ -248,12 +270,23 @@ impl Flags {
     }
 
     fn file(&self) -> Option<PathBuf> {
-        if self.config.is_some() || !self.resume {
-            return self.config.clone();
+        let config = &self.measure.config;
+        if config.is_some() || !self.resume {
+            return config.clone();
         }
-        let out = self.out.clone().unwrap_or(FineTune::default().out);
-        Some(out.join("run.toml")).filter(|file| file.exists())
+        let out = self.measure.out.clone();
+        let file = out.unwrap_or(FineTune::default().out).join("run.toml");
+        Some(file).filter(|file| file.exists())
     }
+}
+
+/// The recipe that a flag names; No-Thinking-RL without one, as where a file says which.
+pub fn recipe(name: Option<&str>) -> Result<Recipe, String> {
+    let name = name.unwrap_or("no_thinking_rl");
+    Recipe::named(name).ok_or_else(|| {
+        let known = Recipe::all().map(|recipe| recipe.name).join(", ");
+        format!("--recipe: there is no `{name}`, but {known}")
+    })
 }
 
 fn set<T: Clone>(to: &mut T, from: &Option<T>) {
@@ -264,29 +297,41 @@ fn set<T: Clone>(to: &mut T, from: &Option<T>) {
 
 /// Runs an example that fine-tunes by a recipe. Ctrl-C ends it after its step, with a checkpoint.
 pub fn fine_tune(recipe: Recipe, flags: &Flags) -> ExitCode {
+    launch(
+        || flags.run(recipe),
+        |run, interrupt| {
+            let trainer = run.trainer(&Registry::new())?;
+            let outcome = trainer.interrupt(interrupt).launch()?;
+            show(&outcome.summary, &run.fine_tune.out);
+            Ok(())
+        },
+    )
+}
+
+/// Runs what a Ctrl-C ends after its step, with a checkpoint.
+pub fn launch(
+    run: impl FnOnce() -> Result<RunConfig, visrl::Error>,
+    launch: impl FnOnce(&RunConfig, Interrupt) -> Result<(), visrl::Error>,
+) -> ExitCode {
     warnings::show();
-    let run = match flags.run(recipe) {
+    let run = match run() {
         Ok(run) => run,
         Err(error) => return exit(Err(error.into())),
     };
     announce(&run);
-    let out = &run.fine_tune.out;
-    let launched = on_ctrl_c().and_then(|interrupt| {
-        let trainer = run.trainer(&Registry::new())?;
-        Ok(trainer.interrupt(interrupt).launch())
-    });
-    match launched {
-        Ok(Err(visrl::Error::Interrupted { step, .. })) => {
+    let interrupt = match on_ctrl_c() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return exit(Err(error)),
+    };
+    match launch(&run, interrupt) {
+        Err(visrl::Error::Interrupted { step, .. }) => {
             eprintln!(
                 "interrupted after {step} steps; go on with --resume --out {}",
-                out.display()
+                run.fine_tune.out.display()
             );
             ExitCode::from(INTERRUPTED)
         }
-        Ok(launched) => exit(launched.map_err(Into::into).map(|outcome| {
-            show(&outcome.summary, out);
-        })),
-        Err(error) => exit(Err(error)),
+        launched => exit(launched.map_err(Into::into)),
     }
 }
 
@@ -310,6 +355,12 @@ pub fn main(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
     exit(run())
 }
 
+/// The images of each class that an experiment draws.
+pub fn shots(run: &RunConfig) -> Result<usize, Box<dyn Error>> {
+    let none = "`data.shots` is left out: say how many images of each class are drawn";
+    Ok(run.data.shots.ok_or(none)?)
+}
+
 /// Success, or an error that is printed and gives exit code 1.
 fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else {
@@ -321,10 +372,6 @@ fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// Prints what a run is about to do.
 pub fn announce(run: &RunConfig) {
-    let here = env!("CARGO_PKG_VERSION");
-    if let Some(version) = run.version.as_ref().filter(|version| *version != here) {
-        eprintln!("the run was made by visrl {version}; this is {here}, whose numbers may differ");
-    }
     let numbers = &run.fine_tune;
     let length = match numbers.epochs {
         0 => format!("{} steps", numbers.steps),

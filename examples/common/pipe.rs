@@ -1,5 +1,8 @@
 //! How a program that may stand in a pipe ends.
 
+#[allow(dead_code)]
+#[path = "cli.rs"]
+pub mod cli;
 #[path = "warnings.rs"]
 mod warnings;
 

@@ -6,6 +6,10 @@
 //!
 //! `FULL_SET` is a folder with the four IDX files of Fashion-MNIST, plain or `.gz`.
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../common/cli.rs"]
+mod cli;
+
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -33,7 +37,7 @@ struct Args {
 
 #[allow(clippy::print_stdout)]
 fn main() -> Result<(), Error> {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     let subset = FashionSubset {
         train: args.skip..args.skip + args.train,
         test: 0..args.test,

@@ -85,7 +85,7 @@ const ALLOCATOR: [(&str, &str); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = common::cli::parse();
     common::main(|| if cli.as_is { run(&cli) } else { run_again() })
 }
 

@@ -8,6 +8,7 @@ use visrl_data::{
     JsonLinesConfig, MemoryDataset, ParquetConfig, SatConfig, base_new,
 };
 
+use crate::data_errors::{of_source, tell_small_classes};
 use crate::drawn_shapes::DrawnShapes;
 use crate::error::Error;
 use crate::registry::Registry;
@@ -117,6 +118,11 @@ impl DataConfig {
                 Error::setting(format!("{name}.source.options.{field}"), message)
             })?;
         }
+        if self.shots.is_none() && self.shot_seed.is_some() {
+            visrl_core::warn_once(format!(
+                "`{name}.shot_seed` has no effect without `shots`: nothing is drawn"
+            ));
+        }
         Ok(())
     }
 
@@ -126,14 +132,37 @@ impl DataConfig {
     /// # Errors
     /// As [`DataSource::open`].
     pub fn open(&self, registry: &Registry, seed: u64) -> Result<MemoryDataset, Error> {
-        let mut data = self.source.open(registry)?;
+        self.open_as("data", registry, seed)
+    }
+
+    /// As [`open`](Self::open), of the part `name` of a run's file.
+    pub(crate) fn open_as(
+        &self,
+        name: &str,
+        registry: &Registry,
+        seed: u64,
+    ) -> Result<MemoryDataset, Error> {
+        let mut data = self.open_source(name, registry)?;
         if let Some(shots) = self.shots {
+            tell_small_classes(name, &data, shots)?;
             data = FewShot::new(shots, self.shot_seed.unwrap_or(seed)).draw(&data)?;
         }
         match self.classes {
             Classes::All => Ok(data),
             half => Ok(base_new(&data, half)?),
         }
+    }
+
+    /// The whole data set.
+    pub(crate) fn open_source(
+        &self,
+        name: &str,
+        registry: &Registry,
+    ) -> Result<MemoryDataset, Error> {
+        self.source.open(registry).map_err(|error| match error {
+            Error::Data(error) => of_source(name, *error),
+            other => other,
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use visrl_reward::rules::{CvBenchScore, LenientEvaluation};
 use visrl_vlm::PromptEncoder;
 
 use crate::error::Error;
+use crate::load_check::of_option;
 use crate::recipe::Recipe;
 
 /// How a run is evaluated: what is asked, on which rows, and how images are prepared.
@@ -166,7 +167,7 @@ impl EvaluationSetting {
     /// How a recipe's examples are asked.
     ///
     /// # Errors
-    /// [`Error::Data`] when the paper's words are wanted for a recipe that asks by none of its
+    /// [`Error::Setting`] when the paper's words are wanted for a recipe that asks by none of its
     /// methods.
     pub fn template(&self, recipe: &Recipe) -> Result<PromptTemplate, Error> {
         let wording = match &self.prompts {
@@ -225,7 +226,10 @@ impl EvaluationSetting {
     pub fn encoder(&self, encoder: &Arc<PromptEncoder>) -> Result<Arc<PromptEncoder>, Error> {
         Ok(match self.pipeline {
             None => Arc::clone(encoder),
-            Some(pipeline) => Arc::new(encoder.behind(pipeline)?),
+            Some(pipeline) => {
+                let behind = encoder.behind(pipeline);
+                Arc::new(behind.map_err(|error| of_option("fine_tune.evaluation", error))?)
+            }
         })
     }
 
@@ -248,15 +252,13 @@ impl EvaluationSetting {
     }
 }
 
-fn no_method(recipe: &Recipe) -> visrl_data::Error {
-    visrl_data::Error::Config {
-        field: "evaluation.prompts",
-        message: format!(
-            "the recipe `{}` asks by none of the paper's methods, so the paper has no words to \
-             evaluate it with; take `training` or give a `template`",
-            recipe.name
-        ),
-    }
+fn no_method(recipe: &Recipe) -> Error {
+    let message = format!(
+        "takes the paper's words, but the recipe `{}` asks by none of the paper's methods: take \
+         `training` or give a `template`",
+        recipe.name
+    );
+    Error::setting("fine_tune.evaluation.prompts", message)
 }
 
 /// In a sentence, as for a table: `asked as in training, test rows`.

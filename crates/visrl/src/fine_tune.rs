@@ -8,7 +8,9 @@ use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, ListSchedule, Split};
 use visrl_grpo::Advantage;
 use visrl_rollout::SamplingParams;
-use visrl_train::{Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule};
+use visrl_train::{
+    Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule, LoopConfig,
+};
 use visrl_vlm::{LoraConfig, Pretrained, Trainable, VisionLanguageModel};
 
 use crate::error::Error;
@@ -168,6 +170,17 @@ impl FineTune {
                 let all = epochs.saturating_mul(examples);
                 all.div_ceil(self.prompts_per_step.max(1))
             }
+        }
+    }
+
+    /// How long a run of so many steps goes, and what is done on the way.
+    pub(crate) fn loop_config(&self, steps: usize) -> LoopConfig {
+        LoopConfig {
+            steps,
+            evaluate_every: self.evaluate_every,
+            patience: self.patience,
+            checkpoint_every: self.checkpoint_every,
+            budget_seconds: self.budget_seconds,
         }
     }
 

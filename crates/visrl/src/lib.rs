@@ -80,16 +80,22 @@
 
 mod before_after;
 mod data_config;
+mod data_errors;
 mod device;
 mod drawn_shapes;
 mod error;
 mod evaluation_setting;
 pub mod experiment;
+mod file_version;
 mod fine_tune;
 mod fingerprint;
 mod held_out;
+mod idle_adapters;
+mod idle_settings;
 mod label_check;
+mod load_check;
 mod loss_setting;
+mod number_range;
 mod over_default;
 mod preflight;
 pub mod prelude;
@@ -105,6 +111,7 @@ mod samples;
 mod settings_check;
 mod summary;
 mod trainer;
+mod unread_keys;
 mod written_dataset;
 
 pub use before_after::{Accuracy, Asked, BeforeAfter, Measured};

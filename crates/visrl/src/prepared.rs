@@ -12,7 +12,9 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::idle_adapters;
 use crate::label_check::check_labels;
+use crate::number_range::check_numbers;
 use crate::preflight::Preflight;
 use crate::recipe::Recipe;
 use crate::run::{Run, RunFile};
@@ -47,9 +49,13 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
         warnings: &Warnings,
     ) -> Result<Self, Error> {
         settings.validate()?;
-        for weighted in recipe.rewards.rules() {
+        check_numbers("recipe", recipe)?;
+        for (place, weighted) in recipe.rewards.rules().iter().enumerate() {
             weighted.rule.as_rule()?;
-            weighted.rule.validate()?;
+            weighted
+                .rule
+                .validate()
+                .map_err(|error| of_rule(place, error))?;
         }
         if !recipe.objective.is_supervised() && recipe.rewards.range() == (0.0, 0.0) {
             let message = "can give nothing but 0: give a rule a weight";
@@ -73,6 +79,9 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             settings.learner.clone(),
         );
         learner.check().map_err(of_learner)?;
+        if let Some(lora) = &settings.lora {
+            idle_adapters::warn_of_idle(lora, &run.base.model, warnings)?;
+        }
         run.take_fingerprint(train)?;
         check_prompts(&run, &examples)?;
         let plan = run.plan(&learner, &dealer.deal(0, settings.prompts_per_step)?)?;
@@ -91,6 +100,19 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             steps,
             plan,
         })
+    }
+}
+
+/// The error of a reward rule's setting, by its name in a run file.
+fn of_rule(place: usize, error: visrl_reward::Error) -> Error {
+    match error {
+        visrl_reward::Error::Setting {
+            field, value, hint, ..
+        } => Error::setting(
+            format!("recipe.rewards.{place}.rule.{field}"),
+            format!("is {value}; {hint}"),
+        ),
+        other => other.into(),
     }
 }
 
@@ -113,7 +135,8 @@ fn picture_of_each_folder(data: &[&dyn Dataset]) -> Result<Vec<PathBuf>, Error> 
     Ok(pictures)
 }
 
-/// A single class is no classification, which is told: there is one right answer.
+/// A single class is no classification, and is refused: there is one right answer. Lists of one name
+/// are told.
 fn check_classes(
     train: &dyn Dataset,
     examples: &[Example],
@@ -129,20 +152,14 @@ fn check_classes(
     if classes.len() > 1 || !open {
         return Ok(());
     }
-    let Some(class) = classes.first() else {
-        return Err(Error::setting(
-            "data",
-            format!("`{}` has no class", train.name()),
-        ));
-    };
-    warnings.warn(
-        "one class",
-        format!(
-            "`data` `{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
+    let message = match classes.first() {
+        None => format!("`{}` has no class", train.name()),
+        Some(class) => format!(
+            "`{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
             train.name()
         ),
-    );
-    Ok(())
+    };
+    Err(Error::setting("data", message))
 }
 
 /// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.

@@ -25,6 +25,7 @@ use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
+use crate::settings_check::of_lora;
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
 /// Image features kept, at the most.
@@ -153,13 +154,15 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
 
     /// The checkpoint that the run goes on from, where it does: one of a run of the same settings,
     /// data and base, with no more steps than the `steps` of this one, over so many `examples`.
+    /// `conditional` says whether a condition of one's own may end it.
     pub(crate) fn find(
         &self,
         (steps, examples): (usize, usize),
+        conditional: bool,
         warnings: &Warnings,
     ) -> Result<Option<Resumed>, Error> {
         let out = self.settings.out.as_path();
-        let Some(checkpoint) = resume::find(&self.store, self.settings.resume)? else {
+        let Some(mut checkpoint) = resume::find(&self.store, self.settings.resume)? else {
             if self.settings.resume && out.join("metrics.jsonl").exists() {
                 let out = out.display();
                 tracing::warn!("{out}: has no checkpoint to resume from: the run begins anew");
@@ -167,6 +170,8 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             return Ok(None);
         };
         let on_test = self.measurement.validation.is_none();
+        let length = self.settings.loop_config(steps);
+        length.reopen(&mut checkpoint.state, conditional);
         let old = checkpoint.state.note["config"]["fine_tune"].clone();
         let place = (out, on_test, steps);
         let mut found = Resumed::new(checkpoint, &self.config, place)?;
@@ -195,7 +200,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             return Ok(model);
         };
         let rng = SeedStream::new(self.settings.seed, Domain::Init).rng();
-        Ok(attach_lora(model, lora, rng)?)
+        attach_lora(model, lora, rng).map_err(of_lora)
     }
 
     /// What the run will need, judged by the first examples.
@@ -235,7 +240,14 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
     ) -> Result<(BegunRun<'a, M>, Start), Error> {
         let (out, count) = (&self.settings.out, self.settings.samples);
         match &found {
-            Some(_) => self.store.sweep()?,
+            Some(found) => {
+                self.store.sweep()?;
+                let every = self.settings.evaluate_every;
+                let last = found.checkpoint.state.evaluations.last();
+                if last.is_none_or(|point| point.step.is_multiple_of(every)) {
+                    folder.take_back("best")?;
+                }
+            }
             None => {
                 self.store.clear()?;
                 folder.clear()?;
@@ -363,7 +375,12 @@ impl<M: VisionLanguageModel> Validation<M> for BegunRun<'_, M> {
         })
     }
 
-    fn keep_best(&mut self, policy: &M, _: &EvaluationPoint) -> Result<(), visrl_train::Error> {
+    fn keep_best(&mut self, policy: &M, point: &EvaluationPoint) -> Result<(), visrl_train::Error> {
+        // An end that a longer run passes is no evaluation of it.
+        let due = point.step.is_multiple_of(self.run.settings.evaluate_every);
+        if !due && self.run.settings.out.join("checkpoints").is_dir() {
+            self.folder.set_aside("best")?;
+        }
         let model = merge_lora(policy.valid());
         self.save(&model, "best")
     }

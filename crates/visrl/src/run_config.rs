@@ -11,14 +11,18 @@ use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
 use crate::data_config::DataConfig;
 use crate::device::parse_device;
 use crate::error::Error;
+use crate::file_version::check_version;
 use crate::fine_tune::FineTune;
+use crate::load_check::{check_load, of_load};
 use crate::loss_setting::LossSetting;
+use crate::number_range::check_numbers;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::run::RunFile;
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
+use crate::unread_keys::refuse_unread;
 
 /// Everything of a run: model, data, recipe and numbers. As a TOML file it repeats the run, bit for
 /// bit on one backend.
@@ -132,9 +136,19 @@ impl RunConfig {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// [`Error::Toml`]: the line, the field and what was expected there.
+    /// [`Error::Toml`]: the line, the field and what was expected there; [`Error::Setting`] for one
+    /// that nothing reads beside the others, and for a `version` that is none.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
-        Ok(toml::from_str(text)?)
+        Self::read(text, None)
+    }
+
+    /// Reads a configuration, of this file where it is one.
+    fn read(text: &str, file: Option<&Path>) -> Result<Self, Error> {
+        let run: Self = toml::from_str(text)?;
+        refuse_unread(text, &run)?;
+        let file = file.map(|file| file.display().to_string());
+        check_version(run.version.as_deref(), file.as_deref())?;
+        Ok(run)
     }
 
     /// Reads a file.
@@ -144,7 +158,7 @@ impl RunConfig {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|source| FileError::io(path, source))?;
-        Self::from_toml(&text).map_err(|error| Error::file(path, error.to_string()))
+        Self::read(&text, Some(path)).map_err(|error| Error::file(path, error.to_string()))
     }
 
     /// The configuration as a file, with the version that is running. Parts of one's own are in it
@@ -164,11 +178,13 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Setting`] with the name of the first that is out of its range.
     pub fn validate(&self) -> Result<(), Error> {
+        check_load(&self.model.load)?;
         self.data.validate("data")?;
         if let Some(test) = &self.test {
             test.validate("test")?;
         }
-        self.fine_tune.validate()
+        self.fine_tune.validate()?;
+        check_numbers("", self)
     }
 
     /// Loads the model.
@@ -178,7 +194,7 @@ impl RunConfig {
     pub fn load_model(&self) -> Result<Pretrained<QwenVl>, Error> {
         let device = parse_device(&self.device)?;
         let model = &self.model;
-        Ok(Pretrained::load_with(&model.path, &device, &model.load)?)
+        Pretrained::load_with(&model.path, &device, &model.load).map_err(of_load)
     }
 
     /// Opens the data: what is trained on, and what is tested on.
@@ -188,9 +204,9 @@ impl RunConfig {
     /// says.
     pub fn load_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
         let seed = self.fine_tune.seed;
-        let train = self.data.open(registry, seed)?;
+        let train = self.data.open_as("data", registry, seed)?;
         let test = match &self.test {
-            Some(test) => test.open(registry, seed)?,
+            Some(test) => test.open_as("test", registry, seed)?,
             None => train.clone(),
         };
         Ok((train, test))

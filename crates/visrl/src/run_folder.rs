@@ -30,6 +30,8 @@ const MODEL_ENDINGS: [&str; 3] = ["safetensors", "json", "jinja"];
 const MODEL_FILES: [&str; 3] = ["merges.txt", "vocab.txt", "tokenizer.model"];
 /// Begins the names of folders that a killed process was writing.
 const SAVING: &str = ".saving-";
+/// Begins the names of folders of models that were set aside.
+const EARLIER: &str = ".earlier-";
 
 /// The folder of the run that is going on. The system gives the lock back when the process ends,
 /// however it ends.
@@ -47,6 +49,9 @@ impl RunFolder {
         read: impl IntoIterator<Item = P>,
     ) -> Result<(), Error> {
         let fault = |message: String| Err(Error::setting("fine_tune.out", message));
+        if dir.as_os_str().is_empty() {
+            return fault("is empty: name a folder".to_owned());
+        }
         let shown = dir.display();
         let mut above = dir.ancestors();
         let file = above
@@ -135,7 +140,10 @@ impl RunFolder {
         self.clear_below("samples", is_sample)?;
         self.clear_below("checkpoints", |_| false)?;
         for path in entries(&self.dir)? {
-            if name(&path).starts_with(SAVING) && path.is_dir() {
+            let is_own = [SAVING, EARLIER]
+                .iter()
+                .any(|own| name(&path).starts_with(own));
+            if is_own && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(|source| FileError::io(&path, source))?;
             }
         }
@@ -168,6 +176,39 @@ impl RunFolder {
         }
         fs::remove_dir(&aside).map_err(|source| FileError::io(&aside, source))?;
         saved
+    }
+
+    /// Keeps a copy of a model's folder, which is about to be replaced; nothing where there is none.
+    pub(crate) fn set_aside(&self, name: &str) -> Result<(), FileError> {
+        let own = entries(&self.dir.join(name))?.into_iter();
+        let own: Vec<_> = own.filter(|path| is_of_model(path)).collect();
+        if own.is_empty() {
+            return Ok(());
+        }
+        let copy = self.dir.join(format!("{SAVING}{name}"));
+        let aside = self.dir.join(format!("{EARLIER}{name}"));
+        remove_folder(&copy)?;
+        remove_folder(&aside)?;
+        fs::create_dir_all(&copy).map_err(|source| FileError::io(&copy, source))?;
+        for path in own {
+            let to = copy.join(path.file_name().unwrap_or_default());
+            fs::copy(&path, &to).map_err(|source| FileError::io(&to, source))?;
+        }
+        fs::rename(&copy, &aside).map_err(|source| FileError::io(&aside, source))
+    }
+
+    /// Puts back a model that was set aside, where one was.
+    pub(crate) fn take_back(&self, name: &str) -> Result<(), FileError> {
+        let aside = self.dir.join(format!("{EARLIER}{name}"));
+        if !aside.is_dir() {
+            return Ok(());
+        }
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir).map_err(|source| FileError::io(&dir, source))?;
+        for path in entries(&aside)? {
+            rename(&path, &dir)?;
+        }
+        remove_folder(&aside)
     }
 
     fn clear_below(&self, name: &str, is_own: fn(&Path) -> bool) -> Result<(), Error> {
@@ -222,6 +263,13 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
 
 fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::io(path, error)),
         _ => Ok(()),
     }
@@ -311,6 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_was_set_aside_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::lock(dir.path()).unwrap();
+        let best = dir.path().join("best");
+        folder.set_aside("best").unwrap();
+        folder.take_back("best").unwrap();
+        assert!(!best.exists());
+        write(dir.path(), &["best/model.safetensors", "best/notes.txt"]);
+        folder.set_aside("best").unwrap();
+        fs::write(best.join("model.safetensors"), "later").unwrap();
+        folder.take_back("best").unwrap();
+        let back = fs::read_to_string(best.join("model.safetensors")).unwrap();
+        assert_eq!(back, "best/model.safetensors");
+        assert_eq!(left(&best), ["model.safetensors", "notes.txt"]);
+        folder.set_aside("best").unwrap();
+        folder.clear().unwrap();
+        assert_eq!(left(dir.path()), [LOCK, "best/notes.txt"]);
+    }
+
+    #[test]
     fn a_file_in_the_way_and_what_the_run_reads_and_would_replace_are_named() {
         let dir = tempfile::tempdir().unwrap();
         const OWN: [&str; 4] = [
@@ -329,6 +397,8 @@ mod tests {
             let error = check(out, "run/model/config.json").unwrap_err();
             assert!(error.starts_with("`fine_tune.out` is ") && error.contains("is a file"));
         }
+        let empty = RunFolder::check(Path::new(""), ["x"]).unwrap_err();
+        assert_eq!(empty.to_string(), "`fine_tune.out` is empty: name a folder");
         for read in OWN {
             let error = check("run", read).unwrap_err();
             assert!(error.contains("holds what the run reads"), "{error}");

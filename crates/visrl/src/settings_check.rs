@@ -7,6 +7,7 @@ use visrl_data::ChoiceRule;
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::loss_setting::LossSetting;
+use crate::number_range::check_numbers;
 
 /// The most prompts of a step, completions of a prompt and rounds of resampling: far more than any
 /// use, so that no product of them overflows.
@@ -15,11 +16,23 @@ const MOST: usize = 1 << 16;
 const MOST_ROWS: usize = 1 << 20;
 /// The most tokens of a completion: more than any model's context.
 const MOST_TOKENS: usize = 1 << 24;
+/// The fields of [`LoraConfig`](visrl_vlm::LoraConfig), which begin its errors.
+const LORA_FIELDS: [&str; 9] = [
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+];
 /// Draws are functions of the step as a number of 32 bits.
 pub(crate) const MOST_STEPS: usize = u32::MAX as usize;
 
 impl FineTune {
-    /// Checks every number. A [`Trainer`](crate::Trainer) does so before it writes anything.
+    /// Checks every number: its own range, and that single precision holds it. A [`Trainer`](crate::Trainer) does so before it writes anything.
     ///
     /// # Errors
     /// [`Error::Setting`] with the name of the first that is out of its range, as it stands in a
@@ -63,6 +76,25 @@ impl FineTune {
             let alpha = lora.lora_alpha;
             let good = alpha > 0.0 && alpha.is_finite();
             check("lora.lora_alpha", good, &alpha, "a number above 0")?;
+        }
+        check_numbers("fine_tune", self)?;
+        self.check_group_rates()
+    }
+
+    /// The rate of a group is the product of its own with the run's.
+    fn check_group_rates(&self) -> Result<(), Error> {
+        for (place, group) in self.learner.parameter_groups.iter().enumerate() {
+            let rate = self.learning_rate * group.learning_rate;
+            let stays = self.learning_rate == 0.0 || group.learning_rate == 0.0;
+            if !(rate <= 1.0 && (stays || (rate as f32).is_normal())) {
+                let name = format!("fine_tune.learner.parameter_groups.{place}.learning_rate");
+                let message = format!(
+                    "is {}, which makes a learning rate of {rate:e}, expected 0 to 1: it multiplies \
+                     `fine_tune.learning_rate`",
+                    group.learning_rate
+                );
+                return Err(Error::setting(name, message));
+            }
         }
         Ok(())
     }
@@ -121,6 +153,19 @@ pub(crate) fn of_learner(error: visrl_train::Error) -> Error {
             Error::setting(format!("fine_tune.learner.{field}"), message)
         }
         other => other.into(),
+    }
+}
+
+/// The error of an adapter's setting, by its name in a run file.
+pub(crate) fn of_lora(error: visrl_vlm::Error) -> Error {
+    let visrl_vlm::Error::Adapter(message) = &error else {
+        return error.into();
+    };
+    match message.split_once([' ', ':']) {
+        Some((field, fault)) if LORA_FIELDS.contains(&field) => {
+            Error::setting(format!("fine_tune.lora.{field}"), fault.trim_start())
+        }
+        _ => Error::setting("fine_tune.lora", message),
     }
 }
 
@@ -250,6 +295,75 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_that_single_precision_cannot_hold_are_refused_by_their_path() {
+        for (text, name) in [
+            ("loss.terms.beta = 1e40", "loss.terms.beta"),
+            ("loss.terms.entropy_coef = -1e40", "loss.terms.entropy_coef"),
+            (
+                "loss.terms.beta_schedule = { type = \"linear\", start = 0.1, end = 1e40, steps = 2 }",
+                "loss.terms.beta_schedule.end",
+            ),
+            (
+                "loss.family = { type = \"sapo\", temperature_pos = 1e-40 }",
+                "loss.family.temperature_pos",
+            ),
+            ("lora.lora_alpha = 1e40", "lora.lora_alpha"),
+            (
+                "lora.alpha_pattern = { q_proj = 1e40 }",
+                "lora.alpha_pattern.q_proj",
+            ),
+            ("learning_rate = 1e-50", "learning_rate"),
+            ("budget_seconds = 1e300", "budget_seconds"),
+            (
+                "learner.parameter_groups = [{}, { learning_rate = 1e40 }]",
+                "learner.parameter_groups.1.learning_rate",
+            ),
+            (
+                "learning_rate = 0.3\nlearner.parameter_groups = [{ learning_rate = 5.0 }]",
+                "learner.parameter_groups.0.learning_rate",
+            ),
+            (
+                "learning_rate = 1e-30\nlearner.parameter_groups = [{ learning_rate = 1e-30 }]",
+                "learner.parameter_groups.0.learning_rate",
+            ),
+        ] {
+            let error = settings(text).validate().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("`fine_tune.{name}` is ")),
+                "{text}: {error}"
+            );
+        }
+        let ratio = settings("learner.parameter_groups = [{ learning_rate = 16.0 }]");
+        assert!(ratio.validate().is_ok());
+    }
+
+    #[test]
+    fn faults_of_adapters_have_their_full_name() {
+        let named = |message: &str| of_lora(visrl_vlm::Error::Adapter(message.into())).to_string();
+        assert_eq!(
+            named("rank_pattern is 0"),
+            "`fine_tune.lora.rank_pattern` is 0"
+        );
+        let target = named("target_modules: `x` matches no layer");
+        assert_eq!(
+            target,
+            "`fine_tune.lora.target_modules` `x` matches no layer"
+        );
+        assert_eq!(named("it is bad"), "`fine_tune.lora` it is bad");
+        let config = visrl_vlm::LoraConfig {
+            exclude_modules: Some(visrl_vlm::TargetModules::Names(Vec::new())),
+            layers_to_transform: vec![0],
+            layers_pattern: vec!["layers".into()],
+            rank_pattern: vec![("q".into(), 1)],
+            alpha_pattern: vec![("q".into(), 1.0)],
+            ..Default::default()
+        };
+        let written = serde_json::to_value(config).unwrap();
+        let fields: Vec<_> = written.as_object().unwrap().keys().collect();
+        assert_eq!(fields, LORA_FIELDS);
     }
 
     /// Every number of the settings stands above, or is one of which every value does something.

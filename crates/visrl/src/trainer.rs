@@ -5,9 +5,9 @@ use std::sync::Arc;
 use visrl_data::{Dataset, MemoryDataset};
 use visrl_grpo::PolicyLoss;
 use visrl_train::{
-    ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, LoopConfig, MemoryPlan,
-    MetricSink, Observer, Progress, SftTrainer, Start, StepMetrics, StopCause, StopCondition,
-    SupervisedLoss, TensorBoard, TrainLoop, TrainStep, Warnings, resident_memory,
+    ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, MemoryPlan, MetricSink, Observer,
+    Progress, SftTrainer, Start, StepMetrics, StopCause, StopCondition, SupervisedLoss,
+    TensorBoard, TrainLoop, TrainStep, Warnings, resident_memory,
 };
 use visrl_vlm::{Pretrained, VisionLanguageModel};
 
@@ -137,6 +137,15 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
         }
     }
 
+    /// The model that the run begins with.
+    pub(crate) fn base(&self) -> &Pretrained<M> {
+        &self.base
+    }
+
+    pub(crate) fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
     /// Sets the numbers of the run.
     #[must_use]
     pub fn settings(mut self, settings: FineTune) -> Self {
@@ -207,7 +216,9 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
         let own = (loss, self.run_file);
         let prepared = Prepared::new(parts, self.base, data, own, &warnings)?;
         let length = (prepared.steps, prepared.dealer.len());
-        prepared.run.find(length, &warnings).map(drop)
+        let conditional = self.stop_when.is_some();
+        let found = prepared.run.find(length, conditional, &warnings);
+        found.map(drop)
     }
 
     /// Runs. What is wrong with settings, data, model or a checkpoint to resume from is found out
@@ -235,7 +246,8 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
             plan,
         } = prepared;
         let folder = RunFolder::lock(&settings.out)?;
-        let found = run.find((steps, dealer.len()), &warnings)?;
+        let conditional = self.stop_when.is_some();
+        let found = run.find((steps, dealer.len()), conditional, &warnings)?;
         let schedule = settings.schedule(steps);
         let encoder = Arc::clone(&run.base.encoder);
         let template = recipe.template.clone();
@@ -357,13 +369,7 @@ impl Training<'_, '_> {
         let store = begun.run.store.clone();
         let mut stop_when = self.stop_when;
         let looped = TrainLoop {
-            config: LoopConfig {
-                steps: self.steps,
-                evaluate_every: settings.evaluate_every,
-                patience: settings.patience,
-                checkpoint_every: settings.checkpoint_every,
-                budget_seconds: settings.budget_seconds,
-            },
+            config: settings.loop_config(self.steps),
             data: &self.dealer,
             sinks: &mut sinks,
             observer: &mut self.observers,
@@ -391,6 +397,10 @@ fn events(settings: &FineTune, start: &Start) -> Result<Option<TensorBoard>, Err
     Ok(match (settings.tensorboard, start) {
         (false, _) => None,
         (true, Start::New(_)) => Some(TensorBoard::create(path)?),
-        (true, Start::From(checkpoint)) => Some(TensorBoard::resume(path, checkpoint.state.step)?),
+        (true, Start::From(checkpoint)) => {
+            let state = &checkpoint.state;
+            let evaluated = state.evaluations.iter().any(|p| p.step == state.step);
+            Some(TensorBoard::resume(path, state.step, evaluated)?)
+        }
     })
 }

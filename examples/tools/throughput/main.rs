@@ -8,6 +8,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
+#[allow(dead_code)]
+#[path = "../../common/cli.rs"]
+mod cli;
 mod flops;
 
 use std::error::Error;
@@ -94,7 +97,7 @@ enum Engine {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let cli = Cli::parse();
+    let cli: Cli = cli::parse();
     rayon::ThreadPoolBuilder::new()
         .num_threads(cli.threads)
         .build_global()?;

@@ -87,8 +87,8 @@ impl<M: VisionLanguageModel> Learner<M> {
         &self.config
     }
 
-    /// Checks the settings and that the model fits them: something is trained, and each group of
-    /// parameters holds some of it. [`update`](Self::update) and [`gradients`](Self::gradients)
+    /// Checks the settings and that the model fits them: something is trained, each group of
+    /// parameters holds some of it, and the reference can be refreshed. [`update`](Self::update) and [`gradients`](Self::gradients)
     /// refuse a learner that trains nothing, too.
     ///
     /// # Errors
@@ -96,6 +96,7 @@ impl<M: VisionLanguageModel> Learner<M> {
     pub fn check(&self) -> Result<(), Error> {
         self.config.validate()?;
         self.check_trainable()?;
+        self.check_refresh()?;
         let groups = &self.config.parameter_groups;
         let (mut named, mut held) = (vec![false; groups.len()], vec![false; groups.len()]);
         visit_parameters(&self.model, |parameter| {
@@ -119,6 +120,17 @@ impl<M: VisionLanguageModel> Learner<M> {
         let number = empty + 1;
         let message = format!("group {number} (`{pattern}`) {why}: change or remove it");
         Err(Error::config("parameter_groups", message))
+    }
+
+    /// Checks that the reference can follow the policy by the shares that are set.
+    fn check_refresh(&self) -> Result<(), Error> {
+        let refresh = self.config.reference_refresh;
+        let (Some(reference), Some(every)) = (&self.reference, refresh.every) else {
+            return Ok(());
+        };
+        let shares = [every, u64::MAX].map(|step| refresh.mix.at(step));
+        let mut shares = shares.into_iter();
+        shares.try_for_each(|mix| check(reference, &self.model, mix))
     }
 
     fn check_trainable(&self) -> Result<(), Error> {

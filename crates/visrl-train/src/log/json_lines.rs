@@ -39,11 +39,19 @@ impl JsonLines {
     /// As [`resume`](Self::resume).
     pub fn check(path: impl AsRef<Path>, step: usize) -> Result<(), Error> {
         let path = path.as_ref();
-        let mut next = 0;
+        let (mut next, mut line, mut other) = (0, 0, None);
         LineFile::check(path, |metrics: StepMetrics| {
+            line += 1;
+            if metrics.step != next && other.is_none() {
+                other = Some((line, metrics.step, next));
+            }
             next = metrics.step + 1;
-            metrics.step < step
+            other.is_none() && metrics.step < step
         })?;
+        if let Some((line, found, expected)) = other {
+            let message = format!("line {line}: is of step {found}, expected step {expected}");
+            return Err(Error::file(path, message));
+        }
         if next < step {
             let message = format!("holds {next} steps, fewer than the {step} of the checkpoint");
             return Err(Error::file(path, message));
@@ -109,6 +117,26 @@ mod tests {
             error.contains("metrics.jsonl") && error.contains("3 steps"),
             "{error}"
         );
+        // A line that is lost, or broken, or met twice.
+        let lines: Vec<&str> = whole.lines().collect();
+        for (lines, parts) in [
+            (
+                [lines[0], lines[2], ""],
+                "line 2: is of step 2, expected step 1",
+            ),
+            ([lines[0], "{\"step\":1,", lines[2]], "line 2: "),
+            (
+                [lines[0], lines[0], lines[1]],
+                "line 2: is of step 0, expected step 1",
+            ),
+        ] {
+            std::fs::write(&path, lines.join("\n")).unwrap();
+            let error = JsonLines::resume(&path, 3).unwrap_err().to_string();
+            assert!(
+                error.contains("metrics.jsonl") && error.contains(parts),
+                "{error}"
+            );
+        }
     }
 
     #[test]

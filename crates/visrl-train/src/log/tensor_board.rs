@@ -17,6 +17,9 @@ use crate::evaluation::EvaluationPoint;
 /// What the first record of an event file says.
 const VERSION: &str = "brain.Event:2";
 
+/// Begins the tags of evaluations.
+const EVALUATION: &str = "evaluation/";
+
 /// Writes metrics as scalars into an event file, which `tensorboard --logdir` shows beside those
 /// of other runs. TensorBoard finds files by `tfevents` in their names.
 ///
@@ -83,11 +86,12 @@ impl TensorBoard {
 
     /// Goes on with the file of an interrupted run: what belongs to steps after `step` is cut, and
     /// so is all from the first record on that was not written to its end or is damaged. No run
-    /// fails for that, as nothing is computed from the file. One that is not there is created.
+    /// fails for that, as nothing is computed from the file. One that is not there is created. An
+    /// evaluation after the step itself stays if it is one that the run has still `evaluated`.
     ///
     /// # Errors
     /// [`Error::Files`] with the path.
-    pub fn resume(path: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
+    pub fn resume(path: impl AsRef<Path>, step: usize, evaluated: bool) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = match std::fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -98,7 +102,8 @@ impl TensorBoard {
         let mut length = 0;
         let most = i64::try_from(step).unwrap_or(i64::MAX);
         let sound = events(path, &bytes, |event, end| {
-            let stays = event.step <= most;
+            let closes = !evaluated && event.step == most && is_evaluation(&event);
+            let stays = event.step <= most && !closes;
             if stays {
                 length = end;
             }
@@ -198,6 +203,11 @@ fn events(
     }
 }
 
+fn is_evaluation(event: &Event) -> bool {
+    let mut values = event.summary.iter().flat_map(|summary| &summary.value);
+    values.any(|value| value.tag.starts_with(EVALUATION))
+}
+
 impl MetricSink for TensorBoard {
     fn step(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
         let mut all: Vec<(String, f64)> = Vec::new();
@@ -247,10 +257,10 @@ impl MetricSink for TensorBoard {
 
     fn evaluation(&mut self, point: &EvaluationPoint) -> Result<(), Error> {
         let scalars = [
-            ("evaluation/accuracy", point.accuracy),
-            ("evaluation/completion_length", point.completion_length),
+            ("accuracy", point.accuracy),
+            ("completion_length", point.completion_length),
         ];
-        let scalars = scalars.map(|(tag, value)| (tag.to_owned(), value));
+        let scalars = scalars.map(|(tag, value)| (format!("{EVALUATION}{tag}"), value));
         self.scalars(point.step, scalars.to_vec())
     }
 
@@ -337,14 +347,19 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         // A record that was being written when the process was killed.
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
-        TensorBoard::resume(&path, 1).unwrap();
+        TensorBoard::resume(&path, 1, true).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), kept);
-        let mut sink = TensorBoard::resume(&path, 1).unwrap();
+        let mut sink = TensorBoard::resume(&path, 1, true).unwrap();
         sink.step(&step(1)).unwrap();
         let scalars = TensorBoard::read(&path).unwrap();
         assert_eq!(value(&scalars, 2, "train/loss"), Some(1.0));
+        // An evaluation that the run has not any more.
+        TensorBoard::resume(&path, 1, false).unwrap();
+        let scalars = TensorBoard::read(&path).unwrap();
+        assert_eq!(value(&scalars, 1, "evaluation/accuracy"), None);
+        assert_eq!(value(&scalars, 1, "train/loss"), Some(0.0));
         std::fs::remove_file(&path).unwrap();
-        TensorBoard::resume(&path, 1).unwrap();
+        TensorBoard::resume(&path, 1, true).unwrap();
         assert!(TensorBoard::read(&path).unwrap().is_empty());
     }
 
@@ -363,7 +378,7 @@ mod tests {
             let error = TensorBoard::read(&path).unwrap_err().to_string();
             let named = error.contains("tfevents") && error.contains(place);
             assert!(named && error.contains("damaged"), "{at}: {error}");
-            TensorBoard::resume(&path, 1).unwrap();
+            TensorBoard::resume(&path, 1, true).unwrap();
             assert_eq!(std::fs::read(&path).unwrap().len(), 40);
             assert!(TensorBoard::read(&path).unwrap().is_empty());
         }

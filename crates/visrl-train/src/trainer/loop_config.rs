@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::TrainState;
+use crate::evaluation::EvaluationPoint;
 
 /// How long a run trains, and what happens on the way. By default nothing does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,23 @@ impl LoopConfig {
     }
 
     /// Whether what happens every so many steps happens after this one. At the end it does.
+    /// Takes back, in the state of a run that goes on after its earlier end, the evaluation that was
+    /// made only because it ended there: neither the best nor the patience of the longer run is to
+    /// know it. `stops_on_condition` says whether a condition that was met ends the run again.
+    pub fn reopen(&self, state: &mut TrainState, stops_on_condition: bool) {
+        let (every, step) = (self.evaluate_every, state.step);
+        let closed = |point: &mut EvaluationPoint| point.step == step;
+        if every == 0 || step.is_multiple_of(every) {
+            return;
+        }
+        let Some(closing) = state.evaluations.pop_if(closed) else {
+            return;
+        };
+        if self.ended(state).is_some() || (state.condition_met && stops_on_condition) {
+            state.evaluations.push(closing);
+        }
+    }
+
     pub(super) fn is_due(every: usize, state: &TrainState, at_end: bool) -> bool {
         every > 0 && (at_end || state.step.is_multiple_of(every))
     }
@@ -59,7 +77,6 @@ impl LoopConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::EvaluationPoint;
 
     #[test]
     fn a_run_ends_for_the_first_reason_that_holds() {
@@ -84,6 +101,48 @@ mod tests {
         assert_eq!(config.ended(&state), Some(StopCause::Patience));
         state.step = 10;
         assert_eq!(config.ended(&state), Some(StopCause::Steps));
+    }
+
+    #[test]
+    fn an_end_that_is_passed_is_no_evaluation() {
+        let point = |step, accuracy| EvaluationPoint {
+            step,
+            accuracy,
+            completion_length: 2.0,
+        };
+        let at = |step| TrainState {
+            step,
+            evaluations: vec![point(3, 0.5), point(6, 0.4), point(step, 0.9)],
+            ..TrainState::default()
+        };
+        let reopened = |steps, step, conditional| {
+            let config = LoopConfig {
+                steps,
+                evaluate_every: 3,
+                ..LoopConfig::default()
+            };
+            let mut state = at(step);
+            state.condition_met = true;
+            config.reopen(&mut state, conditional);
+            state.evaluations.len()
+        };
+        assert_eq!(reopened(12, 8, false), 2);
+        // The end is still the end, by its number of steps or by a condition.
+        assert_eq!((reopened(8, 8, false), reopened(12, 8, true)), (3, 3));
+        // One that was due stays.
+        assert_eq!(reopened(12, 9, false), 3);
+        // A patience that had run out by the closing evaluation alone has not.
+        let patient = LoopConfig {
+            steps: 12,
+            evaluate_every: 3,
+            patience: 2,
+            ..LoopConfig::default()
+        };
+        let mut state = at(8);
+        state.evaluations[2].accuracy = 0.1;
+        assert_eq!(patient.ended(&state), Some(StopCause::Patience));
+        patient.reopen(&mut state, true);
+        assert_eq!((patient.ended(&state), state.evaluations.len()), (None, 2));
     }
 
     #[test]

@@ -26,17 +26,11 @@ pub struct LoraConfig {
     pub exclude_modules: Option<TargetModules>,
     /// The places in the stacks of layers whose layers get an adapter, with a list of names in
     /// `target_modules`; all where it is empty.
-    #[serde(
-        deserialize_with = "one_or_many",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(deserialize_with = "places", skip_serializing_if = "Vec::is_empty")]
     pub layers_to_transform: Vec<usize>,
     /// The names of the stacks that `layers_to_transform` counts in (`layers`, `blocks`); any where it
     /// is empty.
-    #[serde(
-        deserialize_with = "one_or_many",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(deserialize_with = "names", skip_serializing_if = "Vec::is_empty")]
     pub layers_pattern: Vec<String>,
     /// Ranks of some layers, by the last parts of their names or an expression for them.
     #[serde(with = "by_layer", skip_serializing_if = "Vec::is_empty")]
@@ -115,19 +109,31 @@ pub(crate) fn layer_names<M: VisionLanguageModel>(model: &mut M) -> Vec<String> 
     names
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected one or a list of them")]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
+/// Places, of which one may stand alone.
+fn places<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number or a list of numbers")]
+    enum Places {
+        One(usize),
+        Many(Vec<usize>),
+    }
+    Ok(match Places::deserialize(deserializer)? {
+        Places::One(place) => vec![place],
+        Places::Many(places) => places,
+    })
 }
 
-fn one_or_many<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(value) => vec![value],
-        OneOrMany::Many(values) => values,
+/// Names, of which one may stand alone.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a name or a list of names")]
+    enum Names {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(name) => vec![name],
+        Names::Many(names) => names,
     })
 }
 
@@ -183,6 +189,19 @@ mod tests {
             .replace("[1]", "1")
             .replace("[\"layers\"]", "\"layers\"");
         assert_eq!(serde_json::from_str::<LoraConfig>(&one).unwrap(), config);
+        for (text, expected) in [
+            (r#"{"target_modules": 3}"#, "a list of names"),
+            (r#"{"exclude_modules": [1]}"#, "a list of names"),
+            (
+                r#"{"layers_to_transform": "x"}"#,
+                "a number or a list of numbers",
+            ),
+            (r#"{"layers_pattern": 3}"#, "a name or a list of names"),
+            (r#"{"rank_pattern": 3}"#, "numbers by layer"),
+        ] {
+            let error = serde_json::from_str::<LoraConfig>(text).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
         // What is not set is not written.
         let plain = serde_json::to_value(LoraConfig::default()).unwrap();
         assert_eq!(plain.as_object().unwrap().len(), 4);

@@ -1,11 +1,15 @@
 use serde::{Deserialize, Serialize};
 use visrl_data::{Classes, Dataset, base_new, few_shot};
+use visrl_train::Interrupt;
 use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use super::evaluate::evaluate;
+use crate::data_config::DataConfig;
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::recipe::Recipe;
+use crate::registry::Registry;
+use crate::run_config::RunConfig;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
 
@@ -75,21 +79,73 @@ pub fn base_to_new<M: VisionLanguageModel>(
 ) -> Result<BaseToNew, Error> {
     let drawn = few_shot(data, shots, settings.seed)?;
     let seen = base_new(&drawn, Classes::Base)?;
-    let [tested, unseen] = [
-        base_new(data, Classes::Base)?,
-        base_new(data, Classes::New)?,
-    ];
-    let half = |classes| FineTune {
+    let tested = base_new(data, Classes::Base)?;
+    let trainer = Trainer::new(base, recipe, &seen).test(&tested);
+    let trainer = trainer.settings(of_classes(settings, Classes::Base));
+    run_halves(trainer, settings, &base_new(data, Classes::New)?)
+}
+
+impl RunConfig {
+    /// [`base_to_new`] on the data of the run's file: drawn as it says, trained on the base classes,
+    /// tested on `test`, or else on the test split of `data`. The run leaves its file in its folder,
+    /// and goes on after the newest checkpoint, as any run does.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a file that is of the new classes; as
+    /// [`trainer`](Self::trainer) and [`Trainer::launch`].
+    pub fn base_to_new(
+        &self,
+        registry: &Registry,
+        interrupt: Interrupt,
+    ) -> Result<BaseToNew, Error> {
+        let whole = DataConfig {
+            shots: None,
+            shot_seed: None,
+            ..self.data.clone()
+        };
+        let tested = self.test.clone().unwrap_or(whole);
+        for (name, data) in [("data", &self.data), ("test", &tested)] {
+            if data.classes == Classes::New {
+                let message = "are the new ones: base-to-new trains on the base classes, and tests \
+                               on both";
+                return Err(Error::setting(format!("{name}.classes"), message));
+            }
+        }
+        let half = |data: &DataConfig, classes| DataConfig {
+            classes,
+            ..data.clone()
+        };
+        let run = Self {
+            data: half(&self.data, Classes::Base),
+            test: Some(half(&tested, Classes::Base)),
+            ..self.clone()
+        };
+        let trainer = run.trainer(registry)?.interrupt(interrupt);
+        let unseen = half(&tested, Classes::New);
+        let unseen = unseen.open_as("test", registry, self.fine_tune.seed)?;
+        run_halves(trainer, &self.fine_tune, &unseen)
+    }
+}
+
+fn of_classes(settings: &FineTune, classes: Classes) -> FineTune {
+    FineTune {
         evaluation: settings.evaluation.of_classes(classes),
         ..settings.clone()
-    };
-    let of_new = half(Classes::New);
-    let new_before = evaluate(&base, recipe, &of_new, &unseen)?;
-    let trainer = Trainer::new(base, recipe, &seen).test(&tested);
-    let trainer = trainer.settings(half(Classes::Base));
+    }
+}
+
+/// Measures on the classes that are not trained on before and after a run.
+fn run_halves<M: VisionLanguageModel>(
+    trainer: Trainer<'_, M>,
+    settings: &FineTune,
+    unseen: &dyn Dataset,
+) -> Result<BaseToNew, Error> {
+    let of_new = of_classes(settings, Classes::New);
+    let recipe = trainer.recipe().clone();
+    let new_before = evaluate(trainer.base(), &recipe, &of_new, unseen)?;
     let outcome = trainer.launch()?;
     let (summary, tuned) = (outcome.summary, outcome.model);
-    let new_after = evaluate(&tuned, recipe, &of_new, &unseen)?;
+    let new_after = evaluate(&tuned, &recipe, &of_new, unseen)?;
     Ok(BaseToNew {
         zero_shot_lenient: BaseNew {
             base: summary.before.greedy_lenient,

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use visrl_core::files::FileError;
+use visrl_core::warn_once;
 
 use crate::error::Error;
 
@@ -16,17 +17,56 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
     }
 }
 
-/// The lines of a file of JSON lines, if it is there.
+/// The lines of a file of JSON lines, if it is there. A last one without its end, which a run that
+/// was killed or is going on leaves, is left out, and that is told.
 pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.map_err(|source| FileError::io(path, source))?,
     };
-    let lines = text.lines().enumerate();
-    lines
-        .map(|(number, line)| {
-            serde_json::from_str(line)
-                .map_err(|error| Error::file(path, format!("line {}: {error}", number + 1)))
-        })
-        .collect()
+    let mut read = Vec::new();
+    for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(value) => read.push(value),
+            Err(_) if !line.ends_with(b"\n") => warn_once(format!(
+                "{}: line {}: is cut, as of a run that was killed in it: it is left out",
+                path.display(),
+                number + 1
+            )),
+            Err(error) => {
+                let message = format!("line {}: {error}", number + 1);
+                return Err(Error::file(path, message));
+            }
+        }
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_last_line_is_left_out_and_a_broken_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let read = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            read_lines::<Vec<u32>>(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(b"[1]\n[2]\n"), Ok(vec![vec![1], vec![2]]));
+        assert_eq!(read(b"[1]\n[2]"), Ok(vec![vec![1], vec![2]]));
+        assert_eq!(read(b"[1]\n[2"), Ok(vec![vec![1]]));
+        for broken in [
+            &b"[1]\n[2\n"[..],
+            b"[1]\n[2\n[3]\n",
+            b"[1]\n\xff\n",
+            b"[1]\n\n",
+        ] {
+            let error = read(broken).unwrap_err();
+            assert!(error.contains("metrics.jsonl: line 2: "), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(read_lines::<u32>(&path).unwrap().is_empty());
+    }
 }
