@@ -22,7 +22,9 @@ pub mod attention;
 pub mod forms;
 
 mod adamw;
+mod cast_all;
 mod decode_attention;
+mod decoder_layer;
 mod error;
 mod gelu;
 mod heads;
@@ -33,9 +35,11 @@ mod masked_softmax;
 mod parallel;
 mod rms_norm;
 mod rotary;
+mod scale_all;
 mod self_attention;
 mod silu_mul;
 mod sum_of_squares;
+mod vision_block;
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -48,8 +52,10 @@ mod simd;
 #[cfg(all(test, any(feature = "flex", feature = "tch")))]
 mod testing;
 
-pub use adamw::{AdamWStep, AdamWTensors, adamw};
+pub use adamw::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all};
+pub use cast_all::cast_all;
 pub use decode_attention::DecodeAttention;
+pub use decoder_layer::{DecoderLayer, DecoderLayerWeights, PromptRows, PromptsWithRows};
 pub use error::Error;
 pub use gelu::Gelu;
 pub use heads::Heads;
@@ -60,9 +66,11 @@ pub use masked_softmax::{Mask, masked_softmax};
 pub use parallel::{is_in_host_memory, on_rayon_worker};
 pub use rms_norm::rms_norm;
 pub use rotary::RotationTable;
+pub use scale_all::scale_all;
 pub use self_attention::SelfAttention;
 pub use silu_mul::silu_mul;
 pub use sum_of_squares::sum_of_squares;
+pub use vision_block::{VisionBlock, VisionBlockWeights};
 
 /// The example of the README, as a test.
 #[cfg(all(doctest, feature = "flex"))]

@@ -68,7 +68,10 @@ pub use model::decoder_input::DecoderInput;
 pub use model::feature_store::FeatureStore;
 pub use model::kv_cache::KvCache;
 pub use model::parameter_path::ParameterPath;
-pub use model::parameters::{NamedParameter, map_parameters, visit_gradients, visit_parameters};
+pub use model::parameters::{
+    NamedParameter, ParameterHandle, map_parameters, replace_values, visit_gradients,
+    visit_handles, visit_parameters,
+};
 pub use model::part::Part;
 pub use model::positions::Positions;
 pub use model::prefill::{ModelInput, PromptLayout, SharedPrompt, prefill};

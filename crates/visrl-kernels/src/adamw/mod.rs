@@ -7,4 +7,4 @@ mod plain;
 #[cfg(feature = "tch")]
 mod tch;
 
-pub use op::{AdamWStep, AdamWTensors, adamw};
+pub use op::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all};

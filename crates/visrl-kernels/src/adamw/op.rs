@@ -38,6 +38,43 @@ const FORMS: &[Form] = &[
     super::tch::adamw,
 ];
 
+/// The steps of many parameters in one form, as [`Form`] has those of one.
+type All = fn(
+    &[AdamWStep],
+    Vec<AdamWTensors>,
+    &[&Tensor<1>],
+) -> Result<Vec<AdamWTensors>, Vec<AdamWTensors>>;
+
+/// Whether a form of all steps together takes a gradient.
+type Takes = fn(&Tensor<1>) -> bool;
+
+const ALL: &[(Takes, All)] = &[
+    #[cfg(feature = "tch")]
+    (super::tch::takes, super::tch::adamw_all),
+];
+
+/// Whether there is a form that moves many parameters by gradients like this one together.
+pub fn adamw_has_all(gradient: &Tensor<1>) -> bool {
+    ALL.iter().any(|(takes, _)| takes(gradient))
+}
+
+/// As [`adamw`], for as many parameters as there are steps and gradients.
+pub fn adamw_all(
+    steps: &[AdamWStep],
+    mut tensors: Vec<AdamWTensors>,
+    gradients: &[&Tensor<1>],
+) -> Vec<AdamWTensors> {
+    for (_, form) in ALL {
+        match form(steps, tensors, gradients) {
+            Ok(moved) => return moved,
+            Err(back) => tensors = back,
+        }
+    }
+    let each = steps.iter().zip(tensors).zip(gradients);
+    each.map(|((step, tensors), gradient)| adamw(step, tensors, gradient))
+        .collect()
+}
+
 /// Moves untracked parameters and their moments by a gradient, all flattened and of one length.
 pub fn adamw(step: &AdamWStep, mut tensors: AdamWTensors, gradient: &Tensor<1>) -> AdamWTensors {
     for form in FORMS {

@@ -2,9 +2,11 @@
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
 use burn::tensor::{DType, Tensor};
+use tch::{Kind, Tensor as Native};
 
 use super::op::{AdamWStep, AdamWTensors};
-use crate::libtorch;
+use crate::libtorch::shim::{self, AdamWNumbers};
+use crate::libtorch::{self, Torch};
 
 #[allow(clippy::result_large_err)] // What could not be used is given back whole.
 pub(super) fn adamw(
@@ -49,6 +51,65 @@ pub(super) fn adamw(
     })
 }
 
+pub(super) fn takes(gradient: &Tensor<1>) -> bool {
+    gradient.dtype() == DType::F32 && libtorch::takes(gradient)
+}
+
+/// LibTorch's own step, for all parameters that take the same one together.
+pub(super) fn adamw_all(
+    steps: &[AdamWStep],
+    tensors: Vec<AdamWTensors>,
+    gradients: &[&Tensor<1>],
+) -> Result<Vec<AdamWTensors>, Vec<AdamWTensors>> {
+    let wide = |of: &AdamWTensors| [&of.values, &of.first, &of.second].into_iter().all(takes);
+    let all = gradients.iter().all(|gradient| takes(gradient)) && tensors.iter().all(wide);
+    if !all || steps.len() != tensors.len() || steps.len() != gradients.len() {
+        return Err(tensors);
+    }
+    let (mut values, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+    for of in tensors {
+        values.push(libtorch::unwrap(of.values));
+        first.push(libtorch::unwrap(of.first));
+        second.push(libtorch::unwrap(of.second));
+    }
+    let [values, first, second] = [values, first, second].map(libtorch::owned_all);
+    let gradients = gradients.iter().map(|&of| libtorch::unwrap(of.clone()));
+    let gradients: Vec<Torch> = gradients.collect();
+    let mut rest: Vec<usize> = (0..steps.len()).collect();
+    while let Some(&at) = rest.first() {
+        let step = steps[at];
+        let (same, others) = rest.into_iter().partition(|&at| steps[at] == step);
+        rest = others;
+        let same: Vec<usize> = same;
+        let pick = |of: &[Torch]| -> Vec<Native> {
+            same.iter()
+                .map(|&at| of[at].tensor.shallow_clone())
+                .collect()
+        };
+        let lists = [&values, &gradients, &first, &second].map(|of| pick(of));
+        let lists = lists.each_ref().map(|of| of.iter().collect::<Vec<_>>());
+        let time = Native::full(
+            [],
+            step.time as f64,
+            (Kind::Float, values[at].tensor.device()),
+        );
+        let numbers = AdamWNumbers {
+            rate: step.learning_rate,
+            betas: step.betas.map(f64::from),
+            decay: f64::from(step.weight_decay),
+            epsilon: f64::from(step.epsilon),
+        };
+        shim::adamw(lists.each_ref().map(Vec::as_slice), &time, numbers);
+    }
+    let moved = values.into_iter().zip(first).zip(second);
+    let moved = moved.map(|((values, first), second)| AdamWTensors {
+        values: libtorch::wrap(values),
+        first: libtorch::wrap(first),
+        second: libtorch::wrap(second),
+    });
+    Ok(moved.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::TensorData;
@@ -57,6 +118,60 @@ mod tests {
     use super::*;
     use crate::libtorch::testing::device;
     use crate::testing::{close, numbers, values};
+
+    #[test]
+    fn all_steps_together_equal_each_alone() {
+        let vector = |seed, len: usize| {
+            let data = TensorData::new(numbers(seed, len, 2.0), [len]);
+            Tensor::<1>::from_data(data, &device())
+        };
+        let lengths = [1usize, 50, 64, 7];
+        let start = || {
+            let of = |(seed, &len): (u64, &usize)| AdamWTensors {
+                values: vector(seed, len),
+                first: Tensor::zeros([len], &device()),
+                second: Tensor::zeros([len], &device()),
+            };
+            (0..).zip(&lengths).map(of).collect::<Vec<_>>()
+        };
+        let (mut together, mut alone) = (start(), start());
+        for time in 1..5 {
+            let steps: Vec<AdamWStep> = (0..lengths.len())
+                .map(|at| AdamWStep {
+                    betas: [0.9, 0.999],
+                    epsilon: 1e-8,
+                    weight_decay: if at < 2 { 0.1 } else { 0.0 },
+                    learning_rate: 1e-2,
+                    time,
+                })
+                .collect();
+            let gradients: Vec<_> = (10 * time as u64..)
+                .zip(lengths)
+                .map(|(seed, len)| vector(seed, len))
+                .collect();
+            let gradients: Vec<_> = gradients.iter().collect();
+            let held = together.clone();
+            let before: Vec<_> = held.iter().map(|of| values(of.values.clone())).collect();
+            together = super::adamw_all(&steps, together, &gradients).unwrap();
+            for (held, before) in held.into_iter().zip(before) {
+                assert_eq!(values(held.values), before);
+            }
+            for (at, of) in alone.iter_mut().enumerate() {
+                *of = plain::adamw(&steps[at], of.clone(), gradients[at]);
+                let found = &together[at];
+                close(
+                    &values(found.values.clone()),
+                    &values(of.values.clone()),
+                    2e-6,
+                );
+                close(
+                    &values(found.second.clone()),
+                    &values(of.second.clone()),
+                    2e-6,
+                );
+            }
+        }
+    }
 
     #[test]
     fn equals_the_plain_form() {

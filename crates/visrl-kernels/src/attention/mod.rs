@@ -7,6 +7,8 @@ mod op;
 mod plain;
 mod segment;
 mod shared_prefix;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use op::attend;
 pub use segment::Segment;

@@ -10,6 +10,8 @@ impl Operation<3> for SharedPrefix {
     const FORMS: &'static [Form<Self, 3>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 3>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];
 }
 
@@ -17,6 +19,8 @@ impl Operation<5> for SharedPrefix {
     const FORMS: &'static [Form<Self, 5>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 5>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 5>,
     ];
 }
 
@@ -27,6 +31,8 @@ type Untracked = fn(Heads, &[Segment<'_>], &Tensor<2>) -> Option<Tensor<2>>;
 const UNTRACKED: &[Untracked] = &[
     #[cfg(feature = "flex")]
     super::flex::attend,
+    #[cfg(feature = "tch")]
+    super::tch::attend,
 ];
 
 /// `softmax(q k^T / sqrt(dim)) v` for the new tokens of segments, one after another in `queries`

@@ -5,7 +5,7 @@ use burn::backend::{
     Backend, BackendTensor, DispatchAutodiffContext, DispatchKindConversion, DispatchTensor,
     DispatchTensorKind, GradientCheckpointingStrategy, TensorMetadata,
 };
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 
 /// Whether operations on a tensor are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub trait FusedBackend: Backend {
         };
         (Self::is_kind(kind) && Self::takes(kind.dtype())).then_some(tracking)
     }
+}
+
+/// Whether a backend's forms take a tensor, tracked or not.
+pub fn takes<B: FusedBackend, const D: usize>(tensor: &Tensor<D>) -> bool {
+    B::tracking(&tensor.clone().into_dispatch()).is_some()
 }
 
 /// Moves a tensor of backend `B` out of the one that holds any backend's.

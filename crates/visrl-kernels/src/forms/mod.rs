@@ -14,6 +14,6 @@ mod backend;
 mod fused;
 mod run;
 
-pub use backend::{FusedBackend, Tracking};
+pub use backend::{FusedBackend, Tracking, takes};
 pub use fused::Fused;
 pub use run::{Form, Operation, on, run};

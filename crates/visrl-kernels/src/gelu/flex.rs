@@ -40,7 +40,7 @@ impl Fused<Flex, 1> for Gelu {
 
     fn forward_saving(&self, inputs: [Host; 1]) -> (Host, Host) {
         let [saved] = inputs.clone();
-        (self.forward(inputs), saved)
+        (Fused::<Flex, 1>::forward(self, inputs), saved)
     }
 
     /// With s the sigmoid of 1.702 x, `d (x s) / d x = s (1 + 1.702 x (1 - s))`, and so for the

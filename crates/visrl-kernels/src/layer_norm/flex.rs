@@ -52,7 +52,7 @@ impl Fused<Flex, 3> for Standardize {
 
     fn forward_saving(&self, inputs: [Host; 3]) -> (Host, [Host; 2]) {
         let [x, gamma, _] = inputs.clone();
-        (self.forward(inputs), [x, gamma])
+        (Fused::<Flex, 3>::forward(self, inputs), [x, gamma])
     }
 
     /// With z the normed row, s its scale and e = d y gamma,

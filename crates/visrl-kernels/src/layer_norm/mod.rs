@@ -3,5 +3,7 @@
 #[cfg(feature = "flex")]
 mod flex;
 mod op;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use op::layer_norm;

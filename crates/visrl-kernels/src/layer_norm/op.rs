@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use crate::forms::{Form, Operation, run};
 
 /// The operation on rows, weights and biases.
-#[cfg_attr(not(feature = "flex"), allow(dead_code))] // Forms read it.
+#[cfg_attr(not(any(feature = "flex", feature = "tch")), allow(dead_code))] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct Standardize {
     pub(super) epsilon: f64,
@@ -14,6 +14,8 @@ impl Operation<3> for Standardize {
     const FORMS: &'static [Form<Self, 3>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 3>,
+        #[cfg(feature = "tch")]
+        crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! From burn's tensors to LibTorch's and back.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use burn::backend::libtorch::TchTensor;
+use burn::backend::libtorch::{Storage, TchTensor};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::backend::LibTorch;
@@ -47,6 +47,15 @@ pub(crate) fn owned(tensor: Torch) -> Torch {
     match tensor.can_mut() && tensor.tensor.is_contiguous() {
         true => tensor,
         false => fresh(tensor.tensor.contiguous().copy()),
+    }
+}
+
+/// The tensor in order at the beginning of memory of its own, for writing.
+pub(crate) fn at_start(tensor: Torch) -> tch::Tensor {
+    let whole = matches!(tensor.storage, Storage::Owned { .. });
+    match whole && tensor.can_mut() && tensor.tensor.is_contiguous() {
+        true => tensor.tensor,
+        false => tensor.tensor.contiguous().copy(),
     }
 }
 

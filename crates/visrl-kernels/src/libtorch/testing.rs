@@ -5,14 +5,30 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::forms::{Operation, run};
 use crate::testing::{close, matrix, values};
 
-/// The device that forms are tested on.
+/// The device that forms are tested on: the CPU, or the GPU that `VISRL_DEVICE=tch:N` names.
+#[allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 pub(crate) fn device() -> Device {
-    Device::libtorch()
+    let name = std::env::var("VISRL_DEVICE").unwrap_or_default();
+    match name.strip_prefix("tch:").map(str::parse) {
+        Some(Ok(number)) => Device::libtorch_cuda(number),
+        _ => Device::libtorch(),
+    }
 }
 
 /// Results and gradients of an operation of `N` matrices in f32 and bf16, tracked and not, on whole
 /// tensors and on views, beside those of its plain form in f64.
 pub(crate) fn compare<const N: usize>(
+    inputs: [(usize, usize, f32); N],
+    seed: u64,
+    fused: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+    plain: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+) {
+    compare_within([2e-5, 4e-2], inputs, seed, fused, plain);
+}
+
+/// The same to tolerances of f32 and of bf16.
+pub(crate) fn compare_within<const N: usize>(
+    [of_f32, of_bf16]: [f32; 2],
     inputs: [(usize, usize, f32); N],
     seed: u64,
     fused: impl Fn([Tensor<2>; N]) -> Tensor<2>,
@@ -49,7 +65,7 @@ pub(crate) fn compare<const N: usize>(
             )
         };
         let (expected, expected_grads) = gradients(&plain, DType::F64);
-        for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::BF16, 4e-2)] {
+        for (dtype, tolerance) in [(DType::F32, of_f32), (DType::BF16, of_bf16)] {
             let held = make(view).map(|input| input.cast(dtype));
             close(&values(fused(held.clone())), &expected, tolerance);
             // Someone else holds the inputs: they must stay as they are.

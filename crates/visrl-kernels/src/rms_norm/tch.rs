@@ -1,48 +1,35 @@
 //! The norm in LibTorch's operators.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use tch::{Kind, Tensor as Native};
-
 use super::op::RootMeanSquare;
 use crate::forms::Fused;
-use crate::libtorch::{self, LibTorch, Torch};
+use crate::libtorch::{self, LibTorch, Torch, shim};
 
 impl Fused<LibTorch, 2> for RootMeanSquare {
-    type Saved = [Torch; 2];
+    /// The inputs and one over the root mean squares.
+    type Saved = [Torch; 3];
 
     fn forward(&self, [x, gamma]: [Torch; 2]) -> Torch {
         let width = gamma.tensor.size();
         libtorch::fresh(x.tensor.rms_norm(width, Some(&gamma.tensor), self.epsilon))
     }
 
-    fn forward_saving(&self, inputs: [Torch; 2]) -> (Torch, [Torch; 2]) {
-        let saved = inputs.clone();
-        (Fused::<LibTorch, 2>::forward(self, inputs), saved)
+    fn forward_saving(&self, [x, gamma]: [Torch; 2]) -> (Torch, [Torch; 3]) {
+        let (width, weight) = (gamma.tensor.size(), Some(&gamma.tensor));
+        let (y, scale) = x
+            .tensor
+            .internal_fused_rms_norm(width, weight, self.epsilon);
+        (libtorch::fresh(y), [x, gamma, libtorch::fresh(scale)])
     }
 
-    /// With r one over the root mean square of a row, h = x r and e = d y gamma,
-    /// `d x = r (e - h mean(e h))` and `d gamma = sum over rows of (d y h)`, in f32.
     fn backward(
         &self,
-        [x, gamma]: [Torch; 2],
+        [x, gamma, scale]: [Torch; 3],
         grad: Torch,
         wanted: [bool; 2],
     ) -> [Option<Torch>; 2] {
-        let kind = x.tensor.kind();
-        let [x, gamma, grad] = [x, gamma, grad].map(|of| of.tensor.to_kind(Kind::Float));
-        let mean = |of: Native| of.mean_dim(-1, true, Kind::Float);
-        let scale = (mean(x.square()) + self.epsilon).rsqrt();
-        let normed = x * &scale;
-        let d_gamma = wanted[1].then(|| {
-            let sums = (&grad * &normed).sum_dim_intlist(0, false, Kind::Float);
-            libtorch::fresh(sums.to_kind(kind))
-        });
-        let d_x = wanted[0].then(|| {
-            let e = grad * gamma;
-            let share = &normed * mean(&e * &normed);
-            libtorch::fresh(((e - share) * scale).to_kind(kind))
-        });
-        [d_x, d_gamma]
+        let (grad, x, scale, gamma) = (&grad.tensor, &x.tensor, &scale.tensor, &gamma.tensor);
+        shim::rms_norm_backward(grad, x, scale, gamma, wanted[1]).map(|of| of.map(libtorch::fresh))
     }
 }
 

@@ -7,7 +7,7 @@ use super::table::RotationTable;
 pub(crate) fn rotate(table: &RotationTable, x: Tensor<2>) -> Tensor<2> {
     let [tokens, width] = x.dims();
     let half = table.half();
-    let [cos, sin] = table
+    let [cos, sin, _] = table
         .tensors(&x.device())
         .clone()
         .map(|table| table.cast(x.dtype()));

@@ -16,9 +16,8 @@ struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
-    /// Both, repeated over the two halves, the first half's sines negated, `[tokens, 1, 2 half]`; made
-    /// when tensor operations ask.
-    tensors: OnceLock<[Tensor<3>; 2]>,
+    /// Cosines, sines and sines backwards, `[tokens, 1, 2 half]`; made when tensor operations ask.
+    tensors: OnceLock<[Tensor<3>; 3]>,
 }
 
 impl RotationTable {
@@ -47,16 +46,17 @@ impl RotationTable {
         [&self.angles.cos, &self.angles.sin]
     }
 
-    /// Cosines, and sines of which those of the first half are negated, `[tokens, 1, 2 half]` each, on
-    /// the device that asked first.
-    pub(crate) fn tensors(&self, device: &Device) -> &[Tensor<3>; 2] {
+    /// Cosines, sines of which those of the first half are negated, and the same sines negated,
+    /// `[tokens, 1, 2 half]` each, on the device that asked first.
+    pub(crate) fn tensors(&self, device: &Device) -> &[Tensor<3>; 3] {
         let Angles { cos, sin, half, .. } = &*self.angles;
         self.angles.tensors.get_or_init(|| {
-            [(cos, 1.0), (sin, -1.0)].map(|(values, sign)| {
+            [(cos, [1.0, 1.0]), (sin, [-1.0, 1.0]), (sin, [1.0, -1.0])].map(|(values, signs)| {
                 let mut twice = Vec::with_capacity(2 * values.len());
                 for row in values.chunks(*half) {
-                    twice.extend(row.iter().map(|value| sign * value));
-                    twice.extend(row);
+                    for sign in signs {
+                        twice.extend(row.iter().map(|value| sign * value));
+                    }
                 }
                 let tokens = values.len() / half.max(&1);
                 Tensor::from_data(TensorData::new(twice, [tokens, 1, 2 * half]), device)

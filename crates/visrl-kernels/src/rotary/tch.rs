@@ -11,11 +11,8 @@ impl RotationTable {
         let x = libtorch::owned(x);
         let dim = 2 * self.half() as i64;
         let tables = self.tensors(&libtorch::device(&x)).clone();
-        let [cos, sin] = tables.map(|table| libtorch::unwrap(table).tensor);
-        let sin = match backwards {
-            true => sin.neg(),
-            false => sin,
-        };
+        let [cos, forth, back] = tables.map(|table| libtorch::unwrap(table).tensor);
+        let sin = if backwards { back } else { forth };
         let mut heads = x.tensor.view([cos.size()[0], -1, dim]);
         let swapped = heads.roll([dim / 2], [-1]);
         let _ = heads.g_mul_(&cos);

@@ -5,5 +5,7 @@
 mod flex;
 mod op;
 mod plain;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use op::SelfAttention;

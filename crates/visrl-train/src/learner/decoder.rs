@@ -1,7 +1,8 @@
 //! Completions through the decoder, behind prompts that are encoded once, and back.
 
 use burn::tensor::Tensor;
-use visrl_vlm::{FeatureStore, Output, VisionLanguageModel, prefill};
+use visrl_kernels::{self as kernels, PromptsWithRows};
+use visrl_vlm::{FeatureStore, Output, PromptLayout, SharedPrompt, VisionLanguageModel, prefill};
 
 use super::batch::{MicroBatch, PromptRows};
 use super::decoder_rows::DecoderRows;
@@ -17,9 +18,37 @@ pub(crate) fn hidden_states<M: VisionLanguageModel>(
     batch: &MicroBatch<'_>,
 ) -> Result<Tensor<2>, Error> {
     let prompts: Vec<_> = batch.prompts.iter().map(PromptRows::shared).collect();
+    if model.takes_prompts_with_rows() {
+        return together(model, features, batch, &prompts);
+    }
     let mut segments = prefill(model, features, &prompts)?;
     let rows = DecoderRows::behind(&batch.prompts, &mut segments);
     let hidden = model.forward(rows.batch(), &mut segments, Output::Hidden)?;
+    let hidden = hidden.ok_or_else(|| Error::device("no hidden states"))?;
+    Ok(rows.kept(hidden))
+}
+
+/// The same with prompts and rows in one pass through the layers.
+fn together<M: VisionLanguageModel>(
+    model: &M,
+    features: Option<&FeatureStore>,
+    batch: &MicroBatch<'_>,
+    prompts: &[SharedPrompt<'_>],
+) -> Result<Tensor<2>, Error> {
+    let layout = PromptLayout::new(prompts)?;
+    let mut segments = layout.shared(layout.segments().to_vec());
+    let rows = DecoderRows::behind(&batch.prompts, &mut segments);
+    let shapes = layout.segments().iter().zip(&segments);
+    let shapes = shapes.map(|(prompts, rows)| kernels::PromptRows {
+        groups: prompts.groups,
+        prompt: prompts.len,
+        rows: rows.rows,
+        len: rows.len,
+    });
+    let tokens = PromptsWithRows::new(shapes.collect());
+    let features = layout.features(model, features)?;
+    let prompts = layout.batch(features.as_ref());
+    let hidden = model.forward_with_prompts(prompts, rows.batch(), &tokens)?;
     let hidden = hidden.ok_or_else(|| Error::device("no hidden states"))?;
     Ok(rows.kept(hidden))
 }

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use visrl_kernels::{AdamWStep, AdamWTensors, adamw};
-use visrl_vlm::{NamedParameter, map_parameters};
+use visrl_kernels::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all, cast_all};
+use visrl_vlm::{NamedParameter, map_parameters, replace_values, visit_handles};
 
 use super::gradients::{Gradients, widened};
 use super::parameter_group::ParameterGroup;
@@ -124,10 +124,77 @@ impl AdamW {
         if gradients.is_empty() {
             return model;
         }
+        let together = gradients
+            .iter()
+            .next()
+            .is_some_and(|(_, of)| adamw_has_all(of));
+        if together {
+            return self.step_together(model, gradients, learning_rate);
+        }
         map_parameters(model, |parameter| match gradients.get(&parameter.name) {
             Some(gradient) => self.moved(parameter, gradient, learning_rate),
             None => parameter,
         })
+    }
+
+    /// The step of all parameters in few operations.
+    fn step_together<M: Module>(
+        &mut self,
+        model: M,
+        gradients: &Gradients,
+        learning_rate: f64,
+    ) -> M {
+        let (mut names, mut steps, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of = Vec::new();
+        visit_handles(&model, |parameter| {
+            let Some(gradient) = gradients.get(&parameter.name) else {
+                return;
+            };
+            let mut step = self.plan(&parameter.name, parameter.axes, learning_rate);
+            let (moments, master) = match self.states.remove(&parameter.name) {
+                Some(State { moments, master }) => (Some(moments.momentum), master),
+                None => (None, None),
+            };
+            step.time = 1 + moments.as_ref().map_or(0, |moments| moments.time);
+            let values = master.unwrap_or_else(|| widened(parameter.values()));
+            let [first, second] = match moments {
+                Some(moments) => [moments.moment_1, moments.moment_2],
+                None => [values.zeros_like(), values.zeros_like()],
+            };
+            tensors.push(AdamWTensors {
+                values,
+                first,
+                second,
+            });
+            names.push((parameter.name, parameter.dtype));
+            steps.push(step);
+            of.push(gradient);
+        });
+        let moved = adamw_all(&steps, tensors, &of);
+        let (mut replaced, mut narrow) = (BTreeMap::new(), Vec::new());
+        for (((name, dtype), step), of) in names.into_iter().zip(steps).zip(moved) {
+            let master = of.values.dtype() != dtype;
+            match master {
+                true => narrow.push((name.clone(), dtype, of.values.clone())),
+                false => drop(replaced.insert(name.clone(), of.values.clone())),
+            }
+            let moments = AdaptiveMomentumState::new(step.time, of.first, of.second);
+            let state = State {
+                moments: AdamWState::new(moments),
+                master: master.then_some(of.values),
+            };
+            self.states.insert(name, state);
+        }
+        while let Some((_, dtype, _)) = narrow.first() {
+            let dtype = *dtype;
+            let (same, others) = narrow.into_iter().partition(|(_, of, _)| *of == dtype);
+            narrow = others;
+            let same: Vec<_> = same;
+            let (names, wide) = same.into_iter().map(|(name, _, wide)| (name, wide)).unzip();
+            let names: Vec<_> = names;
+            replaced.extend(names.into_iter().zip(cast_all(wide, dtype)));
+        }
+        replace_values(model, |name| replaced.remove(name))
     }
 
     /// One parameter after its step.

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{DType, Gradients as Graph, Tensor};
-use visrl_kernels::sum_of_squares;
-use visrl_vlm::{visit_gradients, visit_parameters};
+use visrl_kernels::{cast_all, scale_all, sum_of_squares};
+use visrl_vlm::{visit_gradients, visit_handles};
 
 use crate::error::Error;
 
@@ -25,10 +25,19 @@ pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 impl Gradients {
     /// Takes the gradients of a module's trained parameters out of a backward pass.
     pub fn take<M: Module>(mut graph: Graph, module: &M) -> Self {
+        let (mut names, mut wide, mut narrow) = (Vec::new(), Vec::new(), Vec::new());
         let mut taken = Self::default();
-        visit_gradients(module, &mut graph, |parameter, gradient| {
-            taken.by_name.insert(parameter.name, widened(gradient));
+        visit_gradients(module, &mut graph, |name, gradient| {
+            match gradient.dtype() {
+                DType::F32 | DType::F64 => wide.push((name, gradient)),
+                _ => {
+                    names.push(name);
+                    narrow.push(gradient);
+                }
+            };
         });
+        let narrow = names.into_iter().zip(cast_all(narrow, DType::F32));
+        taken.by_name.extend(wide.into_iter().chain(narrow));
         taken
     }
 
@@ -37,10 +46,10 @@ impl Gradients {
     /// A parameter that a part of a batch does not touch (the vision tower, by a prompt without
     /// image) then takes the same step as one whose gradients cancelled.
     pub fn complete<M: Module>(&mut self, module: &M) {
-        visit_parameters(module, |parameter| {
-            if parameter.trainable {
-                let zeros = || widened(parameter.values).zeros_like();
-                self.by_name.entry(parameter.name).or_insert_with(zeros);
+        visit_handles(module, |parameter| {
+            if parameter.trainable && !self.by_name.contains_key(&parameter.name) {
+                let zeros = widened(parameter.values()).zeros_like();
+                self.by_name.insert(parameter.name, zeros);
             }
         });
     }
@@ -97,10 +106,9 @@ impl Gradients {
         let norm = self.global_norm()?;
         let scale = max_norm / (norm + 1e-6);
         if scale < 1.0 {
-            for (name, gradient) in std::mem::take(&mut self.by_name) {
-                // Without another holder it is scaled in place.
-                self.by_name.insert(name, gradient * scale);
-            }
+            let (names, gradients): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.by_name).into_iter().unzip();
+            self.by_name = names.into_iter().zip(scale_all(gradients, scale)).collect();
         }
         Ok(norm)
     }

@@ -78,6 +78,18 @@ impl LoraLinear {
         }
     }
 
+    /// Weight and bias of a layer that has both and no adapter.
+    pub(crate) fn biased(&self) -> Option<(Tensor<2>, Tensor<1>)> {
+        let bias = self.bias.as_ref().filter(|_| self.lora_a.is_none())?;
+        Some((self.weight.val(), bias.val()))
+    }
+
+    /// The weight of a layer that has neither bias nor adapter.
+    pub(crate) fn unbiased(&self) -> Option<Tensor<2>> {
+        let bare = self.bias.is_none() && self.lora_a.is_none();
+        bare.then(|| self.weight.val())
+    }
+
     /// Adds what the layer makes of `x` `[tokens, in]` to `onto` `[tokens, out]`.
     pub fn forward_onto(&self, x: Tensor<2>, onto: Tensor<2>) -> Tensor<2> {
         match (&self.bias, &self.lora_a) {

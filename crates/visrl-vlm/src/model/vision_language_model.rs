@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use visrl_kernels::PromptsWithRows;
 
 use visrl_image::ProcessedImage;
 
@@ -130,6 +131,28 @@ pub trait VisionLanguageModel: Module + Sync {
         let hidden = self.embed_batch(batch)?;
         let layers = 0..self.info().layers;
         self.run_layers(layers, hidden, batch.positions, segments, output)
+    }
+
+    /// Whether prompts and the rows behind them should run through the decoder together, by
+    /// [`forward_with_prompts`](Self::forward_with_prompts), because that is quicker where the model
+    /// lies; by default it is not.
+    fn takes_prompts_with_rows(&self) -> bool {
+        false
+    }
+
+    /// Runs prompts and the rows behind them through the decoder in one pass: their tokens, in the
+    /// order of `tokens`. Gives the rows' hidden states after the final norm, `[tokens, hidden]`; by
+    /// default nothing.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when ids, positions, features and tokens do not fit together.
+    fn forward_with_prompts(
+        &self,
+        _prompts: DecoderInput<'_>,
+        _rows: DecoderInput<'_>,
+        _tokens: &PromptsWithRows,
+    ) -> Result<Option<Tensor<2>>, Error> {
+        Ok(None)
     }
 
     /// The decoder in steps of one token of each row, over a snapshot of the weights without gradient

@@ -8,7 +8,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use visrl_image::ProcessedImage;
-use visrl_kernels as kernels;
+use visrl_kernels::{self as kernels, PromptRows, PromptsWithRows};
 
 use super::config::{QwenVlConfig, QwenVlKind};
 use super::positions;
@@ -201,6 +201,35 @@ impl VisionLanguageModel for QwenVl {
         Ok(self
             .model
             .run_layers(layers, hidden, positions, segments, output, config))
+    }
+
+    fn takes_prompts_with_rows(&self) -> bool {
+        self.model.takes_prompts_with_rows()
+    }
+
+    fn forward_with_prompts(
+        &self,
+        prompts: DecoderInput<'_>,
+        rows: DecoderInput<'_>,
+        tokens: &PromptsWithRows,
+    ) -> Result<Option<Tensor<2>>, Error> {
+        let ids = [prompts.ids, rows.ids].concat();
+        let positions = [prompts.positions, rows.positions].concat();
+        let expected = [
+            tokens.prompt_tokens(),
+            tokens.segments().iter().map(PromptRows::row_tokens).sum(),
+        ];
+        if [prompts.ids.len(), rows.ids.len()] != expected || positions.len() != ids.len() {
+            return Err(Error::Input(format!(
+                "{} and {} ids and {} positions for prompts and rows of {expected:?} tokens",
+                prompts.ids.len(),
+                rows.ids.len(),
+                positions.len()
+            )));
+        }
+        let hidden = self.embed(&ids, prompts.image_features)?;
+        let config = &self.config.text;
+        Ok(self.model.run_together(hidden, &positions, tokens, config))
     }
 
     fn step_decoder(&self) -> Option<Box<dyn StepDecoder>> {

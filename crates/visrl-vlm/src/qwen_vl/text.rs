@@ -5,7 +5,9 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
-use visrl_kernels::{Heads, rms_norm, silu_mul};
+use visrl_kernels::{
+    self as kernels, DecoderLayerWeights, Heads, PromptsWithRows, rms_norm, silu_mul,
+};
 
 use super::config::TextConfig;
 use super::rope::Rotary;
@@ -208,7 +210,67 @@ impl TextModel {
     }
 }
 
+impl TextModel {
+    /// Whether prompts and rows should run through the layers together.
+    pub(super) fn takes_prompts_with_rows(&self) -> bool {
+        kernels::DecoderLayer::has_form(&self.embed_tokens.weight.val())
+            && self.layers.iter().all(|layer| layer.weights().is_some())
+    }
+
+    /// Runs prompts and the rows behind them through all layers; gives the rows' states after the
+    /// final norm, or nothing where a layer has adapters.
+    pub(super) fn run_together(
+        &self,
+        mut hidden: Tensor<2>,
+        positions: &[[u32; 3]],
+        tokens: &PromptsWithRows,
+        config: &TextConfig,
+    ) -> Option<Tensor<2>> {
+        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta);
+        let heads = Heads {
+            query: config.heads,
+            kv: config.kv_heads,
+            dim: config.head_dim,
+        };
+        let mut op = kernels::DecoderLayer {
+            heads,
+            epsilon: self.norm.epsilon,
+            rotation: rotary.table().clone(),
+            tokens: tokens.clone(),
+        };
+        for layer in &self.layers {
+            op.epsilon = layer.input_layernorm.epsilon;
+            hidden = op.apply(hidden, layer.weights()?);
+        }
+        let [all, _] = hidden.dims();
+        let first = tokens.prompt_tokens();
+        Some(rms_norm(&self.norm, hidden.narrow(0, first, all - first)))
+    }
+}
+
 impl DecoderLayer {
+    /// The weights of a layer without adapters.
+    fn weights(&self) -> Option<DecoderLayerWeights> {
+        let (attention, mlp) = (&self.self_attn, &self.mlp);
+        Some(DecoderLayerWeights {
+            norms: [
+                self.input_layernorm.gamma.val(),
+                self.post_attention_layernorm.gamma.val(),
+            ],
+            projections: [
+                attention.q_proj.biased()?,
+                attention.k_proj.biased()?,
+                attention.v_proj.biased()?,
+            ],
+            output: attention.o_proj.unbiased()?,
+            feed_forward: [
+                mlp.gate_proj.unbiased()?,
+                mlp.up_proj.unbiased()?,
+                mlp.down_proj.unbiased()?,
+            ],
+        })
+    }
+
     fn new(build: &mut LayerBuilder<'_>, name: &str, config: &TextConfig) -> Result<Self, Error> {
         let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
         let query = config.heads * config.head_dim;

@@ -9,6 +9,15 @@ use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
 use crate::qwen_vl::rope::Rotary;
 
+/// The attention of patches within runs of these lengths, in order.
+pub(super) fn self_attention(rotary: &Rotary, sizes: &[usize], heads: usize) -> SelfAttention {
+    SelfAttention {
+        rotation: rotary.table().clone(),
+        sizes: sizes.to_vec(),
+        heads,
+    }
+}
+
 /// Attention of patches to those of their own run: a frame or a window.
 #[derive(Module, Debug)]
 pub(super) struct Attention {
@@ -36,11 +45,7 @@ impl Attention {
         sizes: &[usize],
         heads: usize,
     ) -> Tensor<2> {
-        let attention = SelfAttention {
-            rotation: rotary.table().clone(),
-            sizes: sizes.to_vec(),
-            heads,
-        };
+        let attention = self_attention(rotary, sizes, heads);
         self.proj.forward(attention.apply(self.qkv.forward(x)))
     }
 }

@@ -3,9 +3,9 @@
 use burn::module::Module;
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
-use visrl_kernels::{Gelu, layer_norm};
+use visrl_kernels::{Gelu, VisionBlock, VisionBlockWeights, layer_norm};
 
-use super::attention::Attention;
+use super::attention::{Attention, self_attention};
 use super::merger::Merger;
 use super::patches::{PatchEmbed, Patches};
 use crate::checkpoint::layer_builder::LayerBuilder;
@@ -99,6 +99,20 @@ impl Tower {
 }
 
 impl Block {
+    /// The weights of a block without adapters.
+    fn weights(&self) -> Option<VisionBlockWeights> {
+        let norm = |norm: &LayerNorm| Some((norm.gamma.val(), norm.beta.as_ref()?.val()));
+        Some(VisionBlockWeights {
+            norms: [norm(&self.norm1)?, norm(&self.norm2)?],
+            linear: [
+                self.attn.qkv.biased()?,
+                self.attn.proj.biased()?,
+                self.mlp.fc1.biased()?,
+                self.mlp.fc2.biased()?,
+            ],
+        })
+    }
+
     fn forward(
         &self,
         hidden: Tensor<2>,
@@ -106,6 +120,15 @@ impl Block {
         sizes: &[usize],
         heads: usize,
     ) -> Tensor<2> {
+        let weights = VisionBlock::has_form(&hidden).then(|| self.weights());
+        if let Some(weights) = weights.flatten() {
+            let attention = self_attention(rotary, sizes, heads);
+            return VisionBlock {
+                attention,
+                epsilon: EPS,
+            }
+            .apply(hidden, weights);
+        }
         let normed = layer_norm(&self.norm1, EPS, hidden.clone());
         let hidden = hidden + self.attn.forward(normed, rotary, sizes, heads);
         let normed = layer_norm(&self.norm2, EPS, hidden.clone());
