@@ -226,7 +226,7 @@ impl TextModel {
         tokens: &PromptsWithRows,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let rotary = Rotary::sections(positions, config.mrope_section, config.rope_theta);
+        let rotary = Rotary::multimodal(positions, &config.rotary_axes(), config.rope_theta);
         let heads = Heads {
             query: config.heads,
             kv: config.kv_heads,
