@@ -78,7 +78,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod asks;
 mod before_after;
+pub mod classifier;
 mod data_config;
 mod device;
 mod drawn_shapes;
@@ -102,6 +104,7 @@ mod run;
 mod run_config;
 mod run_folder;
 mod samples;
+mod saved_model;
 mod settings_check;
 mod summary;
 mod trainer;
