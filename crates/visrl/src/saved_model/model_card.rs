@@ -83,7 +83,7 @@ impl ModelCard<'_> {
             Saved::Model | Saved::Adapter => ("test", summary.after.greedy),
         };
         let mut yaml = format!(
-            "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: image-text-to-text\ntags:\n",
+            "---\n# license: name one that suits those of the base and of the data\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: image-text-to-text\ntags:\n",
             quoted(base_name(self.base))
         );
         for tag in tags {
