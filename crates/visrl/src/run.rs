@@ -26,7 +26,7 @@ use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
-use crate::saved_model::{ModelCard, files_to_save};
+use crate::saved_model::{ModelCard, base_name, files_to_save};
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
 /// Image features kept, at the most.
@@ -301,7 +301,7 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         let out = &settings.out;
         let Trained { state, .. } = trained;
         if let Some(lora) = &settings.lora {
-            let name = &self.run.base.name;
+            let name = base_name(&self.run.base.name);
             let save = |dir: &Path| save_lora(&model, lora, name, dir);
             self.folder.replace("adapter", save)?;
         }

@@ -233,8 +233,9 @@ fn adapter(lora: &LoraConfig, is_adapter: bool) -> String {
     )
 }
 
-/// The name on the hub without the revision, or the folder as it was named.
-fn base_name(base: &str) -> &str {
+/// The name on the hub without the revision, as cards and PEFT name a base, or the folder as it was
+/// named.
+pub(crate) fn base_name(base: &str) -> &str {
     match Path::new(base).exists() {
         true => base,
         false => base.split_once('@').map_or(base, |(name, _)| name),
