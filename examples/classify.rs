@@ -1,6 +1,11 @@
-//! Asks a checkpoint what is in an image.
+//! What is in a picture, or in thousands of them, by a checkpoint or by what a run left.
+//!
+//! `cargo run --release --example classify -- --run runs/latest --images photos --out answers.jsonl`
 //!
 //! `cargo run --release --example classify -- --image photo.png --choices "Bag,Coat,Sandal"`
+//!
+//! Without `--out` the answers of `--images` go to standard output, a JSON line a picture. A file that
+//! a process was killed at is gone on with by the same command.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
@@ -8,33 +13,61 @@
 mod common;
 
 use std::error::Error;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Parser;
-use visrl::Recipe;
-use visrl::core::{Domain, Example, ImageSource, SeedStream};
-use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
-use visrl::vlm::{FeatureStore, Pretrained, QwenVl};
+use indicatif::{ProgressBar, ProgressStyle};
+use visrl::burn::tensor::Device;
+use visrl::classifier::{
+    AnswersFile, Classifier, PictureAnswer, Question, RunWeights, answers_page, pictures,
+};
+use visrl::core::ImageSource;
+use visrl::rollout::SamplingParams;
+use visrl::vlm::{Pretrained, QwenVl};
+use visrl::{FineTune, Recipe};
+
+/// What is asked where neither a run nor a flag says it.
+const QUESTION: &str = "What type of object is in the photo?";
 
 #[derive(Parser, Debug)]
-#[command(about = "The answer of a checkpoint to an image and a list of names")]
+#[command(about = "The answers of a checkpoint, or of a run's, about pictures")]
 struct Cli {
+    /// Folder of a run: its model, recipe, question and choices.
+    #[arg(long, conflicts_with_all = ["model", "think"])]
+    run: Option<PathBuf>,
+    /// Which of the run's models: model, best or adapter [default: the first that is there]
+    #[arg(long, requires = "run", value_parser = weights)]
+    weights: Option<RunWeights>,
     /// Checkpoint folder in Hugging Face layout.
     #[arg(long, default_value = common::MODEL, hide_default_value = true)]
     model: PathBuf,
-    /// Image file, PNG or JPEG.
+    /// One picture.
+    #[arg(long, required_unless_present = "images", conflicts_with = "images")]
+    image: Option<PathBuf>,
+    /// Pictures: a folder, or a file with a path a line.
     #[arg(long)]
-    image: PathBuf,
-    /// Names to choose from, separated by commas.
-    #[arg(long, value_delimiter = ',', required = true)]
+    images: Option<PathBuf>,
+    /// Names to choose from, separated by commas [default: the run's classes]
+    #[arg(long, value_delimiter = ',', required_unless_present = "run")]
     choices: Vec<String>,
-    /// What is asked.
-    #[arg(long, default_value = "What type of object is in the photo?")]
-    question: String,
+    /// What is asked [default: the run's question]
+    #[arg(long)]
+    question: Option<String>,
     /// Think before answering, and show the thought.
     #[arg(long)]
     think: bool,
+    /// Where the answers to `--images` go, a JSON line a picture; a file that is there is gone on
+    /// with.
+    #[arg(long, requires = "images")]
+    out: Option<PathBuf>,
+    /// A page of the pictures with their answers, the least certain first.
+    #[arg(long, requires = "images")]
+    html: Option<PathBuf>,
+    /// Pictures that are asked about together.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
     #[command(flatten)]
     load: common::LoadFlags,
     /// Device: flex, cuda:N, tch, tch:N or wgpu.
@@ -42,60 +75,137 @@ struct Cli {
     device: String,
 }
 
-fn main() -> std::process::ExitCode {
-    let cli = common::cli::parse();
-    common::main(|| run(cli))
+fn weights(name: &str) -> Result<RunWeights, String> {
+    RunWeights::named(name).ok_or_else(|| "expected model, best or adapter".into())
 }
 
-fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    let choices: Vec<String> = cli
-        .choices
-        .iter()
-        .map(|name| name.trim().to_owned())
-        .collect();
-    common::cli::unique("--choices", &choices)?;
+fn main() -> std::process::ExitCode {
+    let cli = common::cli::parse();
+    common::main(|| run(&cli))
+}
+
+fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
-    let recipe = if cli.think {
-        Recipe::cls_rl()
-    } else {
-        Recipe::no_thinking_rl()
-    };
-    let example = Example {
-        id: cli.image.display().to_string(),
-        image: ImageSource::path(&cli.image),
-        question: cli.question,
-        choices,
-        label: String::new(),
-    };
-    let prompt = Arc::new(recipe.template.render(&example));
-    let inputs = base
-        .encoder
-        .encode_all(&base.model, std::slice::from_ref(&prompt))?;
-    let tokenizer = Arc::clone(base.encoder.tokenizer());
-    let features = Arc::new(FeatureStore::new(1));
-    let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
-    let groups = engine.generate(&[GroupRequest {
-        prompt,
-        input: Arc::clone(&inputs[0]),
-        num_generations: 1,
-        sampling: SamplingParams::greedy(if cli.think { 512 } else { 64 }),
-        stream: SeedStream::new(0, Domain::Evaluation),
-        step: 0,
-        index: 0,
-        choices: None,
-        cancel: Default::default(),
-    }])?;
-    let completion = &groups[0].completions[0];
-    if cli.think {
-        println!("{}", completion.text);
-    } else {
-        println!("answer: {}", completion.text);
+    match (&cli.image, &cli.images) {
+        (Some(image), _) => {
+            let answers = classifier(cli, &device)?.classify(&[ImageSource::path(image)])?;
+            answers.first().map_or(Ok(()), |answer| show(cli, answer))
+        }
+        (None, Some(images)) => {
+            let pictures = pictures(images)?;
+            many(cli, &mut classifier(cli, &device)?, pictures)
+        }
+        (None, None) => Ok(()),
     }
-    let probability = completion.logprobs.iter().sum::<f32>().exp();
-    println!("probability of these tokens: {:.1} %", 100.0 * probability);
-    if completion.stop.is_truncated() {
+}
+
+fn classifier(cli: &Cli, device: &Device) -> Result<Classifier<QwenVl>, Box<dyn Error>> {
+    let choices = cli.choices.iter().map(|name| name.trim().to_owned());
+    let choices: Vec<String> = choices.collect();
+    common::cli::unique("--choices", &choices)?;
+    let mut question = Question {
+        text: cli.question.clone().unwrap_or_default(),
+        choices,
+    };
+    if let Some(run) = &cli.run {
+        return Ok(Classifier::of_run(run, device, cli.weights, question)?);
+    }
+    if question.text.is_empty() {
+        question.text = QUESTION.into();
+    }
+    let base = Pretrained::load_with(&cli.model, device, &cli.load.options())?;
+    let (recipe, most) = match cli.think {
+        true => (Recipe::cls_rl(), 512),
+        false => (Recipe::no_thinking_rl(), 64),
+    };
+    let settings = FineTune {
+        sampling: SamplingParams::greedy(most),
+        ..FineTune::default()
+    };
+    Ok(Classifier::new(base, &recipe, &settings, question)?)
+}
+
+/// Prints the answer about one picture.
+fn show(cli: &Cli, answer: &PictureAnswer) -> Result<(), Box<dyn Error>> {
+    if let Some(error) = &answer.error {
+        return Err(format!("{}: {error}", answer.image).into());
+    }
+    if cli.think {
+        println!("{}", answer.completion.as_deref().unwrap_or_default());
+    } else if let Some(thought) = &answer.thought {
+        println!("thought: {thought}");
+    }
+    println!("answer: {}", answer.answer.as_deref().unwrap_or_default());
+    if let Some(probability) = answer.probability {
+        println!("probability: {:.1} %", 100.0 * probability);
+    }
+    for (name, probability) in answer.ranked() {
+        println!("{:6.1} %  {name}", 100.0 * probability);
+    }
+    if answer.truncated {
         println!("(cut at the length limit)");
     }
     Ok(())
+}
+
+/// Answers about many pictures: into a file, or to standard output.
+fn many(
+    cli: &Cli,
+    classifier: &mut Classifier<QwenVl>,
+    pictures: Vec<PathBuf>,
+) -> Result<(), Box<dyn Error>> {
+    let count = pictures.len();
+    let bar = ProgressBar::new(count as u64);
+    let style = "{pos}/{len} {bar:20} {eta} left  {per_sec}  {msg}";
+    let bar = bar.with_style(ProgressStyle::with_template(style)?);
+    let start = Instant::now();
+    let mut answers = Vec::new();
+    let asked = match &cli.out {
+        Some(out) => {
+            let mut file = AnswersFile::open(out, classifier, pictures, cli.batch)?;
+            let before = file.done();
+            bar.set_position(before as u64);
+            bar.reset_eta();
+            while let Some(more) = file.next_batch(classifier)? {
+                bar.inc(more.len() as u64);
+            }
+            if cli.html.is_some() {
+                answers = AnswersFile::read(out)?;
+            }
+            count - before
+        }
+        None => {
+            for (number, batch) in pictures.chunks(cli.batch.max(1)).enumerate() {
+                let sources: Vec<_> = batch.iter().map(ImageSource::path).collect();
+                let more = classifier.classify_from(number * cli.batch.max(1), &sources)?;
+                bar.suspend(|| print_lines(&more))?;
+                bar.inc(more.len() as u64);
+                answers.extend(more);
+            }
+            count
+        }
+    };
+    bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    let speed = asked as f64 / seconds.max(1e-9);
+    eprintln!("{asked} pictures in {seconds:.1} s, {speed:.1} pictures a second");
+    if let Some(out) = &cli.out {
+        eprintln!("{count} answers in {}", out.display());
+    }
+    if let Some(html) = &cli.html {
+        let title = cli.images.as_deref().unwrap_or(Path::new("")).display();
+        let page = answers_page(&title.to_string(), &answers)?;
+        visrl::core::files::write_file(html, page.as_bytes())?;
+        eprintln!("a page of them in {}", html.display());
+    }
+    Ok(())
+}
+
+fn print_lines(answers: &[PictureAnswer]) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    for answer in answers {
+        serde_json::to_writer(&mut out, answer)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
 }

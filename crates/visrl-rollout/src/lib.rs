@@ -60,7 +60,9 @@ mod scheduler;
 mod scripted_engine;
 mod stop;
 
-pub use choices::{ChoiceScores, TokenChoices, fit_temperature, score_choices};
+pub use choices::{
+    ChoiceScores, TokenChoices, fit_temperature, score_choices, score_choices_of_all,
+};
 pub use completion_text::CompletionText;
 pub use device::{DeviceEngine, DeviceSampler, DrawInput, RowSettings};
 pub use engine::{PolicySync, RolloutEngine};

@@ -16,6 +16,7 @@ use visrl_rollout::conformance::{Expected, check};
 use visrl_rollout::{
     Cancel, EngineConfig, EngineKind, Error, GroupRequest, LocalEngine, RolloutEngine,
     SamplingParams, ScriptedEngine, TokenChoices, fit_temperature, score_choices,
+    score_choices_of_all,
 };
 use visrl_vlm::{
     FeatureStore, ParamDtype, Pretrained, QwenVl, QwenVlConfig, SafetensorsDir,
@@ -450,6 +451,16 @@ fn closed_lists_are_kept_to_and_scored() {
                 "{sampled} {scores:?}"
             );
             assert_eq!(scores.lengths[index], completion.tokens.len());
+        }
+        let asked: Vec<_> = requests.iter().map(|r| (&*r.input, &*choices)).collect();
+        let all = score_choices_of_all(&base.model, Some(&features), &asked).unwrap();
+        assert_eq!(all.len(), requests.len());
+        for (scores, (input, choices)) in all.iter().zip(asked) {
+            let alone = score_choices(&base.model, Some(&features), input, choices).unwrap();
+            assert_eq!(scores.lengths, alone.lengths);
+            for (a, b) in scores.logps.iter().zip(&alone.logps) {
+                assert!((a - b).abs() < 1e-4, "{scores:?} {alone:?}");
+            }
         }
         let best = scores.best().unwrap();
         assert!(fit_temperature(std::slice::from_ref(&scores), &[best]) < 0.02);

@@ -29,8 +29,8 @@ mod trainer;
 pub use checkpoint::{Checkpoint, CheckpointStore, LearnerState, TrainState};
 pub use error::Error;
 pub use evaluation::{
-    Agreement, Answer, ClassAccuracy, ConfusionMatrix, CvBenchAccuracy, Evaluation,
-    EvaluationPoint, Evaluator, TaskAccuracy,
+    Agreement, Answer, BegunAnswer, ClassAccuracy, ConfusionMatrix, CvBenchAccuracy, Evaluation,
+    EvaluationPoint, Evaluator, TaskAccuracy, meant_choice,
 };
 pub use learner::{
     LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, LogProbs, MemoryPlan,

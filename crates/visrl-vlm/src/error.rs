@@ -66,6 +66,14 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A model of the Hugging Face hub cannot be had.
+    #[error("{model}: {message}")]
+    Hub {
+        /// Its name.
+        model: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// An adapter cannot be made or used.
     #[error("adapter: {0}")]
     Adapter(String),
@@ -77,6 +85,13 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         FileError::io(path, source).into()
+    }
+
+    pub(crate) fn hub(model: &impl ToString, message: impl Into<String>) -> Self {
+        Self::Hub {
+            model: model.to_string(),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn field(path: &Path, field: &str, message: impl Into<String>) -> Self {

@@ -45,6 +45,7 @@ pub mod qwen_vl;
 
 pub use checkpoint::checkpoint_files::CheckpointFiles;
 pub use checkpoint::config_files::read_json;
+pub use checkpoint::hub::HubSettings;
 pub use checkpoint::layer_builder::LayerBuilder;
 pub use checkpoint::load_model::{LoadModel, LoadOptions};
 pub use checkpoint::peft::{load_lora, save_lora};

@@ -78,7 +78,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod asks;
 mod before_after;
+pub mod classifier;
 mod data_config;
 mod data_errors;
 mod device;
@@ -108,6 +110,7 @@ mod run;
 mod run_config;
 mod run_folder;
 mod samples;
+mod saved_model;
 mod settings_check;
 mod summary;
 mod trainer;

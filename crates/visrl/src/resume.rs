@@ -108,9 +108,10 @@ pub(crate) fn of_file(mut file: Value) -> Value {
 
 /// Settings that may change when a run is resumed: they do not change what is learnt and measured,
 /// but for the number of steps, which may grow.
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "model",
     "data",
+    "asks",
     "fine_tune.steps",
     "fine_tune.epochs",
     "fine_tune.out",

@@ -13,10 +13,11 @@ use visrl_train::{
     Validation, Warnings, Workload, peak_memory,
 };
 use visrl_vlm::{
-    FeatureStore, Pretrained, PromptEncoder, SaveDtype, VisionLanguageModel, attach_lora,
-    merge_lora, save_lora,
+    CheckpointFiles, FeatureStore, Pretrained, PromptEncoder, SaveDtype, VisionLanguageModel,
+    attach_lora, merge_lora, save_lora,
 };
 
+use crate::asks::Asks;
 use crate::before_after::{BeforeAfter, Measured, Measurement};
 use crate::error::Error;
 use crate::fine_tune::FineTune;
@@ -26,6 +27,7 @@ use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
 use crate::settings_check::of_lora;
+use crate::saved_model::{ModelCard, base_name, files_to_save};
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
 /// Image features kept, at the most.
@@ -37,6 +39,8 @@ pub(crate) struct Run<'a, M> {
     recipe: &'a Recipe,
     data: DataNames,
     pub(crate) base: Pretrained<M>,
+    /// What is saved beside the weights: the base's files, with the recipe's sampling.
+    files: CheckpointFiles,
     /// Features of the training images.
     pub(crate) features: Arc<FeatureStore>,
     pub(crate) store: CheckpointStore,
@@ -99,6 +103,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
                 "lenient": measurement.test.lenient.name(),
             },
             "data": data,
+            "asks": Asks::of(train),
             "fine_tune": settings,
             "recipe": recipe,
         });
@@ -107,6 +112,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             settings,
             recipe,
             data,
+            files: files_to_save(&base.files, settings)?,
             base,
             features: Arc::new(FeatureStore::new(capacity)),
             store: CheckpointStore::new(checkpoints, settings.keep_checkpoints),
@@ -286,7 +292,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
 impl<M: VisionLanguageModel> BegunRun<'_, M> {
     /// Saves a model below the run's folder.
     fn save(&self, model: &M, name: &str) -> Result<(), visrl_train::Error> {
-        let files = &self.run.base.files;
+        let files = &self.run.files;
         self.folder
             .replace(name, |dir| files.save(model, dir, SaveDtype::F32))
             .map_err(Into::into)
@@ -307,13 +313,15 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         let out = &settings.out;
         let Trained { state, .. } = trained;
         if let Some(lora) = &settings.lora {
-            let name = &self.run.base.name;
+            let name = base_name(&self.run.base.name);
             let save = |dir: &Path| save_lora(&model, lora, name, dir);
             self.folder.replace("adapter", save)?;
         }
         let after = measurement.measure(&model)?;
         let model = merge_lora(model);
         self.save(&model, "model")?;
+        let classes = &self.run.config["fingerprint"]["data"]["class_names"];
+        let classes: Vec<String> = serde_json::from_value(classes.clone()).unwrap_or_default();
         let on_test = measurement.validation.is_none() || settings.evaluate_every == 0;
         if !(on_test && state.evaluations.iter().any(|p| p.step == state.step)) {
             self.samples.write(state.step, &after.greedy.answers)?;
@@ -352,9 +360,18 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
             asked: Some(measurement.asked()),
         };
         write_json(&out.join("evaluation.json"), &found)?;
+        let card = ModelCard {
+            base: &self.run.base.name,
+            recipe,
+            settings,
+            summary: &summary,
+            classes: &classes,
+        };
+        card.write(out)?;
         summary.write(out.join("summary.json"))?;
         let base = Pretrained {
             model,
+            files: self.run.files,
             ..self.run.base
         };
         Ok((summary, base))

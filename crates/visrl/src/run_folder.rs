@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use visrl_core::files::FileError;
 
 use crate::error::Error;
+use crate::saved_model::is_own_card;
 
 /// Held by the run that uses the folder.
 const LOCK: &str = ".lock";
@@ -237,7 +238,7 @@ fn ending(path: &Path) -> &str {
 
 fn is_of_model(path: &Path) -> bool {
     let own = MODEL_ENDINGS.contains(&ending(path)) || MODEL_FILES.contains(&&*name(path));
-    own && !path.is_dir()
+    (own || is_own_card(path)) && !path.is_dir()
 }
 
 fn is_sample(path: &Path) -> bool {

@@ -11,5 +11,5 @@ mod score;
 mod token_choices;
 
 pub use calibration::fit_temperature;
-pub use score::{ChoiceScores, score_choices};
+pub use score::{ChoiceScores, score_choices, score_choices_of_all};
 pub use token_choices::TokenChoices;

@@ -61,27 +61,55 @@ pub fn score_choices<M: VisionLanguageModel>(
     input: &ModelInput,
     choices: &TokenChoices,
 ) -> Result<ChoiceScores, Error> {
+    let scores = score_choices_of_all(model, features, &[(input, choices)])?;
+    let mut scores = scores.into_iter();
+    scores
+        .next()
+        .ok_or_else(|| Error::Device("no scores".into()))
+}
+
+/// As [`score_choices`], of several prompts, each with choices of its own, in one pass through the
+/// model: quicker, and all that is held at a time grows with the prompts and their choices.
+///
+/// # Errors
+/// As [`score_choices`].
+pub fn score_choices_of_all<M: VisionLanguageModel>(
+    model: &M,
+    features: Option<&FeatureStore>,
+    asked: &[(&ModelInput, &TokenChoices)],
+) -> Result<Vec<ChoiceScores>, Error> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
     let model = model.valid();
-    let rows = choices.tokens();
-    let len = choices.longest();
-    let prompt = SharedPrompt {
-        input,
-        rows: rows.len(),
-    };
-    let mut segments = prefill(&model, features, &[prompt])?;
+    let prompts: Vec<_> = asked
+        .iter()
+        .map(|(input, choices)| SharedPrompt {
+            input,
+            rows: choices.tokens().len(),
+        })
+        .collect();
+    let mut segments = prefill(&model, features, &prompts)?;
+    let len = asked.iter().map(|(_, choices)| choices.longest());
+    let len = len.max().unwrap_or(1);
     segments.iter_mut().for_each(|segment| segment.len = len);
-    let last = input.ids.last().copied().unwrap_or_default();
     let (mut ids, mut positions) = (Vec::new(), Vec::new());
-    // For each row of hidden states that counts: its place and its choice and position.
+    // For each row of hidden states that counts: its place, its row and the position in it.
     let mut places = Vec::new();
-    for (choice, tokens) in rows.iter().enumerate() {
-        places.extend((0..=tokens.len()).map(|position| (ids.len() + position, choice, position)));
-        ids.push(last);
-        positions.extend(input.positions.ids.last());
-        // Padding repeats the last token; it comes after all that counts.
-        ids.extend((1..len).map(|at| tokens[(at - 1).min(tokens.len() - 1)]));
+    let mut rows: Vec<&[u32]> = Vec::new();
+    for (input, choices) in asked {
+        let last = input.ids.last().copied().unwrap_or_default();
         let next = input.positions.next;
-        positions.extend((1..len).map(|at| [next + at as u32 - 1; 3]));
+        for tokens in choices.tokens() {
+            let row = rows.len();
+            places.extend((0..=tokens.len()).map(|position| (ids.len() + position, row, position)));
+            rows.push(tokens);
+            ids.push(last);
+            positions.extend(input.positions.ids.last());
+            // Padding repeats the last token; it comes after all that counts.
+            ids.extend((1..len).map(|at| tokens[(at - 1).min(tokens.len() - 1)]));
+            positions.extend((1..len).map(|at| [next + at as u32 - 1; 3]));
+        }
     }
     let batch = DecoderInput {
         ids: &ids,
@@ -103,17 +131,17 @@ pub fn score_choices<M: VisionLanguageModel>(
         let logits: Vec<f32> = logits
             .try_into_vec_as()
             .map_err(|error| Error::Device(error.to_string()))?;
-        for (&(_, choice, position), logits) in chunk.iter().zip(logits.chunks_exact(vocab)) {
-            let targets = match rows[choice].get(position) {
+        for (&(_, row, position), logits) in chunk.iter().zip(logits.chunks_exact(vocab)) {
+            let targets = match rows[row].get(position) {
                 Some(token) => std::slice::from_ref(token),
                 None => eos.as_slice(),
             };
-            logps[choice] += logp_of(logits, targets);
+            logps[row] += logp_of(logits, targets);
         }
     }
-    if let Some(choice) = logps.iter().position(|x| x.is_nan()) {
+    if let Some(row) = logps.iter().position(|x| x.is_nan()) {
         return Err(Error::NotFinite {
-            id: format!("choice {choice}"),
+            id: format!("choice {row}"),
             position: 0,
             layer: segments
                 .iter()
@@ -121,10 +149,15 @@ pub fn score_choices<M: VisionLanguageModel>(
             parameter: None,
         });
     }
-    Ok(ChoiceScores {
-        logps: logps.into_iter().map(|x| x as f32).collect(),
-        lengths: rows.iter().map(|tokens| tokens.len() + 1).collect(),
-    })
+    let mut logps = logps.into_iter().map(|x| x as f32);
+    let scores = asked.iter().map(|(_, choices)| {
+        let tokens = choices.tokens();
+        ChoiceScores {
+            logps: logps.by_ref().take(tokens.len()).collect(),
+            lengths: tokens.iter().map(|tokens| tokens.len() + 1).collect(),
+        }
+    });
+    Ok(scores.collect())
 }
 
 /// The log-probability of drawing one of these tokens.

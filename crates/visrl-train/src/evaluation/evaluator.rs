@@ -8,8 +8,8 @@ use visrl_reward::rules::ThinkAnswerAgreement;
 use visrl_rollout::{GroupRequest, RolloutEngine, SamplingParams};
 use visrl_vlm::{PromptEncoder, VisionLanguageModel};
 
+use super::closed_answer::meant_choice;
 use super::confusion::ConfusionMatrix;
-use super::guided::candidates;
 use super::result::{Agreement, Answer, Evaluation};
 use crate::error::Error;
 
@@ -92,12 +92,7 @@ impl Evaluator {
 
     fn judge(&self, completion: &Completion, example: &Example) -> Answer {
         let right = self.is_right(&completion.text, example);
-        // The choice that the strict rule would have taken for right.
-        let mut asked = example.clone();
-        let predicted = candidates(example).into_iter().find(|choice| {
-            asked.label.clone_from(choice);
-            self.is_right(&completion.text, &asked)
-        });
+        let predicted = meant_choice(&*self.strict, &completion.text, example);
         let agreement = ThinkAnswerAgreement::default().score(&completion.text, example);
         Answer {
             id: example.id.clone(),

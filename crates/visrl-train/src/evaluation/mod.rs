@@ -1,5 +1,6 @@
 //! Measuring a policy, and what a measurement finds.
 
+mod closed_answer;
 mod confusion;
 mod cv_bench_accuracy;
 mod evaluation_point;
@@ -7,6 +8,7 @@ mod evaluator;
 mod guided;
 mod result;
 
+pub use closed_answer::{BegunAnswer, meant_choice};
 pub use confusion::{ClassAccuracy, ConfusionMatrix};
 pub use cv_bench_accuracy::{CvBenchAccuracy, TaskAccuracy};
 pub use evaluation_point::EvaluationPoint;

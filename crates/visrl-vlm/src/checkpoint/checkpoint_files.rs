@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::model::vision_language_model::VisionLanguageModel;
 
 /// Files of a Hugging Face folder that are copied as they are.
-const FILES: [&str; 13] = [
+pub(crate) const FILES: [&str; 13] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",

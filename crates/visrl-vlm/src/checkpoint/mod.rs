@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint_files;
 pub(crate) mod config_files;
+pub(crate) mod hub;
 pub(crate) mod layer_builder;
 pub(crate) mod load_model;
 pub(crate) mod peft;

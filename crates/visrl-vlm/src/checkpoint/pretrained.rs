@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use visrl_core::warn_once;
 
 use super::checkpoint_files::CheckpointFiles;
+use super::hub::HubSettings;
 use super::load_model::{LoadModel, LoadOptions};
 use super::save::save_options::SaveOptions;
 use super::weights::safetensors_dir::SafetensorsDir;
@@ -61,9 +62,11 @@ impl<M: VisionLanguageModel> Pretrained<M> {
 }
 
 impl<M: LoadModel> Pretrained<M> {
-    /// Loads a folder in Hugging Face layout.
+    /// Loads a folder in Hugging Face layout, or where there is none of this name, the model
+    /// `ORG/NAME` or `ORG/NAME@REVISION` of the hub's cache ([`HubSettings::model_folder`]).
     ///
     /// # Errors
+    /// [`Error::Hub`] for a model of the hub that cannot be had;
     /// [`Error::File`] with the file and the field that cannot be read or used;
     /// [`Error::Tokenizer`], [`Error::Template`] and [`Error::Image`] for what the encoder reads;
     /// [`Error::Weights`], [`Error::MissingTensor`] and [`Error::Shape`] with the tensor.
@@ -80,9 +83,11 @@ impl<M: LoadModel> Pretrained<M> {
         device: &Device,
         options: &LoadOptions,
     ) -> Result<Self, Error> {
-        let dir = dir.as_ref();
+        let named = dir.as_ref();
+        let dir = &*HubSettings::from_env().model_folder(named)?;
         // The small files first: they tell more clearly what is wrong with a folder.
-        let parts = Parts::read(dir, options)?;
+        let mut parts = Parts::read(dir, options)?;
+        parts.name = named.display().to_string();
         let mut source = SafetensorsDir::open(dir)?;
         let base = parts.build(&mut source, device, options)?;
         source.tell_unused();

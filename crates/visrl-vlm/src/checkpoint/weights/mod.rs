@@ -5,5 +5,5 @@ mod convert;
 mod mapped;
 pub(crate) mod random_weights;
 pub(crate) mod safetensors_dir;
-mod weight_files;
+pub(crate) mod weight_files;
 pub(crate) mod weight_source;

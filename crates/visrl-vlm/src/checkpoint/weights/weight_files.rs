@@ -9,14 +9,14 @@ use visrl_core::warn_once;
 use crate::checkpoint::config_files::read_json;
 use crate::error::Error;
 
-pub(super) const SINGLE: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that hold the weights.
 #[derive(Debug, Default)]
-pub(super) struct WeightFiles {
+pub(crate) struct WeightFiles {
     /// Their names, in the order in which the index has them.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The file of each tensor, where an index says it.
     pub(super) weight_map: BTreeMap<String, String>,
 }
@@ -74,7 +74,11 @@ impl WeightFiles {
         }
     }
 
-    fn read_index(index: &Path) -> Result<Self, Error> {
+    /// Reads an index.
+    ///
+    /// # Errors
+    /// [`Error::File`] with an index that cannot be used.
+    pub(crate) fn read_index(index: &Path) -> Result<Self, Error> {
         let value = read_json(index)?;
         let map = value
             .get("weight_map")
