@@ -26,8 +26,8 @@ use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
-use crate::settings_check::of_lora;
 use crate::saved_model::{ModelCard, base_name, files_to_save};
+use crate::settings_check::of_lora;
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
 /// Image features kept, at the most.
