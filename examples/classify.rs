@@ -15,7 +15,7 @@ use clap::Parser;
 use visrl::Recipe;
 use visrl::core::{Domain, Example, ImageSource, SeedStream};
 use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
-use visrl::vlm::{FeatureStore, Pretrained, QwenVl};
+use visrl::vlm::FeatureStore;
 
 #[derive(Parser, Debug)]
 #[command(about = "The answer of a checkpoint to an image and a list of names")]
@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         .collect();
     common::cli::unique("--choices", &choices)?;
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
+    let base = cli.load.load(&cli.model, &device)?;
     let recipe = if cli.think {
         Recipe::cls_rl()
     } else {
