@@ -143,7 +143,7 @@ fn what_cannot_go_on_is_refused_before_anything_is_written() {
     copy(&dir.path().join("first/adapter"), &adapter);
 
     let error = run(&config(&out, &on, lora)).unwrap_err();
-    assert!(error.contains("fine_tune.lora is set"), "{error}");
+    assert!(error.contains("`fine_tune.lora` is set"), "{error}");
     // Its own folder would be replaced.
     let error = run(&config(dir.path(), &on, "steps = 1")).unwrap_err();
     assert!(error.contains("fine_tune.out"), "{error}");

@@ -39,7 +39,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 /// Reads a JSON file, refusing one that is larger than `limit` bytes before it is read.
 ///
 /// # Errors
-/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type, 
+/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type,
 /// [`FileError::Field`] for a `NaN` and [`FileError::Damaged`] for another encoding than UTF-8.
 pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, FileError> {
     parse_json(path, &read(path, limit)?)
