@@ -25,7 +25,7 @@ use visrl::classifier::{
 };
 use visrl::core::ImageSource;
 use visrl::rollout::SamplingParams;
-use visrl::vlm::{Pretrained, QwenVl};
+use visrl::vlm::QwenVl;
 use visrl::{FineTune, Recipe};
 
 /// What is asked where neither a run nor a flag says it.
@@ -35,7 +35,7 @@ const QUESTION: &str = "What type of object is in the photo?";
 #[command(about = "The answers of a checkpoint, or of a run's, about pictures")]
 struct Cli {
     /// Folder of a run: its model, recipe, question and choices.
-    #[arg(long, conflicts_with_all = ["model", "think"])]
+    #[arg(long, conflicts_with_all = ["model", "think", "adapter"])]
     run: Option<PathBuf>,
     /// Which of the run's models: model, best or adapter [default: the first that is there]
     #[arg(long, requires = "run", value_parser = weights)]
@@ -113,7 +113,7 @@ fn classifier(cli: &Cli, device: &Device) -> Result<Classifier<QwenVl>, Box<dyn 
     if question.text.is_empty() {
         question.text = QUESTION.into();
     }
-    let base = Pretrained::load_with(&cli.model, device, &cli.load.options())?;
+    let base = cli.load.load(&cli.model, device)?;
     let (recipe, most) = match cli.think {
         true => (Recipe::cls_rl(), 512),
         false => (Recipe::no_thinking_rl(), 64),

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
+use visrl::burn::tensor::Device;
 use visrl::data::{Classes, ListSchedule};
 use visrl::image::ImagePipeline;
 use visrl::rollout::SamplingParams;
 use visrl::train::Interrupt;
-use visrl::vlm::{LoadOptions, LoraConfig};
+use visrl::vlm::{LoadOptions, LoraConfig, Pretrained, QwenVl};
 use visrl::{
     DataConfig, DataSource, DrawnShapes, EvaluationSetting, FineTune, ModelConfig, Recipe,
     Registry, RunConfig, Summary,
@@ -105,6 +106,9 @@ pub struct Flags {
 /// How a checkpoint is loaded, where it is not as its files say.
 #[derive(Args, Clone, Debug)]
 pub struct LoadFlags {
+    /// Folder of an adapter in PEFT's format, for the model; a training goes on with it.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
     /// The fewest pixels of an image that the model reads [default: as the checkpoint says]
     #[arg(long)]
     pub min_pixels: Option<usize>,
@@ -124,11 +128,15 @@ impl LoadFlags {
         load.max_prompt_tokens = self.max_prompt_tokens.or(load.max_prompt_tokens);
     }
 
-    /// The options that are given alone.
-    pub fn options(&self) -> LoadOptions {
-        let mut load = LoadOptions::default();
-        self.set(&mut load);
-        load
+    /// A checkpoint with the adapter and the options that are given.
+    pub fn load(&self, model: &Path, device: &Device) -> Result<Pretrained<QwenVl>, visrl::Error> {
+        let mut options = LoadOptions::default();
+        self.set(&mut options);
+        let base = Pretrained::load_with(model, device, &options)?;
+        Ok(match &self.adapter {
+            Some(dir) => base.with_adapter(dir)?,
+            None => base,
+        })
     }
 }
 
@@ -198,6 +206,7 @@ impl MeasureFlags {
                 device: "flex".into(),
                 model: ModelConfig {
                     path: MODEL.into(),
+                    adapter: None,
                     load: LoadOptions::default(),
                 },
                 data: DataConfig {
@@ -217,6 +226,9 @@ impl MeasureFlags {
             run.model.load.pipeline = pipeline.value();
         }
         self.load.set(&mut run.model.load);
+        if self.load.adapter.is_some() {
+            run.model.adapter.clone_from(&self.load.adapter);
+        }
         if let Some(path) = &self.data {
             run.data.source = match path.to_str() {
                 Some("shapes") => DataSource::DrawnShapes {

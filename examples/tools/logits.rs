@@ -18,9 +18,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use visrl::core::{ImageSource, Prompt};
 use visrl::data::own_question;
-use visrl::vlm::{
-    DecoderInput, Output, Pretrained, QwenVl, Segment, VisionLanguageModel, load_lora,
-};
+use visrl::vlm::{DecoderInput, Output, Segment, VisionLanguageModel};
 
 #[derive(Parser, Debug)]
 #[command(about = "The logits of a checkpoint for an image and a question")]
@@ -28,9 +26,6 @@ struct Cli {
     /// Checkpoint folder in Hugging Face layout.
     #[arg(long, default_value = common::MODEL, hide_default_value = true)]
     model: PathBuf,
-    /// Folder of an adapter in PEFT's format.
-    #[arg(long)]
-    adapter: Option<PathBuf>,
     /// Image file, PNG or JPEG.
     #[arg(long)]
     image: PathBuf,
@@ -54,11 +49,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
-    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &cli.load.options())?;
-    let model = match &cli.adapter {
-        Some(dir) => load_lora(base.model, dir)?.0,
-        None => base.model,
-    };
+    let base = cli.load.load(&cli.model, &device)?;
+    let model = base.model;
     let question = own_question(&cli.question)?;
     let prompt = Prompt::user("image", ImageSource::path(&cli.image), &*question);
     let inputs = base.encoder.encode_all(&model, &[Arc::new(prompt)])?;

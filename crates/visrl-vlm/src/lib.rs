@@ -49,7 +49,7 @@ pub use checkpoint::hub::HubSettings;
 pub use checkpoint::layer_builder::LayerBuilder;
 pub use checkpoint::load_model::{LoadModel, LoadOptions};
 pub use checkpoint::peft::{load_lora, save_lora};
-pub use checkpoint::pretrained::Pretrained;
+pub use checkpoint::pretrained::{LoadedAdapter, Pretrained};
 pub use checkpoint::save::save_options::{SaveDtype, SaveOptions};
 pub use checkpoint::save::save_weights::save_weights;
 pub use checkpoint::save::shards::{TensorToSave, write_tensors};

@@ -130,6 +130,36 @@ fn an_expression_means_the_modules_that_it_was_trained_with() {
         &json!({ "target_modules": r"^visual(?!\.merger).*qkv" }),
     );
     assert_eq!(quiet(&dir), expected);
+    // Saved again, the names are those of today.
+    let (model, config) = load_lora(base(), dir.path().join("adapter")).unwrap();
+    save_lora(&model, &config, "base", dir.path().join("adapter")).unwrap();
+    let (_, config) = load_lora(base(), dir.path().join("adapter")).unwrap();
+    let layer = |block: usize| format!("model.visual.blocks.{block}.attn.qkv");
+    let today = [layer(0), layer(1)];
+    assert_eq!(config.target_modules, TargetModules::Names(today.to_vec()));
+    assert_eq!(quiet(&dir), expected);
+}
+
+#[test]
+fn ranks_and_alphas_by_older_names_are_written_by_today_s() {
+    let dir = saved(&LoraConfig {
+        r: 2,
+        lora_alpha: 8.0,
+        target_modules: names(&["q_proj"]),
+        rank_pattern: vec![(r"model\.layers\.0\.self_attn\.q_proj".into(), 3)],
+        alpha_pattern: vec![(r"model\.layers\.1\.self_attn\.q_proj".into(), 5.0)],
+        ..LoraConfig::default()
+    });
+    let name = |layer: usize| format!("model.language_model.layers.{layer}.self_attn.q_proj");
+    let (_, config) = load_lora(base(), dir.path().join("adapter")).unwrap();
+    assert_eq!(config.rank_pattern, [(name(0), 3)]);
+    assert_eq!(config.alpha_pattern, [(name(1), 5.0)]);
+    let found = quiet(&dir);
+    let sizes: Vec<_> = found
+        .iter()
+        .map(|(_, rank, scale, _)| (*rank, *scale))
+        .collect();
+    assert_eq!(sizes, [(3, 8.0 / 3.0), (2, 2.5)]);
 }
 
 /// Gives tensors of a file other names.
@@ -294,6 +324,9 @@ fn options_that_change_the_meaning_are_refused_with_file_and_field() {
         ("bias", json!("all")),
         ("bias", json!("lora_only")),
         ("modules_to_save", json!(["lm_head"])),
+        ("modules_to_save", json!(["embed_tokens"])),
+        ("modules_to_save", json!(["nothing"])),
+        ("modules_to_save", json!("norm")),
         ("target_parameters", json!(["mlp.experts.down_proj"])),
         ("trainable_token_indices", json!([1, 2])),
         ("megatron_config", json!({ "a": 1 })),

@@ -22,7 +22,7 @@ use visrl_vlm::{Pretrained, VisionLanguageModel, visit_parameters};
 
 use crate::error::Error;
 
-/// Of a model: number formats, weights, and the files beside them.
+/// Of a model: its adapter's options, number formats, weights, and the files beside them.
 pub(crate) fn of_model<M: VisionLanguageModel>(base: &Pretrained<M>) -> Result<Value, Error> {
     let mut parameters: Vec<(String, Vec<usize>, Tensor<1>)> = Vec::new();
     visit_parameters(&base.model, |parameter| {
@@ -53,7 +53,9 @@ pub(crate) fn of_model<M: VisionLanguageModel>(base: &Pretrained<M>) -> Result<V
         files.insert(name.to_owned(), hex(&Sha256::digest(bytes)).into());
     }
     files.sort_keys();
+    let adapter = base.adapter.as_ref().map(|adapter| &adapter.config);
     Ok(json!({
+        "adapter": adapter,
         "dtype": formats.join(", "),
         "weights": of_parts(digests),
         "files": files,

@@ -8,7 +8,7 @@ use visrl_core::{Example, ImageSource};
 use visrl_data::{Dataset, Split};
 use visrl_grpo::PolicyLoss;
 use visrl_train::{ExampleDealer, Learner, MemoryPlan, Warnings};
-use visrl_vlm::{Pretrained, VisionLanguageModel};
+use visrl_vlm::{LoadedAdapter, Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
@@ -62,6 +62,9 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             return Err(Error::setting("recipe.rewards", message));
         }
         RunFolder::check(&settings.out, [Path::new(&base.name).join("config.json")])?;
+        if let Some(adapter) = &base.adapter {
+            check_adapter(adapter, settings)?;
+        }
         RunFolder::check(&settings.out, picture_of_each_folder(&[train, test])?)?;
         let dealer = settings.dealer(train)?;
         let steps = settings.total_steps(dealer.len());
@@ -113,6 +116,29 @@ fn of_rule(place: usize, error: visrl_reward::Error) -> Error {
             format!("is {value}; {hint}"),
         ),
         other => other.into(),
+    }
+}
+
+/// Whether a training can go on with an adapter.
+fn check_adapter(adapter: &LoadedAdapter, settings: &FineTune) -> Result<(), Error> {
+    RunFolder::check(&settings.out, [adapter.dir.join("adapter_config.json")])?;
+    let dir = adapter.dir.display();
+    if settings.lora.is_some() {
+        let message = format!(
+            "is set, but the model carries an adapter already, {dir}, which the run goes on with: leave \
+             one of them out, or merge the adapter into the model"
+        );
+        return Err(Error::setting("fine_tune.lora", message));
+    }
+    match adapter.config.modules_to_save.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::setting(
+            "model.adapter",
+            format!(
+                "is {dir}, whose `modules_to_save` has `{name}`: a run trains adapters alone; merge it \
+                 into the model"
+            ),
+        )),
     }
 }
 

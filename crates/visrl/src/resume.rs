@@ -108,7 +108,7 @@ pub(crate) fn of_file(mut file: Value) -> Value {
 
 /// Settings that may change when a run is resumed: they do not change what is learnt and measured,
 /// but for the number of steps, which may grow.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "model",
     "data",
     "asks",
@@ -120,6 +120,7 @@ const FREE: [&str; 14] = [
     "fine_tune.keep_checkpoints",
     "fine_tune.tensorboard",
     "fingerprint.file.device",
+    "fingerprint.file.model.adapter",
     "fingerprint.file.model.path",
     "fingerprint.file.data.source.path",
     "fingerprint.file.test.source.path",
@@ -218,7 +219,7 @@ mod tests {
         let text = r#"
             recipe = "cls_rl"
             device = "flex"
-            model = { path = "m", load = { dtype = "bf16" } }
+            model = { path = "m", adapter = "a", load = { dtype = "bf16" } }
 
             [data]
             shots = 4
@@ -264,6 +265,7 @@ mod tests {
             "fine_tune.out",
             "fine_tune.steps",
             "fine_tune.tensorboard",
+            "model.adapter",
             "model.path",
             "test.source.path",
         ];

@@ -199,7 +199,8 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         )
     }
 
-    /// The model to train: the base, with new adapters where they are asked for.
+    /// The model to train: the base, with the adapter that it carries or with new ones where they are
+    /// asked for.
     pub(crate) fn policy(&self) -> Result<M, Error> {
         let model = self.base.model.clone();
         let Some(lora) = &self.settings.lora else {
@@ -312,7 +313,8 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         } = &self.run;
         let out = &settings.out;
         let Trained { state, .. } = trained;
-        if let Some(lora) = &settings.lora {
+        let carried = self.run.base.adapter.as_ref();
+        if let Some(lora) = settings.lora.as_ref().or(carried.map(|a| &a.config)) {
             let name = base_name(&self.run.base.name);
             let save = |dir: &Path| save_lora(&model, lora, name, dir);
             self.folder.replace("adapter", save)?;
@@ -371,6 +373,7 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         summary.write(out.join("summary.json"))?;
         let base = Pretrained {
             model,
+            adapter: None,
             files: self.run.files,
             ..self.run.base
         };

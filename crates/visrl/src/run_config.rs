@@ -78,6 +78,9 @@ pub struct RunConfig {
 pub struct ModelConfig {
     /// Checkpoint folder in Hugging Face layout.
     pub path: PathBuf,
+    /// Folder of an adapter in PEFT's format, which the model carries; a training goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
     /// What is not as the folder says.
     #[serde(default)]
     pub load: LoadOptions,
@@ -187,14 +190,18 @@ impl RunConfig {
         check_numbers("", self)
     }
 
-    /// Loads the model.
+    /// Loads the model, with its adapter.
     ///
     /// # Errors
-    /// [`Error::Device`] for a device that cannot be had; what the checkpoint says.
+    /// [`Error::Device`] for a device that cannot be had; what checkpoint and adapter say.
     pub fn load_model(&self) -> Result<Pretrained<QwenVl>, Error> {
         let device = parse_device(&self.device)?;
         let model = &self.model;
-        Pretrained::load_with(&model.path, &device, &model.load).map_err(of_load)
+        let base = Pretrained::load_with(&model.path, &device, &model.load).map_err(of_load)?;
+        Ok(match &model.adapter {
+            Some(dir) => base.with_adapter(dir)?,
+            None => base,
+        })
     }
 
     /// Opens the data: what is trained on, and what is tested on.

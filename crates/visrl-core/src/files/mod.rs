@@ -23,4 +23,4 @@ pub use error::FileError;
 pub use fields::{Fields, is_set, same, shown};
 pub use lines::for_each_line;
 pub use manifest::{SEAL, seal, verify};
-pub use read::{parse_value, read, read_json, read_text, read_value};
+pub use read::{parse_json, parse_value, read, read_json, read_text, read_value};

@@ -39,10 +39,10 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 /// Reads a JSON file, refusing one that is larger than `limit` bytes before it is read.
 ///
 /// # Errors
-/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type, and
-/// [`FileError::Field`] for a `NaN`.
+/// As [`read`]; [`FileError::Json`] when it does not parse or a field has the wrong type,
+/// [`FileError::Field`] for a `NaN` and [`FileError::Damaged`] for another encoding than UTF-8.
 pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, FileError> {
-    parse(path, &read(path, limit)?)
+    parse_json(path, &read(path, limit)?)
 }
 
 /// Reads a JSON file as a value; a field that is there twice, of which the last one counts, is told
@@ -59,7 +59,7 @@ pub fn read_value(path: &Path, limit: u64) -> Result<Value, FileError> {
 /// # Errors
 /// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
 pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
-    let value = parse(path, bytes)?;
+    let value = parse_json(path, bytes)?;
     if let Some(field) = look_through(bytes).twice {
         let message = "is there twice; the last one counts, as in Python";
         warn_once(FileError::field(path, &field, message).to_string());
@@ -67,7 +67,11 @@ pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
     Ok(value)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
+/// What the bytes of a JSON file hold, as [`read_json`] reads it.
+///
+/// # Errors
+/// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
+pub fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
     serde_json::from_slice(bytes).map_err(|source| {
         if let Some(format) = byte_order_mark(bytes) {
             return FileError::damaged(path, format!("is {format}; save it as plain UTF-8"));

@@ -9,5 +9,6 @@ pub(crate) mod peft;
 mod peft_config;
 pub(crate) mod pretrained;
 pub(crate) mod save;
+mod saved_modules;
 mod transpose;
 pub(crate) mod weights;

@@ -12,20 +12,22 @@ use visrl_core::warn_once;
 
 use super::config_files::read_json;
 use super::peft_config;
+use super::saved_modules;
 use super::transpose::transpose;
 use super::weights::safetensors_dir::SafetensorsDir;
 use super::weights::weight_source::WeightSource;
 use crate::error::Error;
 use crate::layers::lora_linear::Adapter;
 use crate::lora::config::{LoraConfig, layer_names};
-use crate::lora::targets::{Naming, module_name, pick};
+use crate::lora::targets::{Naming, Target, by_modules, module_name, pick};
 use crate::model::vision_language_model::VisionLanguageModel;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Writes a model's adapters as PEFT's `adapter_config.json` and `adapter_model.safetensors`, whole
-/// or not at all. The names are those of transformers 5's modules.
+/// or not at all, with the modules of `modules_to_save`. The names are those of transformers 5's
+/// modules; a configuration that means them by older names is written layer by layer.
 ///
 /// `base` is what PEFT will say the adapter belongs to: a folder or a name on the hub.
 ///
@@ -69,6 +71,7 @@ pub fn save_lora<M: VisionLanguageModel>(
     if tensors.is_empty() {
         return Err(Error::Adapter("the model carries no adapter".into()));
     }
+    saved_modules::write(model, &config.modules_to_save, &mut tensors).map_err(weights)?;
     let views = tensors
         .iter()
         .map(|(name, (shape, bytes))| {
@@ -79,7 +82,8 @@ pub fn save_lora<M: VisionLanguageModel>(
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| weights(error.to_string()))?;
-    let text = serde_json::to_vec_pretty(&peft_config::write(config, base))
+    let config = as_modules(model, config);
+    let text = serde_json::to_vec_pretty(&peft_config::write(&config, base))
         .map_err(|error| weights(error.to_string()))?;
     write_dir(dir.as_ref(), |new| {
         for (name, bytes) in [(WEIGHTS, &bytes), (CONFIG, &text)] {
@@ -90,7 +94,28 @@ pub fn save_lora<M: VisionLanguageModel>(
     })
 }
 
-/// Reads an adapter in PEFT's format and attaches it.
+/// A configuration that means a model's adapters by the names of transformers 5's modules: as it is,
+/// or, where it was for other names, layer by layer.
+fn as_modules<M: VisionLanguageModel>(model: &M, config: &LoraConfig) -> LoraConfig {
+    let (mut layers, mut carried) = (Vec::new(), Vec::new());
+    model.clone().each_linear(&mut |name, dense| {
+        layers.push(name.to_owned());
+        if let Some(Adapter { a, scale, .. }) = dense.adapter() {
+            carried.push(Target {
+                name: name.to_owned(),
+                rank: a.dims()[1],
+                scale,
+            });
+        }
+    });
+    match pick(config, &layers, Naming::ModulesAlone) {
+        Ok(picked) if picked.targets == carried => config.clone(),
+        _ => by_modules(config, &carried),
+    }
+}
+
+/// Reads an adapter in PEFT's format and attaches it; modules that were trained whole beside it
+/// (`modules_to_save`) take the places of the model's.
 ///
 /// Modules are meant by the names that the tensors in the file have, which are those of the version
 /// of transformers that it was trained with. Names in `target_modules` that mean no layer, and options
@@ -98,7 +123,7 @@ pub fn save_lora<M: VisionLanguageModel>(
 ///
 /// # Errors
 /// [`Error::File`] with `adapter_config.json` and the field: an adapter of another kind, options that
-/// change its meaning and are not supported (DoRA, trained biases, saved modules and others), an
+/// change its meaning and are not supported (DoRA, trained biases and others), an
 /// initialisation that changes the base (PiSSA and others), and a rank, scale or target that fits no
 /// layer of the model; [`Error::MissingTensor`] and [`Error::Shape`] for factors that are not there or
 /// do not fit their layer, and [`Error::Weights`] for a damaged file or a tensor that belongs to no
@@ -183,6 +208,13 @@ pub fn load_lora<M: VisionLanguageModel>(
     if let Some(error) = failure {
         return Err(error);
     }
+    let files = [path.as_path(), &dir.join(WEIGHTS)];
+    let model = saved_modules::read(
+        model,
+        &config.modules_to_save,
+        (&mut source, &mut left),
+        files,
+    )?;
     if let Some(tensor) = left.first() {
         return Err(Error::Weights {
             path: dir.join(WEIGHTS),

@@ -14,7 +14,7 @@ const RANK: usize = 8;
 const ALPHA: f64 = 8.0;
 
 /// Options that [`LoraConfig`] has.
-const COMPUTED: [&str; 9] = [
+const COMPUTED: [&str; 10] = [
     "r",
     "lora_alpha",
     "use_rslora",
@@ -24,6 +24,7 @@ const COMPUTED: [&str; 9] = [
     "layers_pattern",
     "rank_pattern",
     "alpha_pattern",
+    "modules_to_save",
 ];
 
 /// Options that change nothing about what trained tensors mean: notes, what matters in training alone,
@@ -49,7 +50,7 @@ const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 /// Options that are not computed, and what they do.
-const REFUSED: [(&str, &str); 14] = [
+const REFUSED: [(&str, &str); 13] = [
     (
         "alora_invocation_tokens",
         "the adapter works after these tokens alone",
@@ -63,7 +64,6 @@ const REFUSED: [(&str, &str); 14] = [
     ("layer_replication", "layers are repeated"),
     ("lora_bias", "B has a bias"),
     ("megatron_config", "the layers are those of Megatron"),
-    ("modules_to_save", "whole layers are trained"),
     ("monteclora_config", "the factors are drawn"),
     (
         "target_parameters",
@@ -197,7 +197,8 @@ pub(super) fn write(config: &LoraConfig, base: &str) -> Value {
         "fan_in_fan_out": false,
         "inference_mode": true,
         "init_lora_weights": true,
-        "modules_to_save": null,
+        "modules_to_save":
+            list(config.modules_to_save.is_empty(), own["modules_to_save"].clone()),
         "rank_pattern": map(config.rank_pattern.is_empty(), own["rank_pattern"].clone()),
         "alpha_pattern": map(config.alpha_pattern.is_empty(), own["alpha_pattern"].clone()),
     })

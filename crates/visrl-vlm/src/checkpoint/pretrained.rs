@@ -1,6 +1,6 @@
 //! A checkpoint folder in Hugging Face layout: model, processor, tokenizer and chat template.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -9,11 +9,13 @@ use visrl_core::warn_once;
 use super::checkpoint_files::CheckpointFiles;
 use super::hub::HubSettings;
 use super::load_model::{LoadModel, LoadOptions};
+use super::peft::load_lora;
 use super::save::save_options::SaveOptions;
 use super::weights::safetensors_dir::SafetensorsDir;
 use super::weights::weight_source::WeightSource;
 use crate::encoder::prompt_encoder::PromptEncoder;
 use crate::error::Error;
+use crate::lora::config::LoraConfig;
 use crate::model::vision_language_model::VisionLanguageModel;
 
 /// A model with all that stands beside its weights: what a run starts from and what it ends with.
@@ -29,6 +31,17 @@ pub struct Pretrained<M> {
     pub files: CheckpointFiles,
     /// What a run's records call it: the folder that it came from, as it was named.
     pub name: String,
+    /// The adapter that the model carries, where it was read from files. A training goes on with it.
+    pub adapter: Option<LoadedAdapter>,
+}
+
+/// An adapter that was read from files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedAdapter {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What it says.
+    pub config: LoraConfig,
 }
 
 impl<M: VisionLanguageModel> Pretrained<M> {
@@ -45,7 +58,30 @@ impl<M: VisionLanguageModel> Pretrained<M> {
             encoder: encoder.into(),
             files,
             name: name.into(),
+            adapter: None,
         }
+    }
+
+    /// With an adapter in PEFT's format on the model, which [`load_lora`] reads.
+    ///
+    /// # Errors
+    /// As [`load_lora`], and [`Error::Adapter`] when the model carries one already.
+    pub fn with_adapter(self, dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref().to_owned();
+        if let Some(adapter) = &self.adapter {
+            let message = format!(
+                "{} cannot be put beside {}: merge one of them into the model",
+                dir.display(),
+                adapter.dir.display()
+            );
+            return Err(Error::Adapter(message));
+        }
+        let (model, config) = load_lora(self.model, &dir)?;
+        Ok(Self {
+            model,
+            adapter: Some(LoadedAdapter { dir, config }),
+            ..self
+        })
     }
 
     /// Saves weights and files as a folder in Hugging Face layout, whole or not at all.

@@ -12,12 +12,18 @@ use crate::model::vision_language_model::VisionLanguageModel;
 /// PEFT draws it, and B is 0.
 ///
 /// # Errors
-/// [`Error::Adapter`] as for [`LoraConfig::targets`].
+/// [`Error::Adapter`] as for [`LoraConfig::targets`], and for `modules_to_save`: what is trained whole
+/// is not trained as an adapter.
 pub fn attach_lora<M: VisionLanguageModel>(
     mut model: M,
     config: &LoraConfig,
     mut rng: ShuffleRng,
 ) -> Result<M, Error> {
+    if let Some(name) = config.modules_to_save.first() {
+        let message =
+            format!("modules_to_save: `{name}` would be trained whole, not as an adapter");
+        return Err(Error::Adapter(message));
+    }
     let targets = config.ranked_targets(&mut model)?;
     model.each_linear(&mut |name, dense| {
         let Some(target) = targets.iter().find(|target| target.name == name) else {

@@ -38,6 +38,10 @@ pub struct LoraConfig {
     /// `lora_alpha` of some layers, by the last parts of their names or an expression for them.
     #[serde(with = "by_layer", skip_serializing_if = "Vec::is_empty")]
     pub alpha_pattern: Vec<(String, f64)>,
+    /// Modules that were trained whole beside the adapters, by the ends of their names. They are read
+    /// and written with adapters; new adapters cannot have any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
 }
 
 /// Layers by their names.
@@ -69,6 +73,7 @@ impl Default for LoraConfig {
             layers_pattern: Vec::new(),
             rank_pattern: Vec::new(),
             alpha_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
         }
     }
 }

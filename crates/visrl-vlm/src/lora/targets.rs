@@ -35,6 +35,8 @@ pub(crate) enum Naming {
     Hub,
     /// As the modules since then: `model.language_model.layers.0`.
     Modules,
+    /// As those, also where that means no layer.
+    ModulesAlone,
 }
 
 impl Naming {
@@ -42,13 +44,14 @@ impl Naming {
         match self {
             Self::Hub => Self::Modules,
             Self::Modules => Self::Hub,
+            Self::ModulesAlone => self,
         }
     }
 
     fn name(self, hub: &str) -> String {
         match self {
             Self::Hub => hub.to_owned(),
-            Self::Modules => module_name(hub),
+            Self::Modules | Self::ModulesAlone => module_name(hub),
         }
     }
 }
@@ -97,9 +100,9 @@ pub(crate) fn pick(
             if names.is_empty() {
                 return Err(fault("names no layer".into()));
             }
-            let lost = |name: &&String| !layers.iter().any(|layer| is_named(layer, name));
+            let lost = |name: &&String| !layers.iter().any(|layer| is_named(layer, name, naming));
             without_layer = names.iter().filter(lost).cloned().collect();
-            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name));
+            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name, naming));
             layers.iter().map(hit).collect()
         }
     };
@@ -219,7 +222,7 @@ fn exclude(
     let excluded: Vec<bool> = match &config.exclude_modules {
         None => return Ok(()),
         Some(TargetModules::Names(names)) => {
-            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name));
+            let hit = |layer: &String| names.iter().any(|name| is_named(layer, name, naming));
             layers.iter().map(hit).collect()
         }
         Some(TargetModules::Pattern(pattern)) => matches(pattern, layers, naming)
@@ -246,11 +249,46 @@ fn matches(pattern: &str, layers: &[String], naming: Naming) -> Result<Vec<bool>
 }
 
 /// Whether a name is a layer's, by either naming, or its last parts.
-fn is_named(layer: &str, name: &str) -> bool {
-    [layer.to_owned(), module_name(layer)].iter().any(|layer| {
+fn is_named(layer: &str, name: &str, naming: Naming) -> bool {
+    [naming, naming.other()].iter().any(|naming| {
+        let layer = naming.name(layer);
         let rest = layer.strip_suffix(name).filter(|_| !name.is_empty());
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     })
+}
+
+/// The same targets by the names of transformers 5's modules alone, one by one where the
+/// configuration does not mean them by these names, as PEFT will need it.
+pub(crate) fn by_modules(config: &LoraConfig, targets: &[Target]) -> LoraConfig {
+    let other_rank = |target: &&Target| target.rank != config.r;
+    let alpha = |target: &Target| {
+        let exact = target.scale / scale(1.0, target.rank, config.use_rslora);
+        // Without what the division left.
+        (exact * 1e9).round() / 1e9
+    };
+    let other_alpha = |(_, alpha): &(String, f64)| *alpha != config.lora_alpha;
+    LoraConfig {
+        target_modules: TargetModules::Names(
+            targets
+                .iter()
+                .map(|target| module_name(&target.name))
+                .collect(),
+        ),
+        exclude_modules: None,
+        layers_to_transform: Vec::new(),
+        layers_pattern: Vec::new(),
+        rank_pattern: targets
+            .iter()
+            .filter(other_rank)
+            .map(|target| (module_name(&target.name), target.rank))
+            .collect(),
+        alpha_pattern: targets
+            .iter()
+            .map(|target| (module_name(&target.name), alpha(target)))
+            .filter(other_alpha)
+            .collect(),
+        ..config.clone()
+    }
 }
 
 /// Numbers for some layers, by expressions for the last parts of names; the first that matches counts.

@@ -51,7 +51,10 @@ pub fn save_weights<M: VisionLanguageModel>(
 const CHUNK: usize = 1 << 20;
 
 /// The bytes of a parameter in Hugging Face's layout.
-fn encode(parameter: &NamedParameter, dtype: SaveDtype) -> Result<Vec<u8>, String> {
+pub(in crate::checkpoint) fn encode(
+    parameter: &NamedParameter,
+    dtype: SaveDtype,
+) -> Result<Vec<u8>, String> {
     let read = |range: std::ops::Range<usize>| -> Result<Vec<f32>, String> {
         let part: Tensor<1> = parameter.values.clone().slice([range]);
         part.try_into_vec_as().map_err(|error| error.to_string())

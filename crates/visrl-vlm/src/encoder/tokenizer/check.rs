@@ -11,7 +11,7 @@ use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use visrl_core::files::FileError;
+use visrl_core::files::parse_json;
 
 use crate::error::Error;
 
@@ -36,8 +36,7 @@ const PARTS: [(&str, &[&str]); 3] = [
 /// parts that no byte-level BPE tokenizer has and for merges that make a token longer than any of
 /// the vocabulary.
 pub(super) fn check(json: &[u8], path: &Path) -> Result<(), Error> {
-    let file: Parts =
-        serde_json::from_slice(json).map_err(|source| FileError::json(path, source))?;
+    let file: Parts = parse_json(path, json)?;
     let fail = |message: String| Error::Tokenizer {
         path: path.to_owned(),
         message,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
-use visrl_core::files::{Fields, FileError, is_set};
+use visrl_core::files::{Fields, FileError, is_set, parse_json};
 use visrl_core::warn_once;
 
 /// Fields that are read, here or by the chat template.
@@ -113,10 +113,9 @@ pub(super) fn tell_rivals(map: &Fields<'_>, config: &Value) {
 
 /// Warns of a `vocab.json` with other ids than `tokenizer.json`, which counts.
 pub(super) fn tell_vocabulary(path: &Path, bytes: &[u8], tokenizer: &Tokenizer) {
-    let vocabulary: BTreeMap<String, u32> = match serde_json::from_slice(bytes) {
+    let vocabulary: BTreeMap<String, u32> = match parse_json(path, bytes) {
         Ok(vocabulary) => vocabulary,
-        Err(source) => {
-            let error = FileError::json(path, source);
+        Err(error) => {
             return warn_once(format!("{error} (it is not used: tokenizer.json counts)"));
         }
     };
