@@ -314,7 +314,8 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
         let out = &settings.out;
         let Trained { state, .. } = trained;
         let carried = self.run.base.adapter.as_ref();
-        if let Some(lora) = settings.lora.as_ref().or(carried.map(|a| &a.config)) {
+        let lora = settings.lora.as_ref().or(carried.map(|a| &a.config));
+        if let Some(lora) = lora {
             let name = base_name(&self.run.base.name);
             let save = |dir: &Path| save_lora(&model, lora, name, dir);
             self.folder.replace("adapter", save)?;
@@ -366,6 +367,7 @@ impl<M: VisionLanguageModel> BegunRun<'_, M> {
             base: &self.run.base.name,
             recipe,
             settings,
+            lora,
             summary: &summary,
             classes: &classes,
         };

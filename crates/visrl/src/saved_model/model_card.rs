@@ -24,6 +24,8 @@ pub(crate) struct ModelCard<'a> {
     pub(crate) base: &'a str,
     pub(crate) recipe: &'a Recipe,
     pub(crate) settings: &'a FineTune,
+    /// The adapter that was trained.
+    pub(crate) lora: Option<&'a LoraConfig>,
     pub(crate) summary: &'a Summary,
     /// The classes, in their order.
     pub(crate) classes: &'a [String],
@@ -45,7 +47,7 @@ impl ModelCard<'_> {
     /// there and is not a run's stays.
     pub(crate) fn write(&self, out: &Path) -> Result<(), FileError> {
         let mut saved = vec![("model", Saved::Model)];
-        if self.settings.lora.is_some() {
+        if self.lora.is_some() {
             saved.push(("adapter", Saved::Adapter));
         }
         let best = self.summary.best.as_ref();
@@ -65,13 +67,13 @@ impl ModelCard<'_> {
     }
 
     fn front_matter(&self, saved: Saved<'_>) -> String {
-        let (summary, settings) = (self.summary, self.settings);
+        let summary = self.summary;
         let mut tags = vec!["visrl", "image-classification", "vision-language"];
         tags.push(match self.recipe.objective {
             Objective::Reinforce => "grpo",
             Objective::Supervise | Objective::SuperviseConversation => "sft",
         });
-        if settings.lora.is_some() {
+        if self.lora.is_some() {
             tags.push("lora");
         }
         let library = match saved {
@@ -109,7 +111,7 @@ impl ModelCard<'_> {
     }
 
     fn body(&self, saved: Saved<'_>) -> String {
-        let (summary, settings) = (self.summary, self.settings);
+        let summary = self.summary;
         let what = match saved {
             Saved::Adapter => "an adapter for",
             Saved::Model | Saved::Best(_) => "a fine-tuning of",
@@ -174,7 +176,7 @@ impl ModelCard<'_> {
              one is the question of the data, the other the list of names, in an order of its own for \
              each picture. `classify --run` of visrl asks so.\n"
         );
-        if let Some(lora) = &settings.lora {
+        if let Some(lora) = self.lora {
             let _ = write!(
                 text,
                 "\n## Adapter\n\n{}\n",
