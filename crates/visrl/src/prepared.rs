@@ -161,8 +161,8 @@ fn picture_of_each_folder(data: &[&dyn Dataset]) -> Result<Vec<PathBuf>, Error> 
     Ok(pictures)
 }
 
-/// A single class is no classification, and is refused: there is one right answer. Lists of one name
-/// are told.
+/// A single class is no classification, which is told: there is one right answer. So is a list of
+/// one name.
 fn check_classes(
     train: &dyn Dataset,
     examples: &[Example],
@@ -178,14 +178,20 @@ fn check_classes(
     if classes.len() > 1 || !open {
         return Ok(());
     }
-    let message = match classes.first() {
-        None => format!("`{}` has no class", train.name()),
-        Some(class) => format!(
-            "`{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
+    let Some(class) = classes.first() else {
+        return Err(Error::setting(
+            "data",
+            format!("`{}` has no class", train.name()),
+        ));
+    };
+    warnings.warn(
+        "one class",
+        format!(
+            "`data` `{}` has one class, `{class}`: there is nothing to tell apart, give two or more",
             train.name()
         ),
-    };
-    Err(Error::setting("data", message))
+    );
+    Ok(())
 }
 
 /// Encodes what will be asked: pictures that are damaged and prompts that are too long show here.
