@@ -60,10 +60,11 @@ impl DataFlags {
         if let Some(path) = &self.data {
             *source = DataSource::at(path, self.data_kind)?;
         } else if let Some(kind) = self.data_kind {
-            let path = source
-                .path()
-                .ok_or("--data-kind needs --data")?
-                .to_path_buf();
+            let none = || Error::Setting {
+                name: "--data-kind".into(),
+                message: "needs --data".into(),
+            };
+            let path = source.path().ok_or_else(none)?.to_path_buf();
             *source = DataSource::at(&path, Some(kind))?;
         }
         if let (DataSource::FashionMnist { path }, [_, ..]) = (&*source, &self.classes[..]) {

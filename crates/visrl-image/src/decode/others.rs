@@ -112,7 +112,8 @@ mod tests {
         let encoder = WebPEncoder::new_lossless(&mut webp);
         encoder.write_image(&rgb, 2, 2, RGB).unwrap();
         let mut tiff = Cursor::new(Vec::new());
-        TiffEncoder::new(&mut tiff).encode(&rgb, 2, 2, RGB).unwrap();
+        let encoder = TiffEncoder::new(&mut tiff);
+        encoder.write_image(&rgb, 2, 2, RGB).unwrap();
         let mut gif = Vec::new();
         {
             let mut encoder = GifEncoder::new(&mut gif);

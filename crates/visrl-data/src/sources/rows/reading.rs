@@ -162,11 +162,11 @@ impl<'a> Reading<'a> {
                 asked.column = column;
                 asked.answer = said.answer;
                 asked.system = said.system;
-                if let (true, Some((name, text))) = (asked.system.is_some(), &system) {
-                    if !text.trim().is_empty() {
-                        let fact = format!("is not used where `{column}` has a system turn");
-                        self.told.fact(at, name, &fact);
-                    }
+                if let (true, Some((name, text))) = (asked.system.is_some(), &system)
+                    && !text.trim().is_empty()
+                {
+                    let fact = format!("is not used where `{column}` has a system turn");
+                    self.told.fact(at, name, &fact);
                 }
             }
             [(column, _), ..] => {
@@ -273,10 +273,8 @@ impl<'a> Reading<'a> {
                 self.told.fact(at, asked.column, &fact);
             }
         }
-        if turn.is_some() && found.truth.is_none() {
-            if let Some((column, _)) = found.answer {
-                self.told.column(column);
-            }
+        if let (Some(_), None, Some((column, _))) = (turn, found.truth, found.answer) {
+            self.told.column(column);
         }
         if self.answers != column {
             column.clone_into(&mut self.answers);
