@@ -42,6 +42,7 @@ fn example(label: &str) -> Example {
             .map(String::from)
             .to_vec(),
         label: label.into(),
+        row: Default::default(),
     }
 }
 

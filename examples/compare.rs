@@ -45,7 +45,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         run.validate()?;
         common::announce(&run);
         let base = run.load_model()?;
-        let data = run.data.source.open(&Registry::new())?;
+        let data = run.data.open_whole(&Registry::new(), run.fine_tune.seed)?;
         let shots = common::shots(&run)?;
         let mut done = Vec::new();
         for &seed in &cli.seeds {

@@ -40,6 +40,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     run.validate()?;
     let base = run.load_model()?;
     let tested = run.test.as_ref().unwrap_or(&run.data);
+    println!("{}", tested.source.described());
     if let DataSource::CvBench { path, options } = &tested.source {
         return by_task(&base, run.clone(), &options.open(path)?);
     }

@@ -105,6 +105,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
                 Ok(label) => label.into_owned(),
                 Err(_) => row.label,
             },
+            row: Default::default(),
         };
         let scored = rules.score(&row.completion, &example);
         tally.add(&scored.scores, scored.total);

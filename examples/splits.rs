@@ -3,13 +3,18 @@
 //! ```text
 //! cargo run --release --example splits -- coop DATA --set oxford_pets --shots 4 --subsample base
 //! cargo run --release --example splits -- fashion assets/fashion-mnist --json | head -3
+//! cargo run --release --example splits -- --data photos.jsonl --images-folder photos
 //! ```
 //!
-//! With `--json`, each row of each split is a line: `{"split", "id", "label", "class", "image"}`,
-//! and `question` where a row has its own.
+//! With `--data PATH` what lies there is found out, as by the other examples. With `--json`, each row
+//! of each split is a line: `{"split", "id", "place", "label", "class", "question", "parts", "images",
+//! "system", "answer", "choices"}`; `parts` are the texts and images of the user's turn in order, and
+//! `image` is the first.
 
 #![allow(unreachable_pub)]
 
+#[path = "common/data.rs"]
+mod data;
 #[path = "common/pipe.rs"]
 mod pipe;
 
@@ -18,26 +23,32 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use serde_json::json;
-use visrl::core::ImageSource;
+use serde_json::{Value, json};
+use visrl::core::{Content, ImageSource};
 use visrl::data::{
-    Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
-    JsonLinesConfig, MemoryDataset, ParquetConfig, Record, SatConfig, Split, base_new,
+    Classes, CoopSet, Dataset, FewShot, MemoryDataset, ParquetConfig, PromptTemplate, Record,
+    Split, base_new, hold_out,
 };
+use visrl::image::{Limits, Raster};
+use visrl::{DataKind, DataSource, Registry};
 
 #[derive(Parser, Debug)]
 #[command(about = "The splits of a data set: counts, classes and rows")]
 struct Cli {
-    /// What kind of data set it is.
-    source: Source,
+    /// What kind of data set it is, in place of --data.
+    #[arg(
+        required_unless_present = "data",
+        conflicts_with = "data",
+        requires = "path"
+    )]
+    source: Option<Source>,
     /// Its folder or file; for CoOp's sets the root above their folders.
-    path: PathBuf,
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    flags: data::DataFlags,
     /// Which of CoOp's sets, by its folder's name.
     #[arg(long)]
     set: Option<String>,
-    /// The class names of IDX files in label order, separated by commas.
-    #[arg(long, value_delimiter = ',')]
-    classes: Vec<String>,
     /// Draw so many training images of each class (0: all).
     #[arg(long, default_value_t = 0)]
     shots: usize,
@@ -88,10 +99,10 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let whole = open(cli)?;
+    let (whole, described) = open(cli)?;
     let drawn = match cli.shots {
-        0 => MemoryDataset::copy_of(whole.as_ref())?,
-        shots => FewShot::new(shots, cli.seed).draw(whole.as_ref())?,
+        0 => whole,
+        shots => FewShot::new(shots, cli.seed).draw(&whole)?,
     };
     let classes = match cli.subsample {
         Subsample::All => Classes::All,
@@ -103,37 +114,55 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     if cli.json {
         lines(&data, &mut out)?;
     } else {
+        if cli.source.is_none() {
+            writeln!(out, "{described}")?;
+        }
         report(&data, cli.rows, &mut out)?;
     }
     Ok(out.flush()?)
 }
 
-fn open(cli: &Cli) -> Result<Box<dyn Dataset>, Box<dyn Error>> {
-    Ok(match cli.source {
-        Source::Coop => {
+/// The data set, and what it was taken for.
+fn open(cli: &Cli) -> Result<(MemoryDataset, String), Box<dyn Error>> {
+    let path = cli.path.clone().unwrap_or_default();
+    let mut source = match (cli.source, &cli.flags.data) {
+        (None, data) => DataSource::at(data.as_deref().unwrap_or(&path), cli.flags.data_kind)?,
+        (Some(Source::Coop), _) => {
             let name = cli.set.as_deref().unwrap_or_default();
             let set = CoopSet::ALL.into_iter().find(|set| set.folder() == name);
             let set = set.ok_or_else(|| {
                 let known = CoopSet::ALL.map(CoopSet::folder).join(", ");
                 format!("--set `{name}` is none of {known}")
             })?;
-            Box::new(set.open(&cli.path)?)
+            DataSource::Coop { path, set }
         }
-        Source::Fashion => Box::new(FashionMnist::open(&cli.path)?),
-        Source::Idx => {
-            let config = IdxConfig {
-                name: "idx".into(),
-                classes: cli.classes.clone(),
-                ..FashionMnist::config()
-            };
-            Box::new(config.open(&cli.path)?)
+        (Some(Source::Parquet), _) => DataSource::Parquet {
+            path,
+            options: ParquetConfig::default(),
+        },
+        (Some(source), _) => DataSource::at(&path, Some(source.kind()))?,
+    };
+    cli.flags.set(&mut source)?;
+    let described = source.described();
+    let data = source.open(&Registry::new())?;
+    let data = match cli.flags.test_fraction {
+        Some(fraction) => hold_out(&data, fraction, cli.seed)?,
+        None => data,
+    };
+    Ok((data, described))
+}
+
+impl Source {
+    fn kind(self) -> DataKind {
+        match self {
+            Self::Coop => DataKind::Coop,
+            Self::Fashion | Self::Idx => DataKind::Idx,
+            Self::Folder => DataKind::ImageFolder,
+            Self::JsonLines | Self::Parquet => DataKind::Rows,
+            Self::CvBench => DataKind::CvBench,
+            Self::Sat => DataKind::Sat,
         }
-        Source::Folder => Box::new(ImageFolderConfig::default().open(&cli.path)?),
-        Source::JsonLines => Box::new(JsonLinesConfig::default().open(&cli.path)?),
-        Source::Parquet => Box::new(ParquetConfig::default().open(&cli.path)?),
-        Source::CvBench => Box::new(CvBenchConfig::default().open(&cli.path)?),
-        Source::Sat => Box::new(SatConfig::default().open(&cli.path)?),
-    })
+    }
 }
 
 /// The splits that the data set has.
@@ -179,21 +208,60 @@ fn report(data: &dyn Dataset, rows: usize, out: &mut impl Write) -> Result<(), B
 fn lines(data: &dyn Dataset, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     for (split, records) in splits(data) {
         for record in records {
-            let mut row = json!({
-                "split": split,
-                "id": record.id,
-                "label": record.label,
-                "class": data.classes().get(record.label),
-                "image": image(&record.image),
-            });
-            if let Some(question) = &record.question {
-                row["question"] = json!(question);
-            }
+            let row = row(data, split, record)?;
             serde_json::to_writer(&mut *out, &row)?;
             out.write_all(b"\n")?;
         }
     }
     Ok(())
+}
+
+/// A record with all that a prompt shows of it, but for a recipe's instruction.
+fn row(data: &dyn Dataset, split: Split, record: &Record) -> Result<Value, Box<dyn Error>> {
+    let mut example = data.example(record, Vec::new())?;
+    example.choices = record.choices.as_deref().unwrap_or_default().to_vec();
+    let prompt = PromptTemplate::no_instruction().render(&example);
+    let turn = prompt.messages.last().into_iter();
+    let mut number = 0..;
+    let parts = turn.flat_map(|turn| &turn.content).map(|part| match part {
+        Content::Text(text) => json!({ "text": text }),
+        Content::Image(_) => json!({ "image": number.next() }),
+    });
+    let parts: Vec<Value> = parts.collect();
+    let images: Result<Vec<Value>, _> = example.images().map(shown).collect();
+    let layout = record.row.layout.as_deref();
+    let mut row = json!({
+        "split": split,
+        "id": record.id,
+        "label": record.label,
+        "class": example.label,
+        "image": image(&record.image),
+        "question": example.question,
+        "parts": parts,
+        "images": images?,
+        "system": layout.and_then(|layout| layout.system.as_ref()),
+        "answer": example.label,
+        "choices": record.choices.as_deref(),
+    });
+    if let Some(place) = &record.row.place {
+        row["file"] = json!(place.columns.file);
+        row[place.columns.unit] = json!(place.number);
+    }
+    Ok(row)
+}
+
+/// An image as a path, or the size of one in memory.
+fn shown(image: &ImageSource) -> Result<Value, visrl::image::Error> {
+    Ok(match image {
+        ImageSource::Path(path) => json!(path.display().to_string()),
+        ImageSource::Gray { width, height, .. } | ImageSource::Rgb { width, height, .. } => {
+            json!({ "width": width, "height": height })
+        }
+        ImageSource::Encoded { bytes, .. } => {
+            let picture = Raster::open(image, &Limits::default())?;
+            json!({ "bytes": bytes.len(), "width": picture.width(), "height": picture.height() })
+        }
+    })
 }
 
 /// Where an image is, or its size.

@@ -58,6 +58,7 @@ fn example(question: &str, choices: &[String], label: &str) -> Example {
         question: question.into(),
         choices: choices.to_vec(),
         label: label.into(),
+        row: Default::default(),
     }
 }
 

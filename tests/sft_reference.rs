@@ -33,6 +33,7 @@ fn encoded(base: &Pretrained<QwenVl>) -> Arc<ModelInput> {
         question: "What type of object is in the photo?".into(),
         choices: ["Coat", "Bag"].map(String::from).to_vec(),
         label: "Bag".into(),
+        row: Default::default(),
     };
     let prompt = conversation(&Recipe::sft_reference().template, &example);
     let prompts = [Arc::new(prompt)];

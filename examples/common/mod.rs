@@ -1,6 +1,7 @@
 //! What the examples share: flags, and how a result is shown.
 
 pub mod cli;
+pub mod data;
 mod warnings;
 
 use std::error::Error;
@@ -17,8 +18,8 @@ use visrl::rollout::SamplingParams;
 use visrl::train::Interrupt;
 use visrl::vlm::{LoadOptions, LoraConfig, Pretrained, QwenVl};
 use visrl::{
-    DataConfig, DataSource, DrawnShapes, EvaluationSetting, FineTune, ModelConfig, Recipe,
-    Registry, RunConfig, Summary,
+    DataConfig, DataSource, EvaluationSetting, FineTune, ModelConfig, Recipe, Registry, RunConfig,
+    Summary,
 };
 
 /// The embedded model and data.
@@ -35,9 +36,8 @@ pub struct MeasureFlags {
     /// Checkpoint folder in Hugging Face layout.
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// Folder with Fashion-MNIST's four IDX files, or `shapes` for drawn ones.
-    #[arg(long)]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: data::DataFlags,
     /// What happens to images before the processor's resize: as the checkpoint says, nothing, or
     /// the paper's resize to 384 x 384.
     #[arg(long, value_enum)]
@@ -212,6 +212,8 @@ impl MeasureFlags {
                 data: DataConfig {
                     shots: Some(4),
                     shot_seed: None,
+                    test_fraction: None,
+                    test_seed: None,
                     classes: Classes::All,
                     source: DataSource::FashionMnist { path: DATA.into() },
                 },
@@ -229,14 +231,8 @@ impl MeasureFlags {
         if self.load.adapter.is_some() {
             run.model.adapter.clone_from(&self.load.adapter);
         }
-        if let Some(path) = &self.data {
-            run.data.source = match path.to_str() {
-                Some("shapes") => DataSource::DrawnShapes {
-                    options: DrawnShapes::default(),
-                },
-                _ => DataSource::FashionMnist { path: path.clone() },
-            };
-        }
+        self.data.set(&mut run.data.source)?;
+        run.data.test_fraction = self.data.test_fraction.or(run.data.test_fraction);
         run.data.shots = self.shots.or(run.data.shots);
         let numbers = &mut run.fine_tune;
         set(&mut numbers.seed, &self.seed);
@@ -384,6 +380,7 @@ fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// Prints what a run is about to do.
 pub fn announce(run: &RunConfig) {
+    println!("{}", run.data.source.described());
     let numbers = &run.fine_tune;
     let length = match numbers.epochs {
         0 => format!("{} steps", numbers.steps),

@@ -7,7 +7,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use visrl_core::{Completion, Domain, Example, Group, ImageSource, Prompt, SeedStream, StopReason};
+//! use visrl_core::{Completion, Domain, Example, Group, ImageSource, Prompt, Row, SeedStream};
+//! use visrl_core::StopReason;
 //!
 //! let example = Example {
 //!     id: "train/7".into(),
@@ -15,6 +16,7 @@
 //!     question: "What type of object is in the photo?".into(),
 //!     choices: ["Bag", "Coat"].map(String::from).to_vec(),
 //!     label: "Coat".into(),
+//!     row: Row::default(),
 //! };
 //! let prompt = Prompt::user(&example.id, example.image.clone(), &example.question);
 //! let group = Group {
@@ -38,6 +40,7 @@ pub mod files;
 mod group;
 mod image_source;
 mod prompt;
+mod row;
 mod seed;
 mod token_rows;
 mod warn_once;
@@ -47,6 +50,7 @@ pub use fifo_cache::FifoCache;
 pub use group::{Completion, Group, StopReason};
 pub use image_source::ImageSource;
 pub use prompt::{Content, Message, Prompt, Role};
+pub use row::{Columns, Layout, Place, Row};
 pub use seed::{Domain, SeedStream, ShuffleRng};
 pub use token_rows::TokenRows;
 pub use warn_once::warn_once;

@@ -12,7 +12,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use visrl_data::{Dataset, FewShot, JsonLinesConfig, Split};
+use visrl_data::{Dataset, FewShot, RowsConfig, Split};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{rows} rows, {size:.0} MB; peak memory before: {}", peak());
 
     let start = Instant::now();
-    let dataset = JsonLinesConfig::default().open(&path)?;
+    let dataset = RowsConfig::default().open(&path)?;
     println!("open: {:.2?}; peak memory: {}", start.elapsed(), peak());
 
     let start = Instant::now();

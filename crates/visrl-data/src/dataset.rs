@@ -102,7 +102,7 @@ pub trait Dataset: Send + Sync {
             return Err(Error::UnknownLabel {
                 path: self.name().into(),
                 row: record.id.clone(),
-                field: "label",
+                field: "label".into(),
                 label: label.as_str().into(),
                 of: format!("choices [ {}]", choices.join(", ")).into(),
                 advice: "no answer would be right: add it, or let a `ChoiceList` draw the choices",
@@ -114,6 +114,7 @@ pub trait Dataset: Send + Sync {
             question: question_of(self, record, choices.is_empty()).to_owned(),
             choices,
             label: label.clone(),
+            row: record.row.clone(),
         })
     }
 

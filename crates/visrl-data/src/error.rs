@@ -30,13 +30,13 @@ pub enum Error {
         /// Which row, such as `train[3]` or `line 4`.
         row: String,
         /// The field of the row.
-        field: &'static str,
+        field: Box<str>,
         /// What is wrong with it and what is expected.
         message: String,
     },
     /// A row points at an image outside the folder of the data set.
     #[error(
-        "{}: {row}: `{value}` is not a relative path below the data set's folder; \
+        "{}: {row}: field `{field}`: `{value}` is not a relative path below the data set's folder; \
          absolute paths and `..` are refused", path.display()
     )]
     ImagePath {
@@ -44,6 +44,8 @@ pub enum Error {
         path: PathBuf,
         /// Which row.
         row: String,
+        /// The field of the row.
+        field: Box<str>,
         /// The path as it stands there.
         value: String,
     },
@@ -86,7 +88,7 @@ pub enum Error {
         /// Which row.
         row: String,
         /// The field of the row.
-        field: &'static str,
+        field: Box<str>,
         /// The label found.
         label: Box<str>,
         /// What it was looked for in, such as `classes given` or `choices [ a, b]`.
@@ -228,7 +230,7 @@ pub enum Error {
         needed: usize,
     },
     /// The data set does not have this split.
-    #[error("data set `{dataset}` has no {split} split")]
+    #[error("data set `{dataset}` has no {split} split{}", no_split(*split))]
     NoSplit {
         /// The data set.
         dataset: String,
@@ -277,6 +279,14 @@ fn parquet_place(row_group: Option<usize>, column: &str) -> String {
     match column {
         "" => group,
         column => format!("{group}column `{column}`: "),
+    }
+}
+
+/// What to do without a test split.
+fn no_split(split: Split) -> &'static str {
+    match split {
+        Split::Test => "; give other `test` data, or hold a part of these out by `test_fraction`",
+        Split::Train | Split::Val => "",
     }
 }
 

@@ -16,7 +16,10 @@ pub fn check_image_files(dataset: &dyn Dataset) -> Result<usize, Error> {
     let mut count = 0;
     for split in Split::ALL {
         for record in dataset.records_if_any(split)?.unwrap_or_default() {
-            if let ImageSource::Path(path) = &record.image {
+            for image in std::iter::once(&record.image).chain(record.further_images()) {
+                let ImageSource::Path(path) = image else {
+                    continue;
+                };
                 if !path.is_file() {
                     let hint = format!("image of `{}` in {}", record.id, dataset.name());
                     return Err(Error::Missing {

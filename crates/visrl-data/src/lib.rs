@@ -56,7 +56,7 @@
 //! |---|---|
 //! | the crate's root | [`Dataset`], its [`Record`]s in a [`Split`], [`MemoryDataset`], [`plain_label`], the [`ExampleDealer`] of a training run, [`Error`] |
 //! | `sources` | a file or a folder for each kind of data set, listed below |
-//! | `splits` | [`FewShot`], [`base_new`], [`read_split_file`], [`PythonRandom`] |
+//! | `splits` | [`FewShot`], [`base_new`], [`hold_out`], [`read_split_file`], [`PythonRandom`] |
 //! | `prompt` | [`ChoiceList`] and [`ChoiceRule`], [`ListSchedule`], [`Method`] and [`Wording`], [`PromptTemplate`] |
 //! | `files` | lines, lengths and paths of lists that come from elsewhere, and what is told of them |
 //!
@@ -64,7 +64,7 @@
 //! |---|---|
 //! | CoOp's eleven sets with their published splits | [`CoopSet`], [`CoopConfig`], [`read_split_file`] |
 //! | folders of images | [`ImageFolderConfig`] |
-//! | JSON lines | [`JsonLinesConfig`] |
+//! | JSON lines, JSON and parquet of training tools | [`RowsConfig`] |
 //! | parquet files as the Hugging Face hub has them, the paper's own 4-shot sets among them | [`ParquetConfig`] |
 //! | IDX files (MNIST and its relatives) | [`IdxConfig`], [`FashionMnist`] |
 //! | CV-Bench, by task | [`CvBenchConfig`] |
@@ -112,13 +112,13 @@ pub use plain_label::{LabelFault, holds_more, plain_label};
 pub use prompt::{ChoiceList, ChoiceRule, ListSchedule, Method, PromptTemplate, Wording};
 pub use record::Record;
 pub use sources::{
-    CoopConfig, CoopSet, CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask, FASHION_CLASSES,
-    FashionMnist, FashionSubset, IdxConfig, IdxImages, IdxLimits, ImageFolderConfig,
-    JsonLinesConfig, NameCleanup, ParquetConfig, ParquetLimits, SatAnswers, SatConfig,
-    SeveralImages, fashion_subset, own_question, read_idx_images, read_idx_labels,
+    ColumnNames, CoopConfig, CoopSet, CvBench, CvBenchConfig, CvBenchFacts, CvBenchTask,
+    FASHION_CLASSES, FashionMnist, FashionSubset, IdxConfig, IdxImages, IdxLimits,
+    ImageFolderConfig, NameCleanup, ParquetConfig, ParquetLimits, RowsConfig, SatAnswers,
+    SatConfig, SeveralImages, Tool, fashion_subset, own_question, read_idx_images, read_idx_labels,
     write_idx_images, write_idx_labels,
 };
 pub use split::Split;
 pub use splits::{
-    Classes, FewShot, MAX_VAL_SHOTS, PythonRandom, base_new, few_shot, read_split_file,
+    Classes, FewShot, MAX_VAL_SHOTS, PythonRandom, base_new, few_shot, hold_out, read_split_file,
 };

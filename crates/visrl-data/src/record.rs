@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use visrl_core::ImageSource;
+use visrl_core::{ImageSource, Row};
 
 /// One labelled image of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Record {
     pub question: Option<Arc<str>>,
     /// The record's own choices, in the order shown; `None` draws them from the data set's classes.
     pub choices: Option<Arc<[String]>>,
+    /// What the row of a data file brings beyond these: further images and their places.
+    pub row: Row,
 }
 
 impl Record {
@@ -26,6 +28,7 @@ impl Record {
             label,
             question: None,
             choices: None,
+            row: Row::default(),
         }
     }
 
@@ -40,5 +43,11 @@ impl Record {
     pub fn with_choices(mut self, choices: impl Into<Arc<[String]>>) -> Self {
         self.choices = Some(choices.into());
         self
+    }
+
+    /// The images that stand behind the first.
+    pub fn further_images(&self) -> impl Iterator<Item = &ImageSource> {
+        let layout = self.row.layout.iter();
+        layout.flat_map(|layout| layout.images()).skip(1)
     }
 }

@@ -6,7 +6,7 @@ mod damage;
 
 use damage::{check_error, damaged, replace};
 use visrl_core::SeedStream;
-use visrl_data::{CvBenchConfig, Dataset, Error, JsonLinesConfig, MemoryDataset, SatConfig, Split};
+use visrl_data::{CvBenchConfig, Dataset, Error, MemoryDataset, RowsConfig, SatConfig, Split};
 
 /// Lines that are nearly rows: parts of good rows, strung together at random.
 fn garbage(seed: u64) -> Vec<u8> {
@@ -79,7 +79,7 @@ fn arbitrary_lines_are_rows_or_faults() {
     };
     for bytes in &all {
         replace(&path, bytes);
-        note(JsonLinesConfig::default().open(&path));
+        note(RowsConfig::default().open(&path));
         note(SatConfig::default().open(&path));
         let bench = CvBenchConfig::default().open(&path);
         note(bench.and_then(|bench| MemoryDataset::copy_of(&bench)));

@@ -83,10 +83,10 @@ fn pictures_of_other_formats_are_told_with_their_number() {
     told(
         &[
             "train/kite/a.png",
-            "train/kite/b.WEBP",
-            "train/kite/c.webp",
+            "train/kite/b.HEIC",
+            "train/kite/c.heic",
             "train/drum/d.jfif",
-            "train/drum/e.bmp",
+            "train/drum/e.avif",
             "train/drum/notes.txt",
         ],
         &[
@@ -94,21 +94,21 @@ fn pictures_of_other_formats_are_told_with_their_number() {
             "train train/kite/a.png kite",
         ],
         &[
-            "3 pictures are left out, of a format or with an ending that is not read (1 bmp, 2 webp; \
-           the first is `train/drum/e.bmp`)",
+            "3 pictures are left out, of a format or with an ending that is not read (1 avif, 2 heic; \
+           the first is `train/drum/e.avif`)",
         ],
     );
     told(
-        &["kite/a.png", "lamp/b.tiff"],
+        &["kite/a.png", "lamp/b.psd"],
         &["train kite/a.png kite"],
         &[
-            "1 picture is left out, of a format or with an ending that is not read (1 tiff;",
+            "1 picture is left out, of a format or with an ending that is not read (1 psd;",
             "the class `lamp` has no picture that is read, and stays among the names",
         ],
     );
     refused(
-        &["kite/a.gif", "drum/b.gif"],
-        "; 2 others are not read, such as `drum/b.gif`",
+        &["kite/a.svg", "drum/b.svg"],
+        "; 2 others are not read, such as `drum/b.svg`",
     );
     let root = tree(&["kite/a.png", "kite/b.jpg"]);
     let config = ImageFolderConfig {
@@ -118,6 +118,27 @@ fn pictures_of_other_formats_are_told_with_their_number() {
     let (opened, told) = open_with(&config, root.path());
     assert_eq!(rows(&opened.unwrap()), ["train kite/a.png kite"]);
     assert!(told.is_empty(), "what is left out was asked for");
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn pictures_of_usual_formats_are_read() {
+    quiet(
+        &[
+            "kite/a.WEBP",
+            "kite/b.bmp",
+            "kite/c.tif",
+            "kite/d.tiff",
+            "kite/e.gif",
+        ],
+        &[
+            "train kite/a.WEBP kite",
+            "train kite/b.bmp kite",
+            "train kite/c.tif kite",
+            "train kite/d.tiff kite",
+            "train kite/e.gif kite",
+        ],
+    );
 }
 
 #[test]
@@ -320,4 +341,27 @@ fn links_are_followed_and_those_that_lead_nowhere_told() {
     let text = "2 links are left out that lead nowhere, or to a folder around them (the first is \
                 `drum/e.png`)";
     assert_eq!(told[0], text);
+}
+
+#[test]
+fn options_that_do_nothing_are_told() {
+    let root = tree(&["train/kite/1.png", "test/kite/2.png", "train/drum/1.png"]);
+    let names = [("kite", "a kite"), ("lamp", "a lamp")];
+    let names = names.map(|(from, to)| (from.to_owned(), to.to_owned()));
+    let config = ImageFolderConfig {
+        flat_split: Split::Test,
+        names: NameCleanup::Replace(names.into()),
+        ..ImageFolderConfig::default()
+    };
+    let (opened, told) = open_with(&config, root.path());
+    assert_eq!(opened.unwrap().classes(), ["drum", "a kite"]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("`names.replace` names `lamp`, and no folder"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("`flat_split` is test, which does nothing here"),
+        "{told:?}"
+    );
 }

@@ -2,13 +2,14 @@
 
 use std::fs;
 
-use visrl_data::{Dataset, JsonLinesConfig};
+use visrl_data::{Dataset, RowsConfig};
 use visrl_testing::warnings_of;
 
 /// The classes of a file with these labels, and what is told of it.
 fn open(labels: &[&str], classes: Option<&[&str]>) -> (Vec<String>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
+    fs::write(folder.path().join("a.png"), b"").unwrap();
     let rows = labels.iter().map(|label| {
         format!(
             "{}\n",
@@ -16,9 +17,9 @@ fn open(labels: &[&str], classes: Option<&[&str]>) -> (Vec<String>, Vec<String>)
         )
     });
     fs::write(&path, rows.collect::<String>()).unwrap();
-    let config = JsonLinesConfig {
+    let config = RowsConfig {
         classes: classes.map(|classes| classes.iter().map(|&class| class.to_owned()).collect()),
-        ..JsonLinesConfig::default()
+        ..RowsConfig::default()
     };
     let (opened, told) = warnings_of(|| config.open(&path));
     let start = format!("{}: ", path.display());

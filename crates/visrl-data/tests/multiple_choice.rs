@@ -174,7 +174,7 @@ fn faults_in_cv_bench_are_named() {
     assert!(found.contains("field `filename`: is missing"), "{found}");
     let found = error(&|row| row["filename"] = "/etc/passwd".into());
     assert!(
-        found.contains("line 2: `/etc/passwd` is not a relative path"),
+        found.contains("line 2: field `image`: `/etc/passwd` is not a relative path"),
         "{found}"
     );
     let empty = tempfile::tempdir().unwrap();
@@ -292,7 +292,7 @@ fn faults_in_sat_are_named() {
     assert!(found.contains("row 1: field `images`: is empty"), "{found}");
     let found = error(sat_row("Q?", "a", &["../0.png"]));
     assert!(
-        found.contains("row 1: `../0.png` is not a relative path"),
+        found.contains("row 1: field `images`: `../0.png` is not a relative path"),
         "{found}"
     );
     let found = error(sat_row("Q?", " ", &["0.png"]));

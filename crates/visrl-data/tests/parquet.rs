@@ -295,7 +295,7 @@ fn rows_that_cannot_be_used_are_named() {
     };
     let parent = error(&parent, &default);
     assert!(
-        parent.contains("train[1]: `../../etc/passwd` is not a relative path"),
+        parent.contains("train[1]: field `path`: `../../etc/passwd` is not a relative path"),
         "{parent}"
     );
     let unknown = ParquetConfig {

@@ -41,6 +41,7 @@ fn example(question: &str, choices: Vec<String>) -> Example {
         question,
         choices,
         label: String::new(),
+        row: Default::default(),
     }
 }
 

@@ -160,6 +160,7 @@ fn main() {
         question: String::new(),
         choices: ["bag", "rain_coat", "coat"].map(String::from).to_vec(),
         label: label.into(),
+        row: Default::default(),
     };
     let (named, lettered) = (example("rain_coat"), example("(B)"));
 

@@ -29,6 +29,7 @@
 //!     question: "What type of object is in the photo?".into(),
 //!     choices: ["Bag", "Coat"].map(String::from).to_vec(),
 //!     label: "Coat".into(),
+//!     row: Default::default(),
 //! };
 //!
 //! // A rule of one's own.

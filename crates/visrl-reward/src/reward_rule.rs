@@ -50,7 +50,7 @@ pub type RuleFailure = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// # let example = visrl_core::Example { id: "1".into(), image: visrl_core::ImageSource::path("a"),
-/// #     question: "".into(), choices: vec![], label: "".into() };
+/// #     question: "".into(), choices: vec![], label: "".into(), row: Default::default() };
 /// assert_eq!(Judge.score("coat", &example), Some(0.4));
 /// ```
 pub trait RewardRule: Send + Sync {

@@ -80,6 +80,7 @@ fn example(label: &str, choices: Vec<String>) -> Example {
         question: String::new(),
         choices,
         label: label.into(),
+        row: Default::default(),
     }
 }
 

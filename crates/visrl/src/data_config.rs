@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use visrl_data::{
     Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
-    JsonLinesConfig, MemoryDataset, ParquetConfig, SatConfig, base_new,
+    MemoryDataset, ParquetConfig, RowsConfig, SatConfig, base_new, hold_out,
 };
 
 use crate::data_errors::{of_source, tell_small_classes};
@@ -23,6 +23,13 @@ pub struct DataConfig {
     /// The seed of the few-shot draw; the run's when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shot_seed: Option<u64>,
+    /// The part of each class's training images that is held out as the test split, of data that
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
+    /// The seed of what is held out; the run's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_seed: Option<u64>,
     /// All classes, or the base or the new half.
     #[serde(default)]
     pub classes: Classes,
@@ -60,13 +67,14 @@ pub enum DataSource {
         #[serde(default)]
         options: ImageFolderConfig,
     },
-    /// JSON lines.
-    JsonLines {
-        /// The file.
+    /// Rows of questions about images in JSON lines, JSON or parquet, as training tools write them.
+    #[serde(alias = "json_lines", alias = "json")]
+    Rows {
+        /// The file or the folder.
         path: PathBuf,
         /// How it is read.
         #[serde(default)]
-        options: JsonLinesConfig,
+        options: RowsConfig,
     },
     /// Parquet files as on the Hugging Face hub.
     Parquet {
@@ -113,10 +121,21 @@ impl DataConfig {
             let message = "is 0, expected at least 1, or leave it out to take all images";
             return Err(Error::setting(format!("{name}.shots"), message));
         }
+        if let Some(fraction) = self.test_fraction
+            && !(fraction > 0.0 && fraction < 1.0)
+        {
+            let message = format!("is {fraction}, expected more than 0 and less than 1");
+            return Err(Error::setting(format!("{name}.test_fraction"), message));
+        }
         if let DataSource::DrawnShapes { options } = &self.source {
             options.validate().map_err(|(field, message)| {
                 Error::setting(format!("{name}.source.options.{field}"), message)
             })?;
+        }
+        if self.test_fraction.is_none() && self.test_seed.is_some() {
+            visrl_core::warn_once(format!(
+                "`{name}.test_seed` has no effect without `test_fraction`: nothing is held out"
+            ));
         }
         if self.shots.is_none() && self.shot_seed.is_some() {
             visrl_core::warn_once(format!(
@@ -126,11 +145,19 @@ impl DataConfig {
         Ok(())
     }
 
-    /// Opens the data set and takes the part that is asked for: first the few-shot draw, over all
-    /// classes, then the half of the classes.
+    /// Opens the data set with all its images; a part of them is held out where that is asked for.
     ///
     /// # Errors
-    /// As [`DataSource::open`].
+    /// As [`DataSource::open`]; [`Error::Data`] for a part that cannot be held out.
+    pub fn open_whole(&self, registry: &Registry, seed: u64) -> Result<MemoryDataset, Error> {
+        self.open_source("data", registry, seed)
+    }
+
+    /// Opens the data set and takes the part that is asked for: what is held out goes to the test
+    /// split, then comes the few-shot draw, over all classes, then the half of the classes.
+    ///
+    /// # Errors
+    /// As [`DataConfig::open_whole`].
     pub fn open(&self, registry: &Registry, seed: u64) -> Result<MemoryDataset, Error> {
         self.open_as("data", registry, seed)
     }
@@ -142,7 +169,7 @@ impl DataConfig {
         registry: &Registry,
         seed: u64,
     ) -> Result<MemoryDataset, Error> {
-        let mut data = self.open_source(name, registry)?;
+        let mut data = self.open_source(name, registry, seed)?;
         if let Some(shots) = self.shots {
             tell_small_classes(name, &data, shots)?;
             data = FewShot::new(shots, self.shot_seed.unwrap_or(seed)).draw(&data)?;
@@ -153,15 +180,25 @@ impl DataConfig {
         }
     }
 
-    /// The whole data set.
+    /// As [`open_whole`](Self::open_whole), of the part `name` of a run's file.
     pub(crate) fn open_source(
         &self,
         name: &str,
         registry: &Registry,
+        seed: u64,
     ) -> Result<MemoryDataset, Error> {
-        self.source.open(registry).map_err(|error| match error {
+        let data = self.source.open(registry).map_err(|error| match error {
             Error::Data(error) => of_source(name, *error),
             other => other,
+        })?;
+        let Some(fraction) = self.test_fraction else {
+            return Ok(data);
+        };
+        hold_out(&data, fraction, self.test_seed.unwrap_or(seed)).map_err(|error| match error {
+            visrl_data::Error::Config { field, message } => {
+                Error::setting(format!("{name}.{field}"), message)
+            }
+            error => error.into(),
         })
     }
 }
@@ -173,7 +210,7 @@ impl DataSource {
             Self::FashionMnist { path }
             | Self::Coop { path, .. }
             | Self::ImageFolder { path, .. }
-            | Self::JsonLines { path, .. }
+            | Self::Rows { path, .. }
             | Self::Parquet { path, .. }
             | Self::Idx { path, .. }
             | Self::CvBench { path, .. }
@@ -193,7 +230,7 @@ impl DataSource {
             Self::DrawnShapes { options } => options.draw()?,
             Self::Coop { path, set } => set.open(path)?,
             Self::ImageFolder { path, options } => options.open(path)?,
-            Self::JsonLines { path, options } => options.open(path)?,
+            Self::Rows { path, options } => options.open(path)?,
             Self::Parquet { path, options } => options.open(path)?,
             Self::Idx { path, options } => options.open(path)?,
             Self::CvBench { path, options } => copy(&options.open(path)?)?,

@@ -15,10 +15,12 @@ pub(crate) fn of_source(name: &str, error: DataError) -> Error {
         }
         DataError::Row {
             row,
-            field: "classes",
+            field,
             message,
             ..
-        } if row.starts_with("classes[") => Error::setting(format!("{options}.{row}"), message),
+        } if &*field == "classes" && row.starts_with("classes[") => {
+            Error::setting(format!("{options}.{row}"), message)
+        }
         DataError::DuplicateClass {
             name,
             first,

@@ -46,6 +46,16 @@ pub enum Error {
         /// What is wrong with it and what to do.
         message: String,
     },
+    /// A row of a data file cannot be asked: its picture is damaged, its prompt too long.
+    #[error("{place}: field `{field}`: {source}")]
+    Row {
+        /// The file and the row.
+        place: String,
+        /// The column.
+        field: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A setting, or the data of a run, cannot be used.
     #[error("`{name}` {message}")]
     Setting {

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use visrl_core::files::FileError;
-use visrl_core::{Example, ImageSource};
+use visrl_core::{Content, Example, ImageSource, Layout};
 use visrl_data::{Dataset, Record};
 use visrl_vlm::{Pretrained, VisionLanguageModel, visit_parameters};
 
@@ -99,10 +99,37 @@ fn of_each(examples: &[Example], many: bool) -> Result<Vec<Vec<u8>>, Error> {
         for choice in &example.choices {
             part(&mut hash, choice.as_bytes());
         }
-        part(&mut hash, &of_image(&example.image, many)?);
+        match &example.row.layout {
+            None => part(&mut hash, &of_image(&example.image, many)?),
+            Some(layout) => of_layout(&mut hash, layout, example, many)?,
+        }
         Ok(hash.finalize().to_vec())
     };
     examples.par_iter().map(digest).collect()
+}
+
+/// What is shown where, and the system turn.
+fn of_layout(
+    hash: &mut Sha256,
+    layout: &Layout,
+    example: &Example,
+    many: bool,
+) -> Result<(), Error> {
+    part(hash, b"layout");
+    match &layout.system {
+        Some(system) => part(hash, format!("system {system}").as_bytes()),
+        None => part(hash, b"no system"),
+    }
+    if layout.parts.is_empty() {
+        part(hash, &of_image(&example.image, many)?);
+    }
+    for shown in &layout.parts {
+        match shown {
+            Content::Text(text) => part(hash, text.as_bytes()),
+            Content::Image(image) => part(hash, &of_image(image, many)?),
+        }
+    }
+    Ok(())
 }
 
 fn of_image(image: &ImageSource, many: bool) -> Result<Vec<u8>, Error> {
@@ -181,6 +208,7 @@ mod tests {
             question: "What?".into(),
             choices: vec!["cat".into(), "dog".into()],
             label: "cat".into(),
+            row: Default::default(),
         }
     }
 

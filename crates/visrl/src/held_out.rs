@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use visrl_core::ImageSource;
+use visrl_core::{Example, ImageSource};
 use visrl_train::{Evaluator, Warnings};
 
 const CAUSE: &str = "validation on test pictures";
@@ -17,11 +17,11 @@ pub(crate) fn held_out(
     test: &Evaluator,
     warnings: &Warnings,
 ) -> Option<Evaluator> {
-    let mut pictures = Pictures::new(test.examples.iter().map(|example| &example.image));
+    let mut pictures = Pictures::new(test.examples.iter().flat_map(Example::images));
     let count = validation.examples.len();
     let mut shared = None;
     validation.examples.retain(|example| {
-        let is_shared = pictures.contains(&example.image);
+        let is_shared = example.images().any(|image| pictures.contains(image));
         if is_shared && shared.is_none() {
             shared = Some(example.id.clone());
         }

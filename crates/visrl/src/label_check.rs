@@ -170,5 +170,6 @@ fn example(label: &str) -> Example {
         question: String::new(),
         choices: Vec::new(),
         label: label.to_owned(),
+        row: Default::default(),
     }
 }

@@ -83,6 +83,7 @@ mod before_after;
 pub mod classifier;
 mod data_config;
 mod data_errors;
+mod data_kind;
 mod device;
 mod drawn_shapes;
 mod error;
@@ -119,6 +120,7 @@ mod written_dataset;
 
 pub use before_after::{Accuracy, Asked, BeforeAfter, Measured};
 pub use data_config::{DataConfig, DataSource};
+pub use data_kind::DataKind;
 pub use device::{DeviceError, parse_device};
 pub use drawn_shapes::DrawnShapes;
 pub use error::Error;

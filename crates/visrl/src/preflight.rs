@@ -175,6 +175,7 @@ mod tests {
             question: "What is it?".into(),
             choices: vec!["kite".into(), "drum".into()],
             label: label.into(),
+            row: Default::default(),
         });
         let quiet = |name: &str, recipe: &Recipe, settings: &FineTune| {
             let preflight = Preflight {
@@ -214,6 +215,7 @@ mod tests {
                 question: question.into(),
                 choices: choices.iter().map(|&choice| choice.into()).collect(),
                 label: "kite".into(),
+                row: Default::default(),
             }];
             let mut recipe = Recipe::sft();
             recipe.template = PromptTemplate::new(closed, open).unwrap();

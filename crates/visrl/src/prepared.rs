@@ -151,10 +151,12 @@ fn picture_of_each_folder(data: &[&dyn Dataset]) -> Result<Vec<PathBuf>, Error> 
         .flat_map(|data| Split::ALL.map(|split| (data, split)))
     {
         for record in data.records_if_any(split)?.unwrap_or_default() {
-            if let ImageSource::Path(path) = &record.image
-                && folders.insert(path.parent().map(Path::to_owned))
-            {
-                pictures.push(path.to_path_buf());
+            for image in std::iter::once(&record.image).chain(record.further_images()) {
+                if let ImageSource::Path(path) = image
+                    && folders.insert(path.parent().map(Path::to_owned))
+                {
+                    pictures.push(path.to_path_buf());
+                }
             }
         }
     }
@@ -212,8 +214,32 @@ fn check_prompts<M: VisionLanguageModel>(run: &Run<'_, M>, train: &[Example]) ->
                 .iter()
                 .map(|example| Arc::new(template.render(example)))
                 .collect();
-            encoder.encode_all(&run.base.model, &prompts)?;
+            if let Err(error) = encoder.encode_all(&run.base.model, &prompts) {
+                let each = together.iter().zip(prompts);
+                let mut each = each.map(|(example, prompt)| {
+                    let alone = encoder.encode_all(&run.base.model, &[prompt]).err()?;
+                    Some(of_its_row(example, alone))
+                });
+                return Err(each.find_map(|found| found).unwrap_or_else(|| error.into()));
+            }
         }
     }
     Ok(())
+}
+
+/// What is wrong with an example, by the row of the data file it comes from.
+fn of_its_row(example: &Example, error: visrl_vlm::Error) -> Error {
+    let Some(place) = &example.row.place else {
+        return error.into();
+    };
+    let columns = &place.columns;
+    let field = match error {
+        visrl_vlm::Error::Image(_) => &columns.images,
+        _ => &columns.question,
+    };
+    Error::Row {
+        place: place.to_string(),
+        field: field.clone(),
+        source: Box::new(error.into()),
+    }
 }

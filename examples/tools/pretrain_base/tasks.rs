@@ -221,6 +221,7 @@ fn choose(
         question: asked.question,
         choices,
         label: name.to_owned(),
+        row: Default::default(),
     };
     let mut prompt = PromptTemplate::paper(method, wording).render(&example);
     if asked.image.is_none() {

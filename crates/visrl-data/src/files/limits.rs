@@ -5,6 +5,9 @@ use crate::error::Error;
 /// The longest line read, in bytes.
 pub(crate) const MAX_LINE: u64 = 1 << 20;
 
+/// The longest row that may hold pictures as text, in bytes.
+pub(crate) const MAX_ROW: u64 = 64 << 20;
+
 /// The largest list that is read whole, in bytes.
 pub(crate) const MAX_LIST: u64 = 1 << 30;
 

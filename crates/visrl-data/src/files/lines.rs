@@ -3,7 +3,6 @@ use std::path::Path;
 use visrl_core::files::{self, FileError};
 
 use crate::error::Error;
-use crate::files::limits::MAX_LINE;
 
 /// What ends the reading of lines before their end.
 enum Stop {
@@ -17,13 +16,14 @@ impl From<FileError> for Stop {
     }
 }
 
-/// [`files::for_each_line`] up to [`MAX_LINE`]; `hint` says what a missing file is for.
+/// [`files::for_each_line`] up to so many bytes; `hint` says what a missing file is for.
 pub(crate) fn for_each_line(
     path: &Path,
     hint: &str,
+    limit: u64,
     mut use_line: impl FnMut(usize, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let read = files::for_each_line(path, MAX_LINE, |line, text| {
+    let read = files::for_each_line(path, limit, |line, text| {
         use_line(line, text).map_err(Stop::Row)
     });
     read.map_err(|stop| match stop {
@@ -44,6 +44,7 @@ pub(crate) fn for_each_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::limits::MAX_LINE;
 
     #[test]
     fn a_line_may_be_as_long_as_the_limit() {
@@ -52,7 +53,7 @@ mod tests {
         let lines = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             let mut lines = 0;
-            for_each_line(&path, "rows", |_, _| {
+            for_each_line(&path, "rows", MAX_LINE, |_, _| {
                 lines += 1;
                 Ok(())
             })
@@ -71,13 +72,13 @@ mod tests {
 
     #[test]
     fn a_missing_file_has_a_hint_and_an_error_of_a_row_stays() {
-        let missing = for_each_line(Path::new("no/such"), "the rows", |_, _| Ok(()));
+        let missing = for_each_line(Path::new("no/such"), "the rows", MAX_LINE, |_, _| Ok(()));
         let message = missing.unwrap_err().to_string();
         assert_eq!(message, "no/such: not found: the rows");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
         std::fs::write(&path, "a\n").unwrap();
-        let stopped = for_each_line(&path, "rows", |line, _| {
+        let stopped = for_each_line(&path, "rows", MAX_LINE, |line, _| {
             Err(Error::dataset("d", format!("line {line}")))
         });
         assert_eq!(stopped.unwrap_err().to_string(), "data set `d`: line 1");

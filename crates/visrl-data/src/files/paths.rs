@@ -22,6 +22,7 @@ pub(crate) fn join_below(
     value: &str,
     file: &Path,
     row: impl FnOnce() -> String,
+    field: &str,
 ) -> Result<PathBuf, Error> {
     if stays_below(value) {
         return Ok(folder.join(value));
@@ -29,6 +30,7 @@ pub(crate) fn join_below(
     Err(Error::ImagePath {
         path: file.to_path_buf(),
         row: row(),
+        field: field.into(),
         value: value.to_owned(),
     })
 }
@@ -96,7 +98,7 @@ pub(crate) fn utf8(folder: &Path, name: OsString) -> Result<String, Error> {
     name.into_string().map_err(|name| Error::Row {
         path: folder.to_path_buf(),
         row: name.to_string_lossy().into_owned(),
-        field: "name",
+        field: "name".into(),
         message: "is not UTF-8; rename it".into(),
     })
 }
@@ -170,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_joined_path_never_leaves_its_folder(value in "[./a\\\\:]{0,12}|.{0,12}") {
-            if let Ok(path) = join_below(Path::new("root"), &value, Path::new("f"), String::new) {
+            if let Ok(path) = join_below(Path::new("root"), &value, Path::new("f"), String::new, "x") {
                 prop_assert!(path.starts_with("root"));
                 prop_assert!(!path.components().any(|part| part == Component::ParentDir));
             }

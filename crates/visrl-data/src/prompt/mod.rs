@@ -5,6 +5,7 @@ pub(crate) mod choices;
 pub(crate) mod letters;
 pub(crate) mod list_schedule;
 mod method;
+mod parts;
 mod template;
 
 pub use choices::{ChoiceList, ChoiceRule};

@@ -5,6 +5,7 @@ use visrl_core::{Content, Example, Message, Prompt, Role};
 
 use crate::error::Error;
 use crate::prompt::method::{Method, Wording};
+use crate::prompt::parts::{append, trimmed};
 
 /// Turns an [`Example`] into a [`Prompt`]: one user turn, image first, then the text (or the other
 /// way round, see [`with_text_first`](PromptTemplate::with_text_first)).
@@ -25,6 +26,7 @@ use crate::prompt::method::{Method, Wording};
 ///     question: "Which fruit?".into(),
 ///     choices: vec!["apple".into(), "pear".into()],
 ///     label: "pear".into(),
+///     row: Default::default(),
 /// };
 /// assert_eq!(template.text(&example), "Which fruit? Pick one: apple, pear.");
 /// # Ok::<(), serde_json::Error>(())
@@ -148,24 +150,67 @@ impl PromptTemplate {
         text
     }
 
-    /// The prompt; it carries the example's id.
+    /// The prompt; it carries the example's id. Images of a question that has its own places for
+    /// them ([`Layout`](visrl_core::Layout)) stand there; those in front of it stand before the
+    /// whole text. A system turn of the example goes before that of the template.
     pub fn render(&self, example: &Example) -> Prompt {
-        let mut prompt = Prompt::user(&example.id, example.image.clone(), self.text(example));
+        let layout = example.row.layout.as_deref();
+        let own = layout.filter(|layout| !layout.parts.is_empty());
+        let (mut shown, mut text) = match own {
+            Some(layout) => self.laid_out(example, &layout.parts),
+            None => (
+                vec![Content::Image(example.image.clone())],
+                vec![Content::Text(self.text(example))],
+            ),
+        };
         if self.text.text_first {
-            let turns = prompt.messages.iter_mut();
-            turns.for_each(|turn| turn.content.reverse());
+            std::mem::swap(&mut shown, &mut text);
         }
-        if let Some(system) = &self.text.system {
-            let content = vec![Content::Text(system.clone())];
-            prompt.messages.insert(
-                0,
-                Message {
-                    role: Role::System,
-                    content,
-                },
-            );
+        shown.append(&mut text);
+        let system = layout.and_then(|layout| layout.system.as_ref());
+        let system = system.or(self.text.system.as_ref());
+        let system = system.map(|text| Message {
+            role: Role::System,
+            content: vec![Content::Text(text.clone())],
+        });
+        let user = Message {
+            role: Role::User,
+            content: shown,
+        };
+        Prompt {
+            id: example.id.clone(),
+            messages: system.into_iter().chain([user]).collect(),
         }
-        prompt
+    }
+
+    /// The images in front of a question, and the text with the others at their places.
+    fn laid_out(&self, example: &Example, parts: &[Content]) -> (Vec<Content>, Vec<Content>) {
+        let is_image = |part: &&Content| matches!(part, Content::Image(_));
+        let front = parts.iter().take_while(is_image).count();
+        let (front, parts) = parts.split_at(front);
+        let question = trimmed(parts, front.is_empty() || parts.len() == 1);
+        let pieces = match example.choices.is_empty() {
+            true => &self.open,
+            false => &self.closed,
+        };
+        let mut text = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Literal(literal) => append(&mut text, Content::Text(literal.clone())),
+                Piece::Question if question.is_empty() => {
+                    append(&mut text, Content::Text(example.question.clone()));
+                }
+                Piece::Question => {
+                    let parts = question.iter().cloned();
+                    parts.for_each(|part| append(&mut text, part));
+                }
+                Piece::Choices => {
+                    let list = example.choices.join(&self.text.separator);
+                    append(&mut text, Content::Text(list));
+                }
+            }
+        }
+        (front.to_vec(), text)
     }
 }
 
@@ -303,6 +348,7 @@ mod tests {
             question: "What type of object is in the photo?".into(),
             choices: choices.iter().map(|&name| name.into()).collect(),
             label: "b".into(),
+            row: Default::default(),
         }
     }
 

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+#[cfg(feature = "parquet")]
 use std::path::Path;
 
 use crate::error::Error;
@@ -21,6 +22,7 @@ const AROUND: [&str; 2] = ["<|vision_start|>", "<|vision_end|>"];
 /// # Errors
 ///
 /// [`Error::Row`] for marks of more images than the one there is.
+#[cfg(feature = "parquet")]
 pub(crate) fn without_markers<'t>(
     question: &'t str,
     path: &Path,
@@ -32,7 +34,7 @@ pub(crate) fn without_markers<'t>(
         return Err(Error::Row {
             path: path.to_path_buf(),
             row: row(),
-            field,
+            field: field.into(),
             message: format!(
                 "marks the places of {images} images (such as `<image>`), but a row has one image; \
                  leave one mark or none"
@@ -97,14 +99,14 @@ fn strip(text: &str) -> (Cow<'_, str>, usize) {
     (Cow::Owned(kept), numbered.saturating_add(plain))
 }
 
-enum Mark {
+pub(crate) enum Mark {
     Around,
     Image,
     /// `<image 2>`, which may be meant several times.
     Numbered(usize),
 }
 
-fn mark(tag: &str) -> Option<Mark> {
+pub(crate) fn mark(tag: &str) -> Option<Mark> {
     if MARKERS.contains(&tag) {
         return Some(Mark::Image);
     }
@@ -143,12 +145,14 @@ fn join(kept: &mut String, next: &str) {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "parquet")]
     fn asked(question: &str) -> Option<String> {
         let row = || "line 1".to_owned();
         let text = without_markers(question, Path::new("f"), row, "problem").unwrap();
         text.map(Cow::into_owned)
     }
 
+    #[cfg(feature = "parquet")]
     #[test]
     fn a_mark_at_any_place_is_no_part_of_the_question() {
         for (question, text) in [
@@ -177,6 +181,7 @@ mod tests {
         assert_eq!(asked(" <image>\n"), None);
     }
 
+    #[cfg(feature = "parquet")]
     #[test]
     fn marks_of_more_images_than_one_are_refused() {
         for question in ["<image><image>?", "<image 2>?", "a <image> b <image_1>"] {
@@ -186,6 +191,10 @@ mod tests {
             let start = "f: line 7: field `problem`: marks the places of 2 images";
             assert!(message.starts_with(start), "{message}");
         }
+    }
+
+    #[test]
+    fn a_configurations_question_has_no_marks() {
         assert_eq!(own_question("<image>Which?").unwrap(), "Which?");
         for question in ["<image>", "<image><image>Which?"] {
             let message = own_question(question).unwrap_err().to_string();

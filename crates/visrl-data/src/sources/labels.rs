@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub(crate) fn plain_classes(
         let name = plain_label(class).map_err(|fault| Error::Row {
             path: path.to_path_buf(),
             row: format!("classes[{place}]"),
-            field: "classes",
+            field: "classes".into(),
             message: fault.to_string(),
         })?;
         let way = *ways.entry(name.to_string()).or_insert(class);
@@ -64,11 +64,39 @@ pub(crate) fn plain_classes(
     Ok(plain)
 }
 
+/// Tells of numbered classes of which two have one name, or names that are one to a reader.
+pub(crate) fn tell_names(path: &Path, names: &[String]) {
+    let mut first: HashMap<String, &String> = HashMap::new();
+    let (mut same, mut alike) = (None, None);
+    for name in names {
+        match first.get(&reader_key(name)) {
+            Some(other) if *other == name => same = same.or(Some(name)),
+            Some(other) if are_alike(other, name) => alike = alike.or(Some((*other, name))),
+            Some(_) => {}
+            None => drop(first.insert(reader_key(name), name)),
+        }
+    }
+    if let Some(name) = same {
+        let message = format!(
+            "two classes are called `{name}`: a list of choices shows the name once, and it is the \
+             right answer for both; rename one"
+        );
+        tell(path, &message);
+    }
+    if let Some((a, b)) = alike {
+        let message = format!(
+            "the classes `{a}` and `{b}` differ in case or blanks alone; they are taken for \
+             different classes"
+        );
+        tell(path, &message);
+    }
+}
+
 /// Numbers the labels of a file's rows while they are read: by a list given, or in the order they
 /// come in, to be sorted at the end. A label is held once, however many rows have it, and by its
 /// [`plain_label`], however it is written.
-pub(crate) struct LabelIndex<'a> {
-    path: &'a Path,
+pub(crate) struct LabelIndex {
+    path: PathBuf,
     names: Vec<Arc<str>>,
     /// By the labels as they stand in the file, and by the plain names.
     places: HashMap<Arc<str>, usize>,
@@ -77,14 +105,14 @@ pub(crate) struct LabelIndex<'a> {
     tells_more: bool,
 }
 
-impl<'a> LabelIndex<'a> {
-    pub(crate) fn new(path: &'a Path, classes: Option<&[String]>) -> Result<Self, Error> {
+impl LabelIndex {
+    pub(crate) fn new(path: &Path, classes: Option<&[String]>) -> Result<Self, Error> {
         let given = classes.is_some();
         let classes = plain_classes(path, classes.unwrap_or_default(), false)?;
         let names: Vec<Arc<str>> = classes.iter().map(|name| Arc::from(&name[..])).collect();
         let places = names.iter().cloned().zip(0..).collect();
         Ok(Self {
-            path,
+            path: path.to_path_buf(),
             names,
             places,
             given,
@@ -98,10 +126,11 @@ impl<'a> LabelIndex<'a> {
     ///
     /// Those of [`plain_classes`].
     #[cfg(feature = "parquet")]
-    pub(crate) fn numbered(path: &'a Path, classes: &[String]) -> Result<Self, Error> {
+    pub(crate) fn numbered(path: &Path, classes: &[String]) -> Result<Self, Error> {
         let classes = plain_classes(path, classes, true)?;
+        tell_names(path, &classes);
         Ok(Self {
-            path,
+            path: path.to_path_buf(),
             names: classes.iter().map(|name| Arc::from(&name[..])).collect(),
             places: HashMap::new(),
             given: true,
@@ -109,21 +138,26 @@ impl<'a> LabelIndex<'a> {
         })
     }
 
+    /// The rows that come next are those of another file.
+    pub(crate) fn in_file(&mut self, path: &Path) {
+        self.path = path.to_path_buf();
+    }
+
     /// The number of a label.
     pub(crate) fn place(
         &mut self,
         label: &str,
         row: impl Fn() -> String,
-        field: &'static str,
+        field: &str,
     ) -> Result<usize, Error> {
         if let Some(&place) = self.places.get(label) {
             return Ok(place);
         }
-        check_length(label, MAX_LABEL, self.path, &row, field)?;
+        check_length(label, MAX_LABEL, &self.path, &row, field)?;
         let name = plain_label(label).map_err(|fault| Error::Row {
-            path: self.path.to_path_buf(),
+            path: self.path.clone(),
             row: row(),
-            field,
+            field: field.into(),
             message: fault.to_string(),
         })?;
         if !self.tells_more && holds_more(label, &name) {
@@ -133,15 +167,15 @@ impl<'a> LabelIndex<'a> {
                  answer alone is taken, here `{name}`",
                 row()
             );
-            tell(self.path, &message);
+            tell(&self.path, &message);
         }
         let place = match self.places.get(&*name) {
             Some(&place) => place,
             None if self.given => {
                 return Err(Error::UnknownLabel {
-                    path: self.path.to_path_buf(),
+                    path: self.path.clone(),
                     row: row(),
-                    field,
+                    field: field.into(),
                     label: label.into(),
                     of: "classes given".into(),
                     advice: "correct the row, or add the name to `classes`",
@@ -178,7 +212,7 @@ impl<'a> LabelIndex<'a> {
                 "field `{field}`: `{a}` and `{b}` differ in case or blanks alone{more}: they are \
                  taken for different classes; write them alike, or give `classes`"
             );
-            tell(self.path, &message);
+            tell(&self.path, &message);
         }
     }
 
@@ -280,6 +314,25 @@ mod tests {
         }
         let twice = given(&["kite", "kite"]);
         assert_eq!(plain_classes(path, &twice, true).unwrap(), twice);
+    }
+
+    #[test]
+    fn names_that_are_one_to_a_reader_are_told() {
+        let told = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+            visrl_testing::warnings_of(|| tell_names(Path::new("f"), &names)).1
+        };
+        assert!(told(&["kite", "drum", "a", "A"]).is_empty());
+        let twice = told(&["kite", "drum", "kite"]);
+        assert!(
+            twice[0].starts_with("f: two classes are called `kite`"),
+            "{twice:?}"
+        );
+        let alike = told(&["Kite", "kite"]);
+        assert!(
+            alike[0].starts_with("f: the classes `Kite` and `kite` differ"),
+            "{alike:?}"
+        );
     }
 
     #[test]

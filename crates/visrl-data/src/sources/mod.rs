@@ -7,11 +7,12 @@ mod fashion_mnist;
 mod idx;
 mod image_folder;
 mod image_markers;
-mod json_lines;
-mod labels;
+
+pub(crate) mod labels;
 mod name_cleanup;
 mod parquet;
 mod questions;
+mod rows;
 mod sat;
 
 pub use self::parquet::{ParquetConfig, ParquetLimits};
@@ -24,6 +25,6 @@ pub use idx::{
 };
 pub use image_folder::ImageFolderConfig;
 pub use image_markers::own_question;
-pub use json_lines::JsonLinesConfig;
 pub use name_cleanup::NameCleanup;
+pub use rows::{ColumnNames, RowsConfig, Tool};
 pub use sat::{SatAnswers, SatConfig, SeveralImages};

@@ -28,6 +28,19 @@ impl NameCleanup {
             Self::Replace(names) => names.get(name).map_or(name, String::as_str).to_owned(),
         }
     }
+
+    /// The names that are to be replaced, and that no class has.
+    pub(crate) fn unused<'a>(
+        &'a self,
+        is_class: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a str> {
+        let names = match self {
+            Self::Replace(names) => Some(names.keys()),
+            Self::Keep | Self::Spaces => None,
+        };
+        let names = names.into_iter().flatten().map(String::as_str);
+        names.filter(move |name| !is_class(name))
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use visrl_core::ImageSource;
 use visrl_core::files::{FileError, read_json};
 
 use crate::error::Error;
-use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, MAX_QUESTION, check_length};
+use crate::files::limits::{MAX_LABEL, MAX_LINE, MAX_LIST, MAX_PATH, MAX_QUESTION, check_length};
 use crate::files::lines::for_each_line;
 use crate::files::paths::join_below;
 use crate::memory::MemoryDataset;
@@ -106,7 +106,7 @@ impl SatConfig {
                 return Ok(());
             };
             let folder = path.parent().unwrap_or(Path::new(""));
-            let file = ImageSource::path(join_below(folder, &image, path, name)?);
+            let file = ImageSource::path(join_below(folder, &image, path, name, "images")?);
             let asked_of = self.ask(path, &name, question, answer)?;
             let label = labels.place(&asked_of.answer, name, "answer")?;
             let times = asked.entry(image.clone()).or_default();
@@ -136,10 +136,10 @@ impl SatConfig {
         name: &impl Fn() -> String,
         row: Row,
     ) -> Result<Option<(String, String, String)>, Error> {
-        let fail = |field, message: String| Error::Row {
+        let fail = |field: &str, message: String| Error::Row {
             path: path.to_path_buf(),
             row: name(),
-            field,
+            field: field.into(),
             message,
         };
         let total = row.images.len();
@@ -199,7 +199,7 @@ impl SatConfig {
                 return Err(Error::Row {
                     path: path.to_path_buf(),
                     row: name(),
-                    field: "messages",
+                    field: "messages".into(),
                     message: "the question has no options to give letters to; take the answers \
                               `as_written`"
                         .into(),
@@ -219,7 +219,7 @@ impl SatConfig {
         let place = place.ok_or_else(|| Error::UnknownLabel {
             path: path.to_path_buf(),
             row: name(),
-            field: "messages",
+            field: "messages".into(),
             label: answer.as_str().into(),
             of: format!("options [ {}]", options.join(", ")).into(),
             advice: "an answer is one of them, or its letter",
@@ -248,12 +248,12 @@ fn read_rows(
 ) -> Result<(), Error> {
     let hint = "SAT's questions, as JSON";
     if !starts_with_bracket(path, hint)? {
-        return for_each_line(path, hint, |line, text| {
+        return for_each_line(path, hint, MAX_LINE, |line, text| {
             let name = format!("line {line}");
             let row = serde_json::from_slice(text).map_err(|error| Error::Row {
                 path: path.to_path_buf(),
                 row: name.clone(),
-                field: "row",
+                field: "row".into(),
                 message: error.to_string(),
             })?;
             use_row(&name, row)

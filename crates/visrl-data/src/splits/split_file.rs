@@ -2,31 +2,28 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 use visrl_core::ImageSource;
 use visrl_core::files::read_json;
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_LIST, MAX_PATH, check_length};
 use crate::files::paths::join_below;
+use crate::files::told::tell;
 use crate::memory::MemoryDataset;
 use crate::plain_label::plain_label;
 use crate::record::Record;
+use crate::sources::labels::tell_names;
 use crate::split::Split;
 
-/// The rows of a CoOp split file: `{"train": [[path, label, class name], ...], "val": ..., "test":
-/// ...}`.
-#[derive(Deserialize)]
-struct Rows {
-    train: Vec<(String, i64, String)>,
-    val: Vec<(String, i64, String)>,
-    test: Vec<(String, i64, String)>,
-}
+/// The rows of a split.
+type Rows = Vec<(String, i64, String)>;
 
 /// Reads a split file of CoOp's form, for one's own data as well.
 ///
 /// Row paths are taken relative to `images`; a record's id is its path as it stands in the file.
-/// The class names come from the rows, by [`plain_label`]; two labels may have one name.
+/// The class names come from the rows, by [`plain_label`]; two labels may have one name, which is
+/// told, as are splits of other names.
 ///
 /// # Errors
 ///
@@ -45,24 +42,22 @@ pub fn read_split_file(
     max_classes: usize,
 ) -> Result<MemoryDataset, Error> {
     let hint = "the split file of the data set";
-    let rows: Rows = read_json(path, MAX_LIST).map_err(Error::file(hint))?;
+    let whole: Value = read_json(path, MAX_LIST).map_err(Error::file(hint))?;
+    let rows = split_rows(path, whole)?;
     let mut names = BTreeMap::new();
     let mut splits = Vec::with_capacity(3);
-    for (split, rows) in Split::ALL
-        .into_iter()
-        .zip([rows.train, rows.val, rows.test])
-    {
+    for (split, rows) in Split::ALL.into_iter().zip(rows) {
         let mut records = Vec::with_capacity(rows.len());
         for (i, (id, label, class)) in rows.into_iter().enumerate() {
             let row = || format!("{split}[{i}]");
             check_length(&id, MAX_PATH, path, row, "path")?;
             check_length(&class, MAX_LABEL, path, row, "class name")?;
-            let file = join_below(images, &id, path, row)?;
+            let file = join_below(images, &id, path, row, "image")?;
             let label = check_label(label, max_classes, path, row)?;
             let plain = plain_label(&class).map_err(|fault| Error::Row {
                 path: path.to_path_buf(),
                 row: row(),
-                field: "class name",
+                field: "class name".into(),
                 message: fault.to_string(),
             })?;
             name_label(&mut names, label, (plain, &class), path, row)?;
@@ -74,17 +69,73 @@ pub fn read_split_file(
         return Err(Error::Row {
             path: path.to_path_buf(),
             row: format!("label {expected}"),
-            field: "label",
+            field: "label".into(),
             message: format!("has no row, but label {found} has; labels must be 0..n without gaps"),
         });
     }
     check_ways(&names, path)?;
-    let names = names.into_values().map(|name| name.plain);
+    let names: Vec<String> = names.into_values().map(|name| name.plain).collect();
+    tell_names(path, &names);
     let mut dataset = MemoryDataset::new(name, names, question);
     for (split, records) in splits {
         dataset = dataset.with_split(split, records)?;
     }
     Ok(dataset)
+}
+
+/// The rows of `train`, `val` and `test`; other splits are told.
+fn split_rows(path: &Path, whole: Value) -> Result<[Rows; 3], Error> {
+    let fail = |row: &str, field: &str, message: String| Error::Row {
+        path: path.to_path_buf(),
+        row: row.to_owned(),
+        field: field.into(),
+        message,
+    };
+    let Value::Object(mut whole) = whole else {
+        let message = "is no object of `train`, `val` and `test`".into();
+        return Err(fail("file", "splits", message));
+    };
+    let mut splits = [Vec::new(), Vec::new(), Vec::new()];
+    for (split, rows) in Split::ALL.into_iter().zip(&mut splits) {
+        let Some(Value::Array(found)) = whole.remove(split.as_str()) else {
+            return Err(fail("file", split.as_str(), "is no list of rows".into()));
+        };
+        rows.reserve(found.len());
+        for (number, row) in found.into_iter().enumerate() {
+            let name = format!("{split}[{number}]");
+            let fields = match row {
+                Value::Array(fields) if fields.len() == 3 => fields,
+                Value::Array(fields) => {
+                    let message = format!("has {} values, expected are 3", fields.len());
+                    return Err(fail(
+                        &name,
+                        "row",
+                        format!("{message}: path, label, class name"),
+                    ));
+                }
+                _ => return Err(fail(&name, "row", "is no list of path, label, name".into())),
+            };
+            let mut fields = fields.into_iter();
+            let mut next = || fields.next().unwrap_or_default();
+            let (Value::String(file), label, class) = (next(), next(), next()) else {
+                return Err(fail(&name, "path", "is no text".into()));
+            };
+            let Some(label) = label.as_i64() else {
+                return Err(fail(&name, "label", "is no whole number".into()));
+            };
+            let Value::String(class) = class else {
+                return Err(fail(&name, "class name", "is no text".into()));
+            };
+            rows.push((file, label, class));
+        }
+    }
+    for (split, rows) in whole {
+        let count = rows.as_array().map_or(0, Vec::len);
+        let message =
+            format!("`{split}` with {count} rows is not used: the splits are train, val and test");
+        tell(path, &message);
+    }
+    Ok(splits)
 }
 
 fn check_label(
@@ -186,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn other_splits_and_equal_names_are_told() {
+        let json = r#"{"train": [["1", 0, "a"], ["2", 1, "a"]], "val": [], "test": [], "all": []}"#;
+        let (dataset, told) = visrl_testing::warnings_of(|| read(json));
+        assert_eq!(dataset.unwrap().classes(), ["a", "a"]);
+        assert!(
+            told[0].contains("split.json: `all` with 0 rows is not used"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("split.json: two classes are called `a`"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn each_fault_has_its_error_and_its_row() {
         let with = |row: &str| {
             let json = format!(r#"{{"train": [["a", 0, "a"], {row}], "val": [], "test": []}}"#);
@@ -193,7 +259,7 @@ mod tests {
         };
         let message = with(r#"["/etc/passwd", 0, "a"]"#).to_string();
         assert!(
-            message.contains("split.json: train[1]: `/etc/passwd`"),
+            message.contains("split.json: train[1]: field `image`: `/etc/passwd`"),
             "{message}"
         );
         assert!(matches!(
@@ -239,9 +305,26 @@ mod tests {
                 .to_string()
                 .contains("label 1: field `label`: has no row")
         );
+        for (row, place) in [
+            (r#"["b", "2", "c"]"#, "train[1]: field `label`"),
+            (r#"["b", 2, 3]"#, "train[1]: field `class name`"),
+            (r#"[1, 2, "c"]"#, "train[1]: field `path`"),
+            (r#"["b", 2]"#, "train[1]: field `row`: has 2 values"),
+            ("{}", "train[1]: field `row`"),
+        ] {
+            let message = with(row).to_string();
+            assert!(
+                message.contains(&format!("split.json: {place}")),
+                "{message}"
+            );
+        }
+        let message = read(r#"{"train": []}"#).unwrap_err().to_string();
+        assert!(
+            message.contains("split.json: file: field `val`"),
+            "{message}"
+        );
         let json = |error| matches!(error, Error::File(FileError::Json { .. }));
-        assert!(json(with(r#"["b", "2", "c"]"#)));
-        assert!(json(read(r#"{"train": []}"#).unwrap_err()));
+        assert!(json(read("{").unwrap_err()));
         let missing = read_split_file(Path::new("no/such.json"), Path::new(""), "d", "?", 3);
         assert!(matches!(missing, Err(Error::Missing { .. })));
     }

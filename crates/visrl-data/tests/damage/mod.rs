@@ -1,4 +1,5 @@
 //! Damages files for the tests, and says which errors they may give.
+#![allow(dead_code)]
 
 use std::path::Path;
 

@@ -3,6 +3,8 @@
 mod jpeg;
 mod limits;
 mod open;
+#[cfg(feature = "formats")]
+mod others;
 mod pixels;
 mod png;
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use visrl_core::ImageSource;
 
 use super::limits::Limits;
+#[cfg(feature = "formats")]
+use super::others;
 use super::{jpeg, png};
 use crate::error::Error;
 use crate::raster::{Mode, Raster};
@@ -19,7 +21,7 @@ impl Raster {
     ///
     /// # Errors
     /// [`Error::Image`] with the image's name: it cannot be read, is beyond the limits, is neither
-    /// PNG nor JPEG, is damaged or cut, or has another number of pixels than it says.
+    /// PNG nor JPEG (nor, with the feature `formats`, WebP, BMP, TIFF or GIF), is damaged or cut, or has another number of pixels than it says.
     pub fn open(source: &ImageSource, limits: &Limits) -> Result<Self, Error> {
         let raw = |name: &str, width: u32, height: u32, mode: Mode, pixels: &Arc<[u8]>| {
             limits.check_pixels(name, u64::from(width), u64::from(height))?;
@@ -77,11 +79,28 @@ fn decode(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
     } else if bytes.starts_with(&[0xff, 0xd8]) {
         jpeg::decode(name, bytes, limits)
     } else {
-        Err(Error::image(
-            name,
-            "is neither a PNG nor a JPEG file; convert it to one of these",
-        ))
+        decode_others(name, bytes, limits)
     }
+}
+
+#[cfg(feature = "formats")]
+fn decode_others(name: &str, bytes: &[u8], limits: &Limits) -> Result<Raster, Error> {
+    match others::Format::of(bytes) {
+        Some(format) => others::decode(name, bytes, format, limits),
+        None => Err(Error::image(
+            name,
+            "is no PNG, JPEG, WebP, BMP, TIFF or GIF file; convert it to one of these",
+        )),
+    }
+}
+
+#[cfg(not(feature = "formats"))]
+fn decode_others(name: &str, _: &[u8], _: &Limits) -> Result<Raster, Error> {
+    Err(Error::image(
+        name,
+        "is neither a PNG nor a JPEG file; convert it to one of these, or build with the feature \
+         `formats` for WebP, BMP, TIFF and GIF",
+    ))
 }
 
 #[cfg(test)]

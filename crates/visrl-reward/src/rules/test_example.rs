@@ -8,5 +8,6 @@ pub(crate) fn example(label: &str, choices: &[&str]) -> Example {
         question: "What is in the photo?".into(),
         choices: choices.iter().map(ToString::to_string).collect(),
         label: label.into(),
+        row: Default::default(),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn example(label: &str, choices: &[&str]) -> Example {
         question: String::new(),
         choices: choices.iter().map(ToString::to_string).collect(),
         label: label.into(),
+        row: Default::default(),
     }
 }
 

@@ -148,6 +148,7 @@ mod tests {
             question: String::new(),
             choices: choices.iter().map(|&choice| choice.to_owned()).collect(),
             label: label.to_owned(),
+            row: Default::default(),
         }
     }
 

@@ -260,6 +260,7 @@ impl<M: VisionLanguageModel> Classifier<M> {
             question: self.question.text.clone(),
             choices: self.lists.draw(classes, any, 0, place as u64),
             label: String::new(),
+            row: Default::default(),
         }
     }
 

@@ -51,18 +51,18 @@ pub(crate) fn open_aircraft(folder: &Path, question: &str) -> Result<MemoryDatas
             let (id, variant) = row.trim().split_once(' ').ok_or_else(|| Error::Row {
                 path: path.clone(),
                 row: row_name(),
-                field: "variant",
+                field: "variant".into(),
                 message: "is missing; a row is `<id> <variant>`".into(),
             })?;
             let variant = plain_name(variant, &path, row_name)?;
             let label = labels.get(&*variant).copied().ok_or_else(|| Error::Row {
                 path: path.clone(),
                 row: row_name(),
-                field: "variant",
+                field: "variant".into(),
                 message: format!("`{variant}` is not in variants.txt"),
             })?;
             let file = format!("{id}.jpg");
-            let image = ImageSource::path(join_below(&images, &file, &path, row_name)?);
+            let image = ImageSource::path(join_below(&images, &file, &path, row_name, "image")?);
             records.push(Record::new(file, image, label));
         }
         dataset = dataset.with_split(split, records)?;
@@ -79,7 +79,7 @@ fn plain_name<'r>(
     plain_label(name).map_err(|fault| Error::Row {
         path: path.to_path_buf(),
         row: row(),
-        field: "variant",
+        field: "variant".into(),
         message: fault.to_string(),
     })
 }

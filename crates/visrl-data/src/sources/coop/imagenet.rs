@@ -38,7 +38,7 @@ pub(crate) fn open_imagenet(folder: &Path, question: &str) -> Result<MemoryDatas
         let fail = |message: String| Error::Row {
             path: path.clone(),
             row: wnid.clone(),
-            field: "name",
+            field: "name".into(),
             message,
         };
         let name = names.get(wnid.as_str());
@@ -74,7 +74,7 @@ fn records(
     let fail = |row: &str, message: &str| Error::Row {
         path: folder.clone(),
         row: row.to_owned(),
-        field: "class",
+        field: "class".into(),
         message: message.to_owned(),
     };
     if let Some(picture) = tree.pictures.first() {

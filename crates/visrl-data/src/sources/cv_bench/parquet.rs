@@ -52,7 +52,7 @@ pub(crate) fn read_parquet(
                 value(texts[place].as_ref(), field, MAX_QUESTION)?.ok_or_else(|| Error::Row {
                     path: path.to_path_buf(),
                     row: row.clone(),
-                    field,
+                    field: field.into(),
                     message: "is null".into(),
                 })
             };

@@ -48,10 +48,10 @@ impl Fields {
         id: String,
         image: ImageSource,
     ) -> Result<CvBenchRow, Error> {
-        let fail = |field, message| Error::Row {
+        let fail = |field: &str, message| Error::Row {
             path: path.to_path_buf(),
             row: row.to_owned(),
-            field,
+            field: field.into(),
             message,
         };
         let task = CvBenchTask::named(&self.task).ok_or_else(|| {
@@ -71,7 +71,7 @@ impl Fields {
         let label = label.ok_or_else(|| Error::UnknownLabel {
             path: path.to_path_buf(),
             row: row.to_owned(),
-            field: "answer",
+            field: "answer".into(),
             label: self.answer.as_str().into(),
             of: format!("letters of the choices [ {}]", self.choices.join(", ")).into(),
             advice: "an answer is a letter such as (A)",

@@ -11,7 +11,7 @@ use crate::sources::idx::format::file_names;
 use crate::sources::idx::images::{IdxImages, IdxLimits};
 use crate::sources::idx::read::{read_idx_images, read_idx_labels};
 use crate::sources::image_markers::own_question;
-use crate::sources::labels::plain_classes;
+use crate::sources::labels::{plain_classes, tell_names};
 use crate::split::Split;
 
 /// A data set in four IDX files with MNIST's names: `train-images-idx3-ubyte`,
@@ -42,6 +42,7 @@ impl IdxConfig {
     /// for class names that are none, or one name in two ways.
     pub fn open(&self, folder: &Path) -> Result<MemoryDataset, Error> {
         let classes = plain_classes(Path::new(&self.name), &self.classes, true)?;
+        tell_names(folder, &classes);
         let question = own_question(&self.question)?;
         let mut dataset = MemoryDataset::new(&self.name, classes, question);
         for split in [Split::Train, Split::Test] {

@@ -11,7 +11,8 @@ use crate::record::Record;
 use crate::sources::image_folder::endings::READ;
 use crate::sources::image_folder::layout::Layout;
 use crate::sources::image_folder::left_out::{
-    tell_beside, tell_empty, tell_loose, tell_merged, tell_single, tell_unread,
+    tell_beside, tell_empty, tell_flat, tell_loose, tell_merged, tell_single, tell_unread,
+    tell_unused,
 };
 use crate::sources::image_folder::tree::{Folder, Unread};
 use crate::sources::image_markers::own_question;
@@ -111,6 +112,11 @@ impl ImageFolderConfig {
             return Err(self.nothing(root, &unread));
         }
         let names = self.names(root, &classes)?;
+        let is_class = |name: &str| classes.names.contains_key(name);
+        tell_unused(root, self.names.unused(is_class));
+        if !matches!(layout, Layout::Classes) && self.flat_split != Split::Train {
+            tell_flat(root, self.flat_split);
+        }
 
         if self.extensions == Self::default().extensions {
             tell_unread(root, &unread);
@@ -167,7 +173,7 @@ impl ImageFolderConfig {
             let name = plain_label(&name).map_err(|fault| Error::Row {
                 path: root.to_path_buf(),
                 row: class.clone(),
-                field: "names",
+                field: "names".into(),
                 message: fault.to_string(),
             })?;
             names.push(name.into_owned());
@@ -226,7 +232,7 @@ fn pictures(split: &Folder, root: &Path, classes: &mut Classes) -> Result<Vec<Pi
         let class = plain_label(&folder.name).map_err(|fault| Error::Row {
             path: root.to_path_buf(),
             row: format!("{below}{}", folder.name),
-            field: "name",
+            field: "name".into(),
             message: fault.to_string(),
         })?;
         if let Some(other) = folders.insert(class.to_string(), &folder.name) {

@@ -3,6 +3,13 @@ use std::io::Read;
 use std::path::Path;
 
 /// The endings of pictures that can be decoded.
+#[cfg(feature = "formats")]
+pub(crate) const READ: [&str; 11] = [
+    "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif",
+];
+
+/// The endings of pictures that can be decoded.
+#[cfg(not(feature = "formats"))]
 pub(crate) const READ: [&str; 5] = ["png", "jpg", "jpeg", "jpe", "jfif"];
 
 /// The endings of other pictures.

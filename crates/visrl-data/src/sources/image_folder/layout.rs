@@ -38,7 +38,7 @@ impl<'t> Layout<'t> {
         let fail = |folder: &Folder, message: String| Error::Row {
             path: path.to_path_buf(),
             row: folder.name.clone(),
-            field: "folder",
+            field: "folder".into(),
             message,
         };
         if let (Some(other), Some(first)) = (beside.first(), direct.first()) {

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use crate::files::told::tell;
 use crate::sources::image_folder::tree::{Folder, Unread};
+use crate::split::Split;
 
 /// Tells of pictures whose format is not read, and of links that lead nowhere.
 pub(crate) fn tell_unread(root: &Path, unread: &Unread) {
@@ -97,6 +98,26 @@ pub(super) fn tell_single(root: &Path, class: &Folder) {
         );
         tell(root, &message);
     }
+}
+
+/// Tells of names in `names.replace` that no folder has.
+pub(super) fn tell_unused<'n>(root: &Path, names: impl Iterator<Item = &'n str>) {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        tell(
+            root,
+            &format!("`names.replace` names {names}, and no folder is called so"),
+        );
+    }
+}
+
+/// Tells of a `flat_split` where the splits have folders.
+pub(super) fn tell_flat(root: &Path, split: Split) {
+    let message = format!(
+        "`flat_split` is {split}, which does nothing here: each split has a folder of its own"
+    );
+    tell(root, &message);
 }
 
 /// A number of things that are, or a single one that is.

@@ -127,7 +127,7 @@ impl Walk<'_> {
             return Err(Error::Row {
                 path: self.root.to_path_buf(),
                 row: below,
-                field: "folder",
+                field: "folder".into(),
                 message: format!(
                     "there are more than {MAX_DEPTH} folders within each other, or more than \
                      {MAX_FOLDERS} in all; is the right folder given?"

@@ -85,11 +85,11 @@ impl Images {
             let path = path.ok_or_else(|| Error::Row {
                 path: table.path().to_path_buf(),
                 row: row.to_owned(),
-                field: "image",
+                field: "image".into(),
                 message: "has neither bytes nor a path".into(),
             })?;
             let folder = table.path().parent().unwrap_or(Path::new(""));
-            let file = join_below(folder, path, table.path(), || row.to_owned())?;
+            let file = join_below(folder, path, table.path(), || row.to_owned(), "path")?;
             return Ok(ImageSource::path(file));
         };
         let limits = table.limits();

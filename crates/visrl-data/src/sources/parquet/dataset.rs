@@ -122,10 +122,26 @@ fn tell_unnamed(path: &Path, files: &[PathBuf]) {
     }
 }
 
+/// Tells of columns that are not read, unless they are empty.
+fn tell_unused(table: &ParquetTable, config: &ParquetConfig) {
+    let names = table.filled_columns();
+    let is_used = |name: &String| {
+        let root = |used: &str| used.split('.').next() == Some(name);
+        let used = [&config.image, &config.problem, &config.solution];
+        used.into_iter().any(|used| root(used)) || name == "id"
+    };
+    let unused = names.into_iter().filter(|name| !is_used(name));
+    let unused: Vec<String> = unused.map(|name| format!("`{name}`")).collect();
+    if !unused.is_empty() {
+        let message = format!("of the columns {} nothing is used", unused.join(", "));
+        tell(table.path(), &message);
+    }
+}
+
 /// A data set while its files are read.
 struct Reading<'a> {
     config: &'a ParquetConfig,
-    labels: LabelIndex<'a>,
+    labels: LabelIndex,
     /// How many classes are given; without any, class numbers have no names.
     classes: usize,
     questions: Questions,
@@ -154,6 +170,7 @@ impl Reading<'_> {
         };
         let advice = "set `solution` to the column of answers";
         let solution = table.need(&[&config.solution], advice)?;
+        tell_unused(table, config);
         for group in 0..table.groups() {
             let solutions = match table.is_int64(solution) {
                 true => Solutions::Numbers(table.ints(group, solution)?),
@@ -193,7 +210,7 @@ impl Reading<'_> {
         let missing = || Error::Row {
             path: table.path().to_path_buf(),
             row: row.to_owned(),
-            field: "solution",
+            field: "solution".into(),
             message: format!("is null; each row of `{}` needs one", self.config.solution),
         };
         match solutions {

@@ -10,7 +10,7 @@ mod dataset;
 mod guard;
 pub(crate) mod limits;
 #[cfg(feature = "parquet")]
-mod note;
+pub(crate) mod note;
 mod open;
 #[cfg(feature = "parquet")]
 mod page;

@@ -7,6 +7,8 @@ use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use parquet::schema::types::TypePtr;
 
 use crate::error::Error;
 use crate::sources::parquet::guard::{check_footer, check_page, guarded, page_header};
@@ -178,6 +180,61 @@ impl ParquetTable {
         }
         self.check_count(group, column, lists.len())?;
         Ok(lists)
+    }
+
+    /// The names of the columns at the top that are not known to hold nulls alone.
+    pub(crate) fn filled_columns(&self) -> Vec<String> {
+        let metadata = self.reader.metadata();
+        let is_empty = |column: usize| {
+            metadata.row_groups().iter().all(|group| {
+                let chunk = group.columns().get(column);
+                let nulls = chunk.and_then(|chunk| chunk.statistics()?.null_count_opt());
+                chunk.is_some_and(|chunk| nulls == u64::try_from(chunk.num_values()).ok())
+            })
+        };
+        let schema = metadata.file_metadata().schema_descr();
+        let mut names: Vec<String> = Vec::new();
+        for column in (0..schema.num_columns()).filter(|column| !is_empty(*column)) {
+            let descriptor = schema.column(column);
+            if let Some(name) = descriptor.path().parts().first()
+                && !names.contains(name)
+            {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// The columns as a tree.
+    pub(crate) fn schema(&self) -> TypePtr {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        schema.root_schema_ptr()
+    }
+
+    /// Gives each row of a row group to a function, after its pages were found acceptable.
+    pub(crate) fn for_each_row(
+        &self,
+        group: usize,
+        mut use_row: impl FnMut(&[(String, Field)]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let fail = |message: String| self.fail(Some(group), "", &message);
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let chunks = self.reader.metadata().row_group(group).columns();
+        for (column, chunk) in chunks.iter().enumerate() {
+            let lists = schema.column(column).max_rep_level() > 0;
+            let name = self.column_name(column);
+            let pages = self.check_pages(chunk, lists);
+            pages.map_err(|message| self.fail(Some(group), &name, &message))?;
+        }
+        let damaged = |message| fail(format!("cannot be read: {message}"));
+        let reader = guarded(|| self.reader.get_row_group(group)).map_err(damaged)?;
+        let mut rows = guarded(|| reader.get_row_iter(None)).map_err(damaged)?;
+        for _ in 0..self.rows(group) {
+            let row = guarded(|| rows.next().transpose()).map_err(damaged)?;
+            let row = row.ok_or_else(|| fail("has fewer rows than it says".into()))?;
+            use_row(&row.into_columns())?;
+        }
+        Ok(())
     }
 
     /// The name of a column in errors.
