@@ -11,6 +11,7 @@ use visrl_vlm::{Pretrained, VisionLanguageModel};
 
 use crate::error::Error;
 use crate::fine_tune::FineTune;
+use crate::opened_thought::opened_thought;
 use crate::recipe::Recipe;
 
 /// Warns, in a run, of labels that no answer can be right for.
@@ -41,7 +42,8 @@ pub(crate) fn check_once<M: VisionLanguageModel>(
 }
 
 /// Labels that are longer than a completion may be, one that the recipe's rule takes for wrong
-/// however it is written, and two that it takes for one: a cause and a message for each.
+/// however it is written, two that it takes for one, and a chat template that begins the answer: a
+/// cause and a message for each.
 ///
 /// A label just fits when its tokens, with the recipe's tags, are as many as a completion may have:
 /// a completion without its end token is judged like any other.
@@ -101,6 +103,9 @@ fn faults<M: VisionLanguageModel>(
             rule.name()
         );
         faults.push(("label never right", message));
+    }
+    if let Some(message) = opened_thought(base, recipe)? {
+        faults.push(("thought opened by the template", message));
     }
     if let Some((first, second)) = alike(&names, |a, b| is_right(&right_answer(recipe, a), b)) {
         let message = format!(

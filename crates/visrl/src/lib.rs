@@ -99,6 +99,7 @@ mod label_check;
 mod load_check;
 mod loss_setting;
 mod number_range;
+mod opened_thought;
 mod over_default;
 mod preflight;
 pub mod prelude;
