@@ -215,7 +215,7 @@ fn a_file_of_other_settings_is_refused() {
     let whole = fs::read(&out).unwrap();
     for (more, named) in [
         (["--choices", "Bag,Coat"], "`question`"),
-        (["--weights", "best"], "`model`"),
+        (["--question", "What is it?"], "`question`"),
     ] {
         let output = classify_into(&out, &photos, &more);
         fails(&output, &[named, "settings.jsonl", "other settings"]);
