@@ -24,6 +24,7 @@ use visrl::classifier::{
     AnswersFile, Classifier, PictureAnswer, Question, RunWeights, answers_page, pictures,
 };
 use visrl::core::ImageSource;
+use visrl::data::own_question;
 use visrl::rollout::SamplingParams;
 use visrl::vlm::QwenVl;
 use visrl::{FineTune, Recipe};
@@ -103,8 +104,9 @@ fn classifier(cli: &Cli, device: &Device) -> Result<Classifier<QwenVl>, Box<dyn 
     let choices = cli.choices.iter().map(|name| name.trim().to_owned());
     let choices: Vec<String> = choices.collect();
     common::cli::unique("--choices", &choices)?;
+    let asked = cli.question.as_deref().map(own_question).transpose()?;
     let mut question = Question {
-        text: cli.question.clone().unwrap_or_default(),
+        text: asked.unwrap_or_default().into_owned(),
         choices,
     };
     if let Some(run) = &cli.run {

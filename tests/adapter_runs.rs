@@ -76,11 +76,16 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_training_goes_on_from_an_adapter() {
+    goes_on("");
+    goes_on("use_dora = true, ");
+}
+
+fn goes_on(option: &str) {
     let dir = tempfile::tempdir().unwrap();
     let place = |name: &str| dir.path().join(name);
-    let lora =
-        "steps = 2\nlora = { r = 2, lora_alpha = 4.0, target_modules = [\"q_proj\", \"up_proj\"] }";
-    let first = run(&config(&place("first"), "", lora)).unwrap();
+    let targets = r#"target_modules = ["q_proj", "up_proj"]"#;
+    let lora = format!("steps = 2\nlora = {{ r = 2, lora_alpha = 4.0, {option}{targets} }}");
+    let first = run(&config(&place("first"), "", &lora)).unwrap();
     let adapter = place("first").join("adapter");
     let on = format!("adapter = {adapter:?}");
 

@@ -419,7 +419,7 @@ fn an_adapter_s_gradients_follow_from_those_of_the_merged_weights() {
     assert!(total <= 1e-5, "recomputed: relative L2 {total}");
     let of_weights = gradients(merge_lora(adapted), 0);
     assert_eq!(of_factors.iter().count(), 2 * factors.len());
-    for (name, Adapter { a, b, scale }) in factors {
+    for (name, Adapter { a, b, scale, .. }) in factors {
         let ([d_in, _], [_, d_out]) = (a.dims(), b.dims());
         let weight = of_weights.get(&format!("{name}.weight")).unwrap().clone();
         let weight = weight.reshape([d_in, d_out]) * scale;

@@ -73,10 +73,10 @@ fn trained(model: QwenVl, config: &LoraConfig) -> QwenVl {
     let rng = SeedStream::new(3, Domain::Sampling).rng();
     let mut model = attach_lora(model, config, rng).unwrap();
     model.each_linear(&mut |_, dense| {
-        if let Some(Adapter { a, b, scale }) = dense.adapter() {
+        if let Some(adapter) = dense.adapter() {
             let noise = Distribution::Normal(0.0, 0.05);
-            let b = Tensor::random(b.dims(), noise, &b.device());
-            dense.set_adapter(Some(Adapter { a, b, scale }));
+            let b = Tensor::random(adapter.b.dims(), noise, &adapter.b.device());
+            dense.set_adapter(Some(Adapter { b, ..adapter }));
         }
     });
     model
@@ -115,6 +115,11 @@ fn saved_adapters_come_back_equal() {
             LoraConfig {
                 r: 2,
                 use_rslora: true,
+                ..Default::default()
+            },
+            LoraConfig {
+                r: 2,
+                use_dora: true,
                 ..Default::default()
             },
         ] {

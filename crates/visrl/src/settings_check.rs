@@ -17,16 +17,18 @@ const MOST_ROWS: usize = 1 << 20;
 /// The most tokens of a completion: more than any model's context.
 const MOST_TOKENS: usize = 1 << 24;
 /// The fields of [`LoraConfig`](visrl_vlm::LoraConfig), which begin its errors.
-const LORA_FIELDS: [&str; 9] = [
+const LORA_FIELDS: [&str; 11] = [
     "r",
     "lora_alpha",
     "use_rslora",
+    "use_dora",
     "target_modules",
     "exclude_modules",
     "layers_to_transform",
     "layers_pattern",
     "rank_pattern",
     "alpha_pattern",
+    "modules_to_save",
 ];
 /// Draws are functions of the step as a number of 32 bits.
 pub(crate) const MOST_STEPS: usize = u32::MAX as usize;

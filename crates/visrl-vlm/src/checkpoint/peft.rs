@@ -24,6 +24,7 @@ use crate::model::vision_language_model::VisionLanguageModel;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
 /// Writes a model's adapters as PEFT's `adapter_config.json` and `adapter_model.safetensors`, whole
 /// or not at all, with the modules of `modules_to_save`. The names are those of transformers 5's
@@ -47,22 +48,25 @@ pub fn save_lora<M: VisionLanguageModel>(
     };
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     let mut failure = None;
-    let mut put = |name: String, tensor: Tensor<2>| {
+    let mut put = |name: String, tensor: Tensor<2>, axes: usize| {
         let [rows, columns] = tensor.dims();
         match tensor.cast(DType::F32).try_into_vec_as::<f32>() {
             Ok(values) => {
                 let values = transpose(&values, rows, columns);
                 let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                tensors.insert(name, (vec![columns, rows], bytes));
+                tensors.insert(name, ([columns, rows][2 - axes..].to_vec(), bytes));
             }
             Err(error) => failure = Some(format!("tensor `{name}` cannot be read: {error}")),
         }
     };
     model.clone().each_linear(&mut |name, dense| {
-        if let Some(Adapter { a, b, .. }) = dense.adapter() {
+        if let Some(adapter) = dense.adapter() {
             let name = format!("base_model.model.{}", module_name(name));
-            put(format!("{name}.lora_A.weight"), a);
-            put(format!("{name}.lora_B.weight"), b);
+            put(format!("{name}.lora_A.weight"), adapter.a, 2);
+            put(format!("{name}.lora_B.weight"), adapter.b, 2);
+            if let Some(magnitude) = adapter.magnitude {
+                put(format!("{name}.{MAGNITUDE}"), magnitude.unsqueeze_dim(1), 1);
+            }
         }
     });
     if let Some(message) = failure {
@@ -123,7 +127,7 @@ fn as_modules<M: VisionLanguageModel>(model: &M, config: &LoraConfig) -> LoraCon
 ///
 /// # Errors
 /// [`Error::File`] with `adapter_config.json` and the field: an adapter of another kind, options that
-/// change its meaning and are not supported (DoRA, trained biases and others), an
+/// change its meaning and are not supported (trained biases and others), an
 /// initialisation that changes the base (PiSSA and others), and a rank, scale or target that fits no
 /// layer of the model; [`Error::MissingTensor`] and [`Error::Shape`] for factors that are not there or
 /// do not fit their layer, and [`Error::Weights`] for a damaged file or a tensor that belongs to no
@@ -158,16 +162,7 @@ pub fn load_lora<M: VisionLanguageModel>(
         let weight = dense.weight.val().without_autodiff();
         let ([d_in, d_out], rank) = (weight.dims(), target.rank);
         let mut read = |factor: &str, [rows, columns]: [usize; 2]| {
-            let candidates = [name.to_owned(), module_name(name)]
-                .map(|layer| format!("base_model.model.{layer}.{factor}.weight"));
-            let Some(tensor) = candidates.into_iter().find(|name| left.contains(name)) else {
-                let tensor = format!("base_model.model.{}.{factor}.weight", module_name(name));
-                return Err(Error::MissingTensor {
-                    path: dir.join(WEIGHTS),
-                    tensor,
-                });
-            };
-            left.remove(&tensor);
+            let tensor = take(&mut left, dir, name, &format!("{factor}.weight"))?;
             let shape = source.shape(&tensor).unwrap_or_default().to_vec();
             let found = if factor == "lora_A" {
                 shape.first()
@@ -197,10 +192,29 @@ pub fn load_lora<M: VisionLanguageModel>(
         };
         let factors =
             read("lora_A", [rank, d_in]).and_then(|a| Ok((a, read("lora_B", [d_out, rank])?)));
-        match factors {
-            Ok((a, b)) => {
+        let mut read_magnitude = || -> Result<Option<Tensor<1>>, Error> {
+            if !config.use_dora {
+                return Ok(None);
+            }
+            let tensor = take(&mut left, dir, name, MAGNITUDE)?;
+            let shape = source.shape(&tensor).unwrap_or_default().to_vec();
+            // That of a convolution has more axes.
+            let is_same = shape.iter().product::<usize>() == d_out;
+            let shape = if is_same { shape } else { vec![d_out] };
+            let values = source.read(&tensor, &shape)?;
+            let data = TensorData::new(values, [d_out]);
+            let magnitude = Tensor::<1>::from_data(data, &weight.device());
+            Ok(Some(magnitude.cast(weight.dtype())))
+        };
+        match factors.and_then(|(a, b)| Ok((a, b, read_magnitude()?))) {
+            Ok((a, b, magnitude)) => {
                 let scale = target.scale;
-                dense.set_adapter(Some(Adapter { a, b, scale }));
+                dense.set_adapter(Some(Adapter {
+                    a,
+                    b,
+                    scale,
+                    magnitude,
+                }));
             }
             Err(error) => failure = Some(error),
         }
@@ -222,6 +236,25 @@ pub fn load_lora<M: VisionLanguageModel>(
         });
     }
     Ok((model, config))
+}
+
+/// The name of a layer's tensor in a file, taken out of those that are left.
+fn take(
+    left: &mut BTreeSet<String>,
+    dir: &Path,
+    layer: &str,
+    tensor: &str,
+) -> Result<String, Error> {
+    let [hub, module] = [layer.to_owned(), module_name(layer)]
+        .map(|layer| format!("base_model.model.{layer}.{tensor}"));
+    let name = if left.contains(&hub) { hub } else { module };
+    match left.take(&name) {
+        Some(name) => Ok(name),
+        None => Err(Error::MissingTensor {
+            path: dir.join(WEIGHTS),
+            tensor: name,
+        }),
+    }
 }
 
 /// The factors of an adapter.

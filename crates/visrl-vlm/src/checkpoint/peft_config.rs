@@ -14,10 +14,11 @@ const RANK: usize = 8;
 const ALPHA: f64 = 8.0;
 
 /// Options that [`LoraConfig`] has.
-const COMPUTED: [&str; 10] = [
+const COMPUTED: [&str; 11] = [
     "r",
     "lora_alpha",
     "use_rslora",
+    "use_dora",
     "target_modules",
     "exclude_modules",
     "layers_to_transform",
@@ -50,7 +51,7 @@ const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 /// Options that are not computed, and what they do.
-const REFUSED: [(&str, &str); 13] = [
+const REFUSED: [(&str, &str); 12] = [
     (
         "alora_invocation_tokens",
         "the adapter works after these tokens alone",
@@ -71,7 +72,6 @@ const REFUSED: [(&str, &str); 13] = [
     ),
     ("trainable_token_indices", "embeddings are trained"),
     ("use_bdlora", "the factors are block-diagonal"),
-    ("use_dora", "the weights are scaled"),
     ("use_qalora", "the inputs are pooled"),
 ];
 
@@ -187,6 +187,7 @@ pub(super) fn write(config: &LoraConfig, base: &str) -> Value {
         "r": config.r,
         "lora_alpha": config.lora_alpha,
         "use_rslora": config.use_rslora,
+        "use_dora": config.use_dora,
         "target_modules": config.target_modules,
         "exclude_modules": config.exclude_modules,
         "layers_to_transform":

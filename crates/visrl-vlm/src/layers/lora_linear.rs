@@ -8,7 +8,9 @@ use visrl_kernels::{linear, linear_onto};
 /// `y = x W + b`, plus `scale (x A) B` where an adapter is attached (LoRA, arXiv 2106.09685).
 ///
 /// The adapter works on activations: the sum `W + scale A B` never exists, so a frozen `W` costs
-/// no gradient and may be shared with a model without the adapter.
+/// no gradient and may be shared with a model without the adapter. With magnitudes (DoRA, arXiv
+/// 2402.09353) the columns of that sum are scaled to them; it is then made for its norms alone, which
+/// are constants to the gradient, as in PEFT.
 #[derive(Module, Debug)]
 pub struct LoraLinear {
     /// `[in, out]`.
@@ -19,6 +21,8 @@ pub struct LoraLinear {
     pub(crate) lora_a: Option<Param<Tensor<2>>>,
     /// `[rank, out]`.
     pub(crate) lora_b: Option<Param<Tensor<2>>>,
+    /// `[out]`.
+    pub(crate) lora_magnitude: Option<Param<Tensor<1>>>,
     #[module(skip)]
     scale: f64,
 }
@@ -31,6 +35,7 @@ impl LoraLinear {
             bias,
             lora_a: None,
             lora_b: None,
+            lora_magnitude: None,
             scale: 0.0,
         }
     }
@@ -38,14 +43,16 @@ impl LoraLinear {
     /// Attaches an adapter, or takes it away.
     pub fn set_adapter(&mut self, adapter: Option<Adapter>) {
         match adapter {
-            Some(Adapter { a, b, scale }) => {
-                self.lora_a = Some(Param::from_tensor(a));
-                self.lora_b = Some(Param::from_tensor(b));
-                self.scale = scale;
+            Some(adapter) => {
+                self.lora_a = Some(Param::from_tensor(adapter.a));
+                self.lora_b = Some(Param::from_tensor(adapter.b));
+                self.lora_magnitude = adapter.magnitude.map(Param::from_tensor);
+                self.scale = adapter.scale;
             }
             None => {
                 self.lora_a = None;
                 self.lora_b = None;
+                self.lora_magnitude = None;
                 self.scale = 0.0;
             }
         }
@@ -54,21 +61,27 @@ impl LoraLinear {
     /// The adapter, without gradient tracking.
     pub fn adapter(&self) -> Option<Adapter> {
         let (a, b) = (self.lora_a.as_ref()?, self.lora_b.as_ref()?);
+        let magnitude = self.lora_magnitude.as_ref();
         Some(Adapter {
             a: a.val().without_autodiff(),
             b: b.val().without_autodiff(),
             scale: self.scale,
+            magnitude: magnitude.map(|magnitude| magnitude.val().without_autodiff()),
         })
     }
 
     /// Adds the adapter to the weight and takes it away; the output stays the same up to rounding.
     pub fn merge_adapter(&mut self) {
-        if let Some(Adapter { a, b, scale }) = self.adapter() {
+        if let Some(adapter) = self.adapter() {
             self.set_adapter(None);
-            let product = a.matmul(b) * scale;
+            let product = adapter.a.matmul(adapter.b) * adapter.scale;
             self.weight = self.weight.clone().map(|weight| {
                 let tracked = weight.is_require_grad();
-                let sum = weight.without_autodiff() + product;
+                let mut sum = weight.without_autodiff() + product;
+                if let Some(magnitude) = adapter.magnitude {
+                    let factor = magnitude.unsqueeze::<2>() / column_norms(sum.clone());
+                    sum = sum * factor;
+                }
                 if tracked {
                     sum.autodiff().require_grad()
                 } else {
@@ -103,12 +116,27 @@ impl LoraLinear {
         let bias = self.bias.as_ref().map(Param::val);
         match (&self.lora_a, &self.lora_b) {
             (Some(a), Some(b)) => {
-                let low = x.clone().matmul(a.val()).matmul(b.val());
-                linear(x, self.weight.val(), bias) + low * self.scale
+                let low = x.clone().matmul(a.val()).matmul(b.val()) * self.scale;
+                let Some(magnitude) = &self.lora_magnitude else {
+                    return linear(x, self.weight.val(), bias) + low;
+                };
+                let product = a.val().detach().matmul(b.val().detach()) * self.scale;
+                let norms = column_norms(self.weight.val().detach() + product);
+                let factor = magnitude.val().unsqueeze::<2>() / norms;
+                let scaled = (linear(x, self.weight.val(), None) + low) * factor;
+                match bias {
+                    Some(bias) => scaled + bias.unsqueeze::<2>(),
+                    None => scaled,
+                }
             }
             _ => linear(x, self.weight.val(), bias),
         }
     }
+}
+
+/// The Euclidean norms of a matrix's columns, `[1, columns]`.
+pub(crate) fn column_norms(matrix: Tensor<2>) -> Tensor<2> {
+    matrix.square().sum_dim(0).sqrt()
 }
 
 /// The two factors of a low-rank adapter and what their product is multiplied with.
@@ -120,4 +148,6 @@ pub struct Adapter {
     pub b: Tensor<2>,
     /// The factor of the product.
     pub scale: f64,
+    /// `[out]`: the norms that the columns of the weight and the product together have (DoRA).
+    pub magnitude: Option<Tensor<1>>,
 }

@@ -5,11 +5,11 @@ use visrl_core::ShuffleRng;
 
 use super::config::LoraConfig;
 use crate::error::Error;
-use crate::layers::lora_linear::Adapter;
+use crate::layers::lora_linear::{Adapter, column_norms};
 use crate::model::vision_language_model::VisionLanguageModel;
 
 /// Attaches new adapters, which change nothing yet: A is drawn from U(-1/sqrt(in), 1/sqrt(in)), as
-/// PEFT draws it, and B is 0.
+/// PEFT draws it, and B is 0; magnitudes are those of the weights.
 ///
 /// # Errors
 /// [`Error::Adapter`] as for [`LoraConfig::targets`], and for `modules_to_save`: what is trained whole
@@ -39,7 +39,14 @@ pub fn attach_lora<M: VisionLanguageModel>(
         let a = Tensor::<2>::from_data(TensorData::new(values, [d_in, rank]), &device);
         let b = Tensor::<2>::zeros([rank, d_out], &device);
         let (a, b) = (a.cast(weight.dtype()), b.cast(weight.dtype()));
-        dense.set_adapter(Some(Adapter { a, b, scale }));
+        let norms = || column_norms(weight.clone()).reshape([d_out]);
+        let magnitude = config.use_dora.then(norms);
+        dense.set_adapter(Some(Adapter {
+            a,
+            b,
+            scale,
+            magnitude,
+        }));
     });
     Ok(model)
 }

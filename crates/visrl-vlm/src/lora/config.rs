@@ -19,6 +19,10 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Multiplies by `lora_alpha / sqrt(r)` instead (rsLoRA, arXiv 2312.03732).
     pub use_rslora: bool,
+    /// Trains the norms of the weights' columns beside the product (DoRA, arXiv 2402.09353). Each look
+    /// at a layer then costs a pass over its weight.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub use_dora: bool,
     /// The layers that get an adapter.
     pub target_modules: TargetModules,
     /// Layers that get none, although they are among the targets.
@@ -67,6 +71,7 @@ impl Default for LoraConfig {
             r: 16,
             lora_alpha: 32.0,
             use_rslora: false,
+            use_dora: false,
             target_modules: TargetModules::Names(names.to_vec()),
             exclude_modules: None,
             layers_to_transform: Vec::new(),

@@ -51,6 +51,7 @@ impl ParameterPath {
             *last = match *last {
                 "lora_a" => "lora_A.weight",
                 "lora_b" => "lora_B.weight",
+                "lora_magnitude" => "lora_magnitude_vector",
                 other => other,
             };
         }

@@ -79,5 +79,6 @@ pub fn trains_vision<M: VisionLanguageModel>(model: &M) -> bool {
 }
 
 fn is_adapter(name: &str) -> bool {
-    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
+    let ends = [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"];
+    ends.iter().any(|end| name.ends_with(end))
 }

@@ -28,7 +28,9 @@ pub(super) trait Target: Copy + Default + Send + Sync {
 
 impl Target for f32 {
     fn are_finite(values: &[Self]) -> bool {
-        all(values, |x| x.is_finite())
+        // The largest exponent, and no other, carries into the place of the sign.
+        let carry = |x: &Self| (x.to_bits() & 0x7f80_0000) + 0x0080_0000;
+        values.iter().fold(0, |all, x| all | carry(x)) >> 31 == 0
     }
 
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
@@ -57,7 +59,9 @@ impl Target for f32 {
 
 impl Target for f64 {
     fn are_finite(values: &[Self]) -> bool {
-        all(values, |x| x.is_finite())
+        // The largest exponent, and no other, carries into the place of the sign.
+        let carry = |x: &Self| (x.to_bits() & 0x7ff0_0000_0000_0000) + 0x0010_0000_0000_0000;
+        values.iter().fold(0, |all, x| all | carry(x)) >> 63 == 0
     }
 
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
@@ -78,7 +82,9 @@ impl Target for f64 {
 
 impl Target for bf16 {
     fn are_finite(values: &[Self]) -> bool {
-        all(values, |x| x.is_finite())
+        // The largest exponent, and no other, carries into the place of the sign.
+        let carry = |x: &Self| (x.to_bits() & 0x7f80) + 0x0080;
+        values.iter().fold(0, |all, x| all | carry(x)) >> 15 == 0
     }
 
     fn converter(stored: Dtype) -> Option<Convert<Self>> {
@@ -97,11 +103,6 @@ impl Target for bf16 {
             _ => return None,
         })
     }
-}
-
-/// Whether a condition holds for all, without a branch for each.
-fn all<T: Copy>(values: &[T], is_good: impl Fn(T) -> bool) -> bool {
-    values.iter().fold(true, |good, &x| good & is_good(x))
 }
 
 fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], convert: impl Fn([u8; N]) -> T) {
