@@ -71,7 +71,7 @@ struct Cli {
     batch: usize,
     #[command(flatten)]
     load: common::LoadFlags,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
 }

@@ -44,7 +44,7 @@ pub struct MeasureFlags {
     pub pipeline: Option<Pipeline>,
     #[command(flatten)]
     pub load: LoadFlags,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu [default: flex]
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu [default: flex]
     #[arg(long)]
     pub device: Option<String>,
     /// Seed of the few-shot draw, the lists and the sampling [default: 100]
@@ -392,7 +392,10 @@ pub fn announce(run: &RunConfig) {
     };
     println!(
         "{}: {length} of {} prompts, {shots}, seed {}, device {}",
-        run.recipe.name, numbers.prompts_per_step, numbers.seed, run.device
+        run.recipe.name,
+        numbers.prompts_per_step,
+        numbers.seed,
+        visrl::device_name(&run.device)
     );
 }
 

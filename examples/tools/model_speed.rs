@@ -26,7 +26,7 @@ struct Cli {
     /// Checkpoint folder in Hugging Face layout.
     #[arg(long, default_value = common::MODEL, hide_default_value = true)]
     model: PathBuf,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Side of the image in pixels.

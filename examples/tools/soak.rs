@@ -43,7 +43,7 @@ struct Cli {
     /// Folder with Fashion-MNIST's four IDX files.
     #[arg(long, default_value = common::DATA, hide_default_value = true)]
     data: PathBuf,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Optimizer steps.

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 #[non_exhaustive]
 pub enum DeviceError {
     /// The text names no device.
-    #[error("`{0}` is not a device; there are `flex`, `cuda:N`, `tch`, `tch:N` and `wgpu`")]
+    #[error("`{0}` is not a device; there are `auto`, `flex`, `cuda:N`, `tch`, `tch:N` and `wgpu`")]
     Unknown(String),
     /// The device's backend is not in this build.
     #[error(
@@ -30,7 +30,7 @@ pub enum DeviceError {
 }
 
 /// The device with this name: `flex` (or `cpu`), `cuda` or `cuda:N`, `tch`, `tch:N` (LibTorch on
-/// CUDA device N), `wgpu`. A number left out is 0.
+/// CUDA device N), `wgpu`. A number left out is 0. `auto` is what [`device_name`] says.
 ///
 /// The device is plain: models on it do not record gradients until they are trained.
 ///
@@ -47,6 +47,23 @@ pub enum DeviceError {
 /// # }
 /// ```
 pub fn parse_device(text: &str) -> Result<Device, DeviceError> {
+    named(&device_name(text))
+}
+
+/// What `auto` may stand for, the best first.
+const AUTO: [&str; 5] = ["tch:0", "cuda:0", "wgpu", "flex", "tch"];
+
+/// The name itself, or for `auto` that of the best device that is compiled in and answers: LibTorch
+/// on a GPU, then burn's own CUDA, any GPU, and the CPU.
+pub fn device_name(text: &str) -> String {
+    let best = || AUTO.into_iter().find(|name| named(name).is_ok());
+    match text {
+        "auto" => best().unwrap_or(text).to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+fn named(text: &str) -> Result<Device, DeviceError> {
     let unknown = || DeviceError::Unknown(text.to_owned());
     let (kind, number) = match text.split_once(':') {
         Some((kind, number)) => (kind, Some(number.parse::<usize>().map_err(|_| unknown())?)),
@@ -81,7 +98,7 @@ fn flex(text: &str) -> Result<Device, DeviceError> {
 
 /// Asks a driver for its devices. A driver that is missing altogether makes some backends panic,
 /// which here means that there are none.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda", feature = "tch", feature = "wgpu"))]
 fn present(
     device: &str,
     number: usize,
@@ -109,7 +126,11 @@ fn cuda(text: &str, _: usize) -> Result<Device, DeviceError> {
 }
 
 #[cfg(feature = "tch")]
-fn tch(_: &str, number: Option<usize>) -> Result<Device, DeviceError> {
+#[allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
+fn tch(text: &str, number: Option<usize>) -> Result<Device, DeviceError> {
+    if let Some(number) = number {
+        present(text, number, burn::tensor::DeviceType::LibTorch)?;
+    }
     Ok(number.map_or_else(Device::libtorch, Device::libtorch_cuda))
 }
 
@@ -141,6 +162,17 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn auto_is_a_device_that_is_there() {
+        let name = device_name("auto");
+        assert!(AUTO.contains(&name.as_str()), "{name}");
+        assert!(parse_device("auto").is_ok());
+        assert_eq!(device_name("flex"), "flex");
+        #[cfg(not(any(feature = "cuda", feature = "tch", feature = "wgpu")))]
+        assert_eq!(name, "flex");
     }
 
     #[test]

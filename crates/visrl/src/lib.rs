@@ -122,7 +122,7 @@ mod written_dataset;
 pub use before_after::{Accuracy, Asked, BeforeAfter, Measured};
 pub use data_config::{DataConfig, DataSource};
 pub use data_kind::DataKind;
-pub use device::{DeviceError, parse_device};
+pub use device::{DeviceError, device_name, parse_device};
 pub use drawn_shapes::DrawnShapes;
 pub use error::Error;
 pub use evaluation_setting::{EvaluatedRows, EvaluationPrompts, EvaluationSetting};

@@ -38,7 +38,7 @@ struct Cli {
     /// Folder with the full Fashion-MNIST as IDX files.
     #[arg(long, default_value = "/usr/share/datasets/fashion-mnist")]
     data: PathBuf,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Seed of everything.

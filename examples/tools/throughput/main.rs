@@ -72,7 +72,7 @@ struct Cli {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Device: flex, cuda:N, tch, tch:N or wgpu.
+    /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Number format of the parameters; training keeps f32 beside bf16.

@@ -14,6 +14,10 @@ use crate::heads::Heads;
 use crate::libtorch::attention::{Attention, SavedAttention, causal_bias};
 use crate::libtorch::{self, LibTorch, Torch};
 
+/// What the gradient needs, with the result, whose memory may be that of what is saved: held here, it
+/// stays as it is.
+type Saved = (SavedAttention, Torch);
+
 /// The sizes of a segment and its heads.
 #[derive(Clone, Copy)]
 struct Sizes {
@@ -171,10 +175,10 @@ impl SharedPrefix {
         (libtorch::fresh(mixed), saved)
     }
 
-    fn run_saving<const N: usize>(&self, inputs: [Torch; N]) -> (Torch, SavedAttention) {
+    fn run_saving<const N: usize>(&self, inputs: [Torch; N]) -> (Torch, Saved) {
         let (mixed, saved) = self.run_native(inputs, true);
         let saved = saved.unwrap_or_else(|| unreachable!("what was to be kept"));
-        (mixed, saved)
+        (mixed.clone(), (saved, mixed))
     }
 
     fn native_gradients<const N: usize>(
@@ -215,33 +219,33 @@ impl SharedPrefix {
 }
 
 impl Fused<LibTorch, 3> for SharedPrefix {
-    type Saved = SavedAttention;
+    type Saved = Saved;
 
     fn forward(&self, inputs: [Torch; 3]) -> Torch {
         self.run_native(inputs, false).0
     }
 
-    fn forward_saving(&self, inputs: [Torch; 3]) -> (Torch, SavedAttention) {
+    fn forward_saving(&self, inputs: [Torch; 3]) -> (Torch, Saved) {
         self.run_saving(inputs)
     }
 
-    fn backward(&self, saved: SavedAttention, grad: Torch, _: [bool; 3]) -> [Option<Torch>; 3] {
+    fn backward(&self, (saved, _): Saved, grad: Torch, _: [bool; 3]) -> [Option<Torch>; 3] {
         self.native_gradients(&saved, &grad)
     }
 }
 
 impl Fused<LibTorch, 5> for SharedPrefix {
-    type Saved = SavedAttention;
+    type Saved = Saved;
 
     fn forward(&self, inputs: [Torch; 5]) -> Torch {
         self.run_native(inputs, false).0
     }
 
-    fn forward_saving(&self, inputs: [Torch; 5]) -> (Torch, SavedAttention) {
+    fn forward_saving(&self, inputs: [Torch; 5]) -> (Torch, Saved) {
         self.run_saving(inputs)
     }
 
-    fn backward(&self, saved: SavedAttention, grad: Torch, _: [bool; 5]) -> [Option<Torch>; 5] {
+    fn backward(&self, (saved, _): Saved, grad: Torch, _: [bool; 5]) -> [Option<Torch>; 5] {
         self.native_gradients(&saved, &grad)
     }
 }

@@ -1,7 +1,7 @@
 //! LibTorch's fused attention and its gradient.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use tch::Tensor as Native;
+use tch::{Kind, Tensor as Native};
 
 use super::shim;
 use super::tensors::{Torch, fresh};
@@ -38,6 +38,8 @@ pub(crate) struct Attention {
 pub struct SavedAttention {
     inputs: [Torch; 3],
     bias: Option<Torch>,
+    /// Whether it is CUDA's flash attention.
+    flash: bool,
     result: Torch,
     log_sums: Torch,
     /// The numbers of a dropout that there is not, which CUDA's form wants back.
@@ -54,38 +56,41 @@ impl Attention {
             values,
             bias,
         } = self;
-        let (result, log_sums, dropout) = match queries.device().is_cuda() {
-            true => {
-                let (result, log_sums, seed, offset) =
-                    Native::internal_scaled_dot_product_efficient_attention(
-                        &queries,
-                        &keys,
-                        &values,
-                        bias.as_ref(),
-                        keep,
-                        0.0,
-                        false,
-                        None,
-                    );
-                (result, log_sums, Some([seed, offset]))
-            }
-            false => {
-                let (result, log_sums) =
-                    Native::internal_scaled_dot_product_flash_attention_for_cpu(
-                        &queries,
-                        &keys,
-                        &values,
-                        0.0,
-                        false,
-                        bias.as_ref(),
-                        None,
-                    );
-                (result, log_sums, None)
-            }
+        let cuda = queries.device().is_cuda();
+        let flash = cuda && bias.is_none() && queries.kind() == Kind::BFloat16;
+        let (result, log_sums, dropout) = if flash {
+            let [result, log_sums, seed, offset] =
+                shim::flash_attention([&queries, &keys, &values]).map(written);
+            (result, log_sums, Some([seed, offset]))
+        } else if cuda {
+            let (result, log_sums, seed, offset) =
+                Native::internal_scaled_dot_product_efficient_attention(
+                    &queries,
+                    &keys,
+                    &values,
+                    bias.as_ref(),
+                    keep,
+                    0.0,
+                    false,
+                    None,
+                );
+            (result, log_sums, Some([seed, offset]))
+        } else {
+            let (result, log_sums) = Native::internal_scaled_dot_product_flash_attention_for_cpu(
+                &queries,
+                &keys,
+                &values,
+                0.0,
+                false,
+                bias.as_ref(),
+                None,
+            );
+            (result, log_sums, None)
         };
         let saved = keep.then(|| SavedAttention {
             inputs: [queries, keys, values].map(fresh),
             bias: bias.map(fresh),
+            flash,
             result: fresh(result.shallow_clone()),
             log_sums: fresh(log_sums),
             dropout: dropout.map(|pair| pair.map(fresh)),
@@ -108,8 +113,16 @@ impl SavedAttention {
             return [queries, keys, values];
         };
         let saved = [result, log_sums, &seed.tensor, &offset.tensor];
-        shim::efficient_attention_backward(grad, [queries, keys, values], bias, saved).map(
-            |gradient| gradient.unwrap_or_else(|| unreachable!("a gradient that was asked for")),
-        )
+        let inputs = [queries, keys, values];
+        match self.flash {
+            true => shim::flash_attention_backward(grad, inputs, saved),
+            false => shim::efficient_attention_backward(grad, inputs, bias, saved),
+        }
+        .map(written)
     }
+}
+
+/// A result that an operator always writes.
+fn written(result: Option<Native>) -> Native {
+    result.unwrap_or_else(|| unreachable!("a result that LibTorch left out"))
 }

@@ -7,6 +7,8 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_rms_norm_backward.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/stack.h>
@@ -123,6 +125,30 @@ const char *visrl_efficient_attention_backward(Tensor *grad, Tensor *query, Tens
     auto [dq, dk, dv, db] = at::_scaled_dot_product_efficient_attention_backward(
         *grad, *query, *key, *value, bias ? *bias : Tensor(), *result, *log_sums, *seed, *offset,
         0.0, {true, true, true, false});
+    out[0] = give(dq);
+    out[1] = give(dk);
+    out[2] = give(dv);
+  });
+}
+
+// Results: what is attended, log-sums, and the two numbers of a dropout that there is not.
+const char *visrl_flash_attention(Tensor *query, Tensor *key, Tensor *value, Tensor **out) {
+  return guarded([&] {
+    auto found = at::_scaled_dot_product_flash_attention(*query, *key, *value, 0.0, false, false);
+    out[0] = give(std::get<0>(found));
+    out[1] = give(std::get<1>(found));
+    out[2] = give(std::get<6>(found));
+    out[3] = give(std::get<7>(found));
+  });
+}
+
+const char *visrl_flash_attention_backward(Tensor *grad, Tensor *query, Tensor *key, Tensor *value,
+                                           Tensor *result, Tensor *log_sums, Tensor *seed,
+                                           Tensor *offset, Tensor **out) {
+  return guarded([&] {
+    auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_backward(
+        *grad, *query, *key, *value, *result, *log_sums, Tensor(), Tensor(), query->size(2),
+        key->size(2), 0.0, false, *seed, *offset);
     out[0] = give(dq);
     out[1] = give(dk);
     out[2] = give(dv);

@@ -46,6 +46,23 @@ unsafe extern "C" {
         offset: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> Message;
+    fn visrl_flash_attention(
+        query: *const C_tensor,
+        key: *const C_tensor,
+        value: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> Message;
+    fn visrl_flash_attention_backward(
+        grad: *const C_tensor,
+        query: *const C_tensor,
+        key: *const C_tensor,
+        value: *const C_tensor,
+        result: *const C_tensor,
+        log_sums: *const C_tensor,
+        seed: *const C_tensor,
+        offset: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> Message;
     fn visrl_adamw(
         values: Tensors,
         gradients: Tensors,
@@ -172,6 +189,46 @@ pub(crate) fn efficient_attention_backward(
             key.as_ptr(),
             value.as_ptr(),
             bias.map_or(ptr::null(), Native::as_ptr),
+            result.as_ptr(),
+            log_sums.as_ptr(),
+            seed.as_ptr(),
+            offset.as_ptr(),
+            out.as_mut_ptr(),
+        )
+    });
+    taken(out)
+}
+
+/// CUDA's flash attention of queries, keys and values `[batch, heads, tokens, dim]` in bf16: the
+/// result, log-sums and the two numbers of its dropout.
+pub(crate) fn flash_attention([query, key, value]: [&Native; 3]) -> [Option<Native>; 4] {
+    let mut out = [ptr::null_mut(); 4];
+    // SAFETY: all pointers are of living tensors; four results are written.
+    check(unsafe {
+        visrl_flash_attention(
+            query.as_ptr(),
+            key.as_ptr(),
+            value.as_ptr(),
+            out.as_mut_ptr(),
+        )
+    });
+    taken(out)
+}
+
+/// The gradients of queries, keys and values of [`flash_attention`], from what it gave.
+pub(crate) fn flash_attention_backward(
+    grad: &Native,
+    [query, key, value]: [&Native; 3],
+    [result, log_sums, seed, offset]: [&Native; 4],
+) -> [Option<Native>; 3] {
+    let mut out = [ptr::null_mut(); 3];
+    // SAFETY: all pointers are of living tensors; three results are written.
+    check(unsafe {
+        visrl_flash_attention_backward(
+            grad.as_ptr(),
+            query.as_ptr(),
+            key.as_ptr(),
+            value.as_ptr(),
             result.as_ptr(),
             log_sums.as_ptr(),
             seed.as_ptr(),

@@ -9,7 +9,7 @@ use crate::testing::{close, matrix, values};
 #[allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 pub(crate) fn device() -> Device {
     let name = std::env::var("VISRL_DEVICE").unwrap_or_default();
-    match name.strip_prefix("tch:").map(str::parse) {
+    match name.strip_prefix("tch:").map(str::parse::<usize>) {
         Some(Ok(number)) => Device::libtorch_cuda(number),
         _ => Device::libtorch(),
     }

@@ -96,7 +96,8 @@ impl SelfAttention {
 }
 
 impl Fused<LibTorch, 1> for SelfAttention {
-    type Saved = Vec<SavedAttention>;
+    /// With the result, whose memory may be that of what is saved: held here, it stays as it is.
+    type Saved = (Vec<SavedAttention>, Torch);
 
     fn forward(&self, [qkv]: [Torch; 1]) -> Torch {
         let qkv = libtorch::at_start(qkv);
@@ -104,19 +105,15 @@ impl Fused<LibTorch, 1> for SelfAttention {
         libtorch::fresh(self.mix(&qkv, false).0)
     }
 
-    fn forward_saving(&self, [qkv]: [Torch; 1]) -> (Torch, Vec<SavedAttention>) {
+    fn forward_saving(&self, [qkv]: [Torch; 1]) -> (Torch, Self::Saved) {
         let qkv = libtorch::at_start(qkv);
         self.turn(&qkv, qkv.size()[0], false);
         let (mixed, saved) = self.mix(&qkv, true);
-        (libtorch::fresh(mixed), saved)
+        let mixed = libtorch::fresh(mixed);
+        (mixed.clone(), (saved, mixed))
     }
 
-    fn backward(
-        &self,
-        saved: Vec<SavedAttention>,
-        grad: Torch,
-        _: [bool; 1],
-    ) -> [Option<Torch>; 1] {
+    fn backward(&self, (saved, _): Self::Saved, grad: Torch, _: [bool; 1]) -> [Option<Torch>; 1] {
         let grad = libtorch::at_start(grad);
         let found = self.unmix(&saved, &grad, grad.size()[0]);
         [Some(libtorch::fresh(found))]
