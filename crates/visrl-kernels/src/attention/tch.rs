@@ -56,6 +56,7 @@ impl Sizes {
             dim,
             ..
         } = self;
+        let of = of.contiguous();
         let apart = of.reshape([self.sequences(), len, kv, per_kv, dim]);
         apart
             .permute([0, 2, 3, 1, 4])
@@ -82,7 +83,8 @@ impl Sizes {
     fn side(self, prefix: Option<&Native>, own: &Native, own_len: i64) -> Native {
         let width = self.kv * self.dim;
         let (seen, all) = match prefix {
-            None => (own.shallow_clone(), own_len),
+            // The fused attention reads heads number after number.
+            None => (own.contiguous(), own_len),
             Some(prefix) => {
                 let len = prefix.size()[1];
                 let size = [self.groups, self.rows, len, width];

@@ -25,6 +25,7 @@ impl Fused<LibTorch, 1> for Gelu {
                 (libtorch::fresh(y), libtorch::fresh(steep))
             }
             Self::Exact => (libtorch::fresh(x.tensor.gelu("none")), x),
+            Self::Tanh => (libtorch::fresh(x.tensor.gelu("tanh")), x),
         }
     }
 
@@ -33,6 +34,7 @@ impl Fused<LibTorch, 1> for Gelu {
         [Some(libtorch::fresh(match self {
             Self::Quick => saved.silu_backward(&grad),
             Self::Exact => saved.gelu_backward(&grad, "none"),
+            Self::Tanh => saved.gelu_backward(&grad, "tanh"),
         }))]
     }
 }
@@ -45,7 +47,7 @@ mod tests {
 
     #[test]
     fn equals_the_plain_form() {
-        for kind in [Gelu::Quick, Gelu::Exact] {
+        for kind in [Gelu::Quick, Gelu::Exact, Gelu::Tanh] {
             for (seed, rows, columns) in [(1, 1, 1), (2, 5, 9), (3, 60, 70)] {
                 compare(
                     [(rows, columns, 5.0)],
