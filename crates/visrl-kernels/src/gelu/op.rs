@@ -15,7 +15,7 @@ pub enum Gelu {
 }
 
 /// `2 sqrt(2 / pi)`: with it, [`Gelu::Tanh`] is `x sigmoid(TANH_SCALE (x + TANH_CUBE x^3))`.
-pub(super) const TANH_SCALE: f32 = 1.595_769_1;
+pub(super) const TANH_SCALE: f32 = 1.595_769;
 pub(super) const TANH_CUBE: f32 = 0.044_715;
 
 impl Operation<1> for Gelu {
