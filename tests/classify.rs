@@ -254,7 +254,8 @@ fn a_damaged_picture_is_told_in_its_line_and_a_page_shows_all() {
     assert!(found[1].answer.is_none() && found[1].image.ends_with("0000b.png"));
     let page = fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("data:image/jpeg;base64,").count(), 2);
-    assert!(!page.contains("src=\"http") && page.contains("neither a PNG nor a JPEG"));
+    assert_eq!(page.matches("<div class=\"wrong\">").count(), 2);
+    assert!(!page.contains("src=\"http") && page.contains("cannot be read"));
     // Lines go to standard output where no file is named.
     let run = fixture.path("run");
     let args = [

@@ -22,11 +22,12 @@ use crate::before_after::{BeforeAfter, Measured, Measurement};
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::fingerprint;
+use crate::generation_config::files_to_save;
+use crate::model_card::{ModelCard, base_name};
 use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
-use crate::saved_model::{ModelCard, base_name, files_to_save};
 use crate::settings_check::of_lora;
 use crate::summary::{DataNames, Memory, Summary, write_json};
 
@@ -112,7 +113,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             settings,
             recipe,
             data,
-            files: files_to_save(&base.files, settings)?,
+            files: files_to_save(&base.files, &settings.sampling)?,
             base,
             features: Arc::new(FeatureStore::new(capacity)),
             store: CheckpointStore::new(checkpoints, settings.keep_checkpoints),

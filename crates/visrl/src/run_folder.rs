@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use visrl_core::files::FileError;
 
 use crate::error::Error;
-use crate::saved_model::is_own_card;
+use crate::model_card::is_own_card;
 
 /// Held by the run that uses the folder.
 const LOCK: &str = ".lock";

@@ -6,7 +6,6 @@ use visrl_rollout::SamplingParams;
 use visrl_vlm::CheckpointFiles;
 
 use crate::error::Error;
-use crate::fine_tune::FineTune;
 
 /// The file that transformers' `generate` takes its settings from.
 const FILE: &str = "generation_config.json";
@@ -35,12 +34,12 @@ const SAMPLING: [&str; 16] = [
 /// is the recipe's. A model of one's own without a `config.json` has none.
 pub(crate) fn files_to_save(
     base: &CheckpointFiles,
-    settings: &FineTune,
+    sampling: &SamplingParams,
 ) -> Result<CheckpointFiles, Error> {
     if base.get("config.json").is_none() {
         return Ok(base.clone());
     }
-    let text = generation_config(base.get(FILE), &settings.sampling)?;
+    let text = generation_config(base.get(FILE), sampling)?;
     Ok(base.clone().with(FILE, text)?)
 }
 
