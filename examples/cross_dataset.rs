@@ -33,7 +33,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     run.validate()?;
     common::announce(&run);
     let base = run.load_model()?;
-    let fashion = run.data.source.open(&Registry::new())?;
+    let fashion = run.data.open_whole(&Registry::new(), run.fine_tune.seed)?;
     let shapes = DrawnShapes::default().draw()?;
     let shots = common::shots(&run)?;
     let matrix = cross_dataset(

@@ -32,6 +32,9 @@ use visrl::data::{
 use visrl::image::{Limits, Raster};
 use visrl::{DataKind, DataSource, Registry};
 
+/// The seed of a run that gives none.
+const RUN_SEED: u64 = 100;
+
 #[derive(Parser, Debug)]
 #[command(about = "The splits of a data set: counts, classes and rows")]
 struct Cli {
@@ -52,9 +55,9 @@ struct Cli {
     /// Draw so many training images of each class (0: all).
     #[arg(long, default_value_t = 0)]
     shots: usize,
-    /// Seed of the draw.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Seed of the draw [default: 1] and of what is held out [default: 100, as a run's]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Which of the classes.
     #[arg(long, value_enum, default_value_t = Subsample::All)]
     subsample: Subsample,
@@ -102,7 +105,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let (whole, described) = open(cli)?;
     let drawn = match cli.shots {
         0 => whole,
-        shots => FewShot::new(shots, cli.seed).draw(&whole)?,
+        shots => FewShot::new(shots, cli.seed.unwrap_or(1)).draw(&whole)?,
     };
     let classes = match cli.subsample {
         Subsample::All => Classes::All,
@@ -146,7 +149,7 @@ fn open(cli: &Cli) -> Result<(MemoryDataset, String), Box<dyn Error>> {
     let described = source.described();
     let data = source.open(&Registry::new())?;
     let data = match cli.flags.test_fraction {
-        Some(fraction) => hold_out(&data, fraction, cli.seed)?,
+        Some(fraction) => hold_out(&data, fraction, cli.seed.unwrap_or(RUN_SEED))?,
         None => data,
     };
     Ok((data, described))

@@ -151,7 +151,8 @@ fn a_part_is_held_out_where_there_is_no_test_split() {
     );
     assert!(!out.exists());
 
-    let output = train(&folder, &out, &["--test-fraction", "0.34"]);
+    let flags = ["--test-fraction", "0.34", "--checkpoint-every", "1"];
+    let output = train(&folder, &out, &flags);
     let (_, told) = said(&output);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let summary = fs::read_to_string(out.join("summary.json")).unwrap();

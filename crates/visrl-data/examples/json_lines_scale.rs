@@ -41,14 +41,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Rows as ImageNet's would be; with no number of classes, ten of them and a question per row.
+/// Rows as ImageNet's would be, but for one picture a class; with no number of classes, ten of them
+/// and a question per row.
 fn write_rows(path: &Path, rows: usize, classes: usize) -> std::io::Result<()> {
+    let count = if classes == 0 { 10 } else { classes };
+    for class in 0..count {
+        let picture = path.with_file_name(format!("train/n{class:08}/n{class:08}.JPEG"));
+        std::fs::create_dir_all(picture.parent().unwrap_or(Path::new("")))?;
+        File::create(picture)?;
+    }
     let mut file = BufWriter::new(File::create(path)?);
     for row in 0..rows {
-        let class = row * 7919 % if classes == 0 { 10 } else { classes };
+        let class = row * 7919 % count;
         write!(
             file,
-            r#"{{"image": "train/n{class:08}/n{class:08}_{row:07}.JPEG", "label": "class number {class}""#
+            r#"{{"image": "train/n{class:08}/n{class:08}.JPEG", "label": "class number {class}""#
         )?;
         if classes == 0 {
             write!(file, r#", "problem": "Which is object {row}?""#)?;

@@ -193,7 +193,8 @@ impl<'a> Reading<'a> {
             }
         }
         asked.system = asked.system.or(system.map(|(_, text)| text));
-        if matches!(self.mapping, Mapping::Entry(_)) {
+        let is_entry = matches!(self.mapping, Mapping::Entry(_));
+        if is_entry || self.tool == Some(Tool::LlamaFactory) {
             asked.system = asked.system.filter(|text| !text.is_empty());
         }
         Ok(asked)
