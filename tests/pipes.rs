@@ -137,6 +137,9 @@ fn other_sources_open() {
     let rows = "{\"image\": \"a.png\", \"label\": \"cat\", \"problem\": \"Which pet?\"}\n\
                 {\"image\": \"b.png\", \"label\": \"dog\", \"split\": \"test\"}\n";
     let path = write(folder.path(), "pets.jsonl", rows);
+    for picture in ["a.png", "b.png"] {
+        write(folder.path(), picture, "x");
+    }
     let rows = lines(&splits(&["json-lines", path.to_str().unwrap(), "--json"]));
     assert_eq!(rows[0]["question"], "Which pet?");
     assert_eq!((rows.len(), &rows[1]["class"]), (2, &json!("dog")));
