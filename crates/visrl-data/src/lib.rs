@@ -74,7 +74,7 @@
 //! Parquet files (those of CV-Bench, too) are read with the feature `parquet`, which is off by
 //! default; without it they give [`Error::Feature`].
 //!
-//! A million rows of JSON lines open in about a second and 300 MB (the example `json_lines_scale`
+//! A million rows of JSON lines open in three seconds and 300 MB (the example `json_lines_scale`
 //! measures it).
 //!
 //! # What is reproduced exactly
