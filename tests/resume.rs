@@ -5,16 +5,25 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use common::{asset, base, events, outcome};
 use serde_json::Value;
 use visrl::data::{FashionMnist, ListSchedule, few_shot};
-use visrl::vlm::LoraConfig;
+use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
 use visrl::{EvaluationPrompts, EvaluationSetting, FineTune, Recipe, Summary};
 
 fn run(recipe: &Recipe, settings: &FineTune) -> Result<Summary, visrl::Error> {
+    run_of(base(), recipe, settings)
+}
+
+fn run_of(
+    base: Pretrained<QwenVl>,
+    recipe: &Recipe,
+    settings: &FineTune,
+) -> Result<Summary, visrl::Error> {
     let data = FashionMnist::open(asset("fashion-mnist"))?;
     let train = few_shot(&data, 4, settings.seed)?;
-    settings.run(base(), recipe, &train, &data)
+    settings.run(base, recipe, &train, &data)
 }
 
 fn settings(out: PathBuf, steps: usize) -> FineTune {
@@ -99,6 +108,31 @@ fn a_resumed_run_is_the_uninterrupted_run() {
         let samples = |out: &Path| fs::read(out.join("samples.jsonl")).unwrap();
         assert!(samples(&broken.out) == samples(&dir.path().join("whole")));
         assert!(!broken.out.join("checkpoints/.saving-x").exists());
+    }
+}
+
+/// With the features that are added after the first layers, by every recipe.
+#[test]
+fn qwen3_vl_resumes_too() {
+    let model = visrl_testing::fixtures().join("models/tiny-qwen3-vl");
+    for recipe in Recipe::all() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = || Pretrained::load(&model, &Device::flex()).unwrap();
+        let mut whole = settings(dir.path().join("whole"), 4);
+        whole.evaluate_every = 0;
+        whole.sampling.max_new_tokens = 8;
+        run_of(base(), &recipe, &whole).unwrap();
+        let broken = FineTune {
+            out: dir.path().join("broken"),
+            resume: true,
+            ..whole.clone()
+        };
+        copy(&whole.out, &broken.out);
+        fs::remove_dir_all(broken.out.join("checkpoints/step-4")).unwrap();
+        fs::remove_dir_all(broken.out.join("model")).unwrap();
+        run_of(base(), &recipe, &broken).unwrap();
+        let same = outcome(&broken.out) == outcome(&whole.out);
+        assert!(same, "{}", recipe.name);
     }
 }
 
