@@ -361,6 +361,8 @@ mod tests {
             layers_pattern: vec!["layers".into()],
             rank_pattern: vec![("q".into(), 1)],
             alpha_pattern: vec![("q".into(), 1.0)],
+            use_dora: true,
+            modules_to_save: vec!["embed_tokens".into()],
             ..Default::default()
         };
         let written = serde_json::to_value(config).unwrap();
