@@ -203,12 +203,13 @@ fn shallow(shape: &str, published: &str, dir: &Path) {
     assert!(values > 70_000_000, "{shape}: {values}");
 }
 
-/// The files of the shapes with models of the published widths: bf16, all parameters trained,
-/// images of 384 x 384, four completions.
+/// The files of the smallest shapes with models of the published widths: bf16, all parameters
+/// trained, images of 384 x 384, four completions.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too slow without optimization")]
 fn the_paper_s_settings_run_at_the_published_widths() {
-    for (shape, published) in SHAPES {
+    let smallest = SHAPES.iter().filter(|(shape, _)| shape.ends_with("2b"));
+    for &(shape, published) in smallest {
         let dir = tempfile::tempdir().unwrap();
         let file = root().join(format!("configs/{shape}-no_thinking_rl.toml"));
         let mut run = RunConfig::from_file(file).unwrap();
