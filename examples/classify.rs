@@ -21,7 +21,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use visrl::burn::tensor::Device;
 use visrl::classifier::{
-    AnswersFile, Classifier, PictureAnswer, Question, RunWeights, answers_page, pictures,
+    AnswersFile, Classifier, PAGE_MARK, PictureAnswer, Question, RunWeights, answers_page, pictures,
 };
 use visrl::core::ImageSource;
 use visrl::data::own_question;
@@ -86,6 +86,9 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    if cli.image.is_some() && (cli.out.is_some() || cli.html.is_some()) {
+        return Err("--out and --html are for --images".into());
+    }
     let device = visrl::parse_device(&cli.device)?;
     match (&cli.image, &cli.images) {
         (Some(image), _) => {
@@ -94,9 +97,32 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         }
         (None, Some(images)) => {
             let pictures = pictures(images)?;
+            if let Some(html) = &cli.html {
+                let others = cli.out.iter().chain(&pictures).chain([images]);
+                check_page(html, others)?;
+            }
             many(cli, &mut classifier(cli, &device)?, pictures)
         }
         (None, None) => Ok(()),
+    }
+}
+
+/// Refuses a page in the place of a file that is read or written, or of one that is no such page.
+fn check_page<'a>(
+    html: &Path,
+    others: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), String> {
+    let shown = html.display();
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if let Some(other) = others.into_iter().find(|other| place(other) == place(html)) {
+        return Err(format!("--html: {shown} is {}, too", other.display()));
+    }
+    let is_page = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(PAGE_MARK);
+    match std::fs::read(html) {
+        Ok(bytes) if !is_page(&bytes) => Err(format!(
+            "--html: {shown} is there and no page of answers: it is not replaced"
+        )),
+        _ => Ok(()),
     }
 }
 

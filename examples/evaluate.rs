@@ -36,6 +36,14 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(out) = &cli.flags.out
+        && ["run.toml", "summary.json"]
+            .iter()
+            .any(|name| out.join(name).exists())
+    {
+        let out = out.display();
+        return Err(format!("--out: {out} is a run's folder, whose evaluation.json stays").into());
+    }
     let run = cli.flags.run(common::recipe(cli.recipe.as_deref())?)?;
     run.validate()?;
     let base = run.load_model()?;

@@ -66,6 +66,14 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let logits = hidden.ok_or("no hidden states")?.matmul(model.head());
     let shape = logits.dims().to_vec();
     let logits: Vec<f32> = logits.try_into_vec_as()?;
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        let adapter = cli.load.adapter.iter().map(|dir| dir.display().to_string());
+        let of = [cli.model.display().to_string()].into_iter().chain(adapter);
+        let of = of.collect::<Vec<_>>().join(" with ");
+        return Err(
+            format!("{of}: logits hold NaN or infinity: a weight or a scale is too large").into(),
+        );
+    }
 
     let image = &input.images[0];
     let patches: usize = image.grid.iter().product();

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::error::Error;
 
-/// Checks that every number of the settings `name` is 0 or a normal number of 32 bits; integers are
-/// always. With an empty name the settings are a whole run file.
+/// Checks that every number of the settings `name` is 0 or a normal number of 32 bits, and that
+/// integers are what a run file can hold. With an empty name the settings are a whole run file.
 ///
 /// # Errors
 /// [`Error::Setting`] with the full path of the first that is not, or with the name of settings that
@@ -25,6 +25,12 @@ fn walk(path: &str, value: &Value) -> Result<(), Error> {
         path => format!("{path}.{name}"),
     };
     match value {
+        Value::Number(number) if number.as_u64().is_some_and(|n| i64::try_from(n).is_err()) => {
+            let most = i64::MAX;
+            let message =
+                format!("is {number}, expected at most {most}, which a run file can hold");
+            Err(Error::setting(path, message))
+        }
         Value::Number(number) => {
             let found = number.as_f64().unwrap_or(f64::NAN);
             match found == 0.0 || (found as f32).is_normal() {
@@ -54,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_number_beyond_single_precision_is_named_at_any_depth() {
-        let good = json!({"a": 0.0, "b": [1e38, -1e-37], "c": u64::MAX, "d": null, "e": "1e40"});
+        let good = json!({"a": 0.0, "b": [1e38, -1e-37], "c": i64::MAX, "d": null, "e": "1e40"});
         assert!(check_numbers("", &good).is_ok());
         for (bad, path, found) in [
             (json!({"a": {"b": [1.0, 1e40]}}), "a.b.1", "1e40"),
@@ -66,6 +72,9 @@ mod tests {
             let expected = format!("`{path}` is {found}, expected a number in f32's range");
             assert_eq!(error, expected);
         }
+        let error = check_numbers("", &json!({"seed": u64::MAX})).unwrap_err();
+        let expected = "`seed` is 18446744073709551615, expected at most 9223372036854775807";
+        assert!(error.to_string().starts_with(expected), "{error}");
         let named = check_numbers("recipe", &json!({"a": 1e40})).unwrap_err();
         assert!(named.to_string().starts_with("`recipe.a` is "));
     }

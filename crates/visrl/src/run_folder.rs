@@ -65,6 +65,11 @@ impl RunFolder {
         let Ok(out) = dir.canonicalize() else {
             return Ok(());
         };
+        if let Some(name) = foreign(&out) {
+            return fault(format!(
+                "is {shown}, where `{name}` is no run's and would be replaced: name another folder"
+            ));
+        }
         for path in read {
             let Ok(path) = path.as_ref().canonicalize() else {
                 continue;
@@ -279,6 +284,18 @@ fn remove_folder(path: &Path) -> Result<(), FileError> {
 fn rename(path: &Path, folder: &Path) -> Result<(), FileError> {
     let to = folder.join(path.file_name().unwrap_or_default());
     fs::rename(path, &to).map_err(|source| FileError::io(&to, source))
+}
+
+/// A file of a folder that a run would replace, where no run was ever.
+fn foreign(dir: &Path) -> Option<&'static str> {
+    let config = fs::read(dir.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    let was_run = config.get("fine_tune").is_some()
+        || [LOCK, "run.toml"]
+            .iter()
+            .any(|name| dir.join(name).exists());
+    let mut names = FILES.into_iter().filter(|_| !was_run);
+    names.find(|name| dir.join(name).exists())
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ fn check_numbers(config: &LoraConfig) -> Result<(), Fault> {
         .iter()
         .map(|(_, alpha)| ("alpha_pattern", *alpha));
     for (field, alpha) in alphas.chain([("lora_alpha", config.lora_alpha)]) {
-        if !(alpha.is_finite() && alpha != 0.0) {
+        if !(alpha as f32).is_normal() {
             return Err(Fault::of(
                 field,
                 format!("is {alpha}, which makes no adapter"),

@@ -16,6 +16,8 @@ use visrl_image::{AlphaMode, Limits, Raster, Resample};
 use super::picture_answer::PictureAnswer;
 use crate::error::Error;
 
+/// What every page of answers holds, and hardly another file.
+pub const PAGE_MARK: &str = "<meta name=\"generator\" content=\"visrl classify\">";
 const TEMPLATE: &str = include_str!("page.html");
 /// Pictures that a page shows at the most.
 const MOST: usize = 1000;

@@ -17,7 +17,7 @@ mod pictures;
 mod trained_run;
 
 pub use answers_file::AnswersFile;
-pub use answers_page::answers_page;
+pub use answers_page::{PAGE_MARK, answers_page};
 pub use classify::{Classifier, Question};
 pub use picture_answer::PictureAnswer;
 pub use pictures::pictures;
