@@ -65,11 +65,6 @@ impl RunFolder {
         let Ok(out) = dir.canonicalize() else {
             return Ok(());
         };
-        if let Some(name) = foreign(&out) {
-            return fault(format!(
-                "is {shown}, where `{name}` is no run's and would be replaced: name another folder"
-            ));
-        }
         for path in read {
             let Ok(path) = path.as_ref().canonicalize() else {
                 continue;
@@ -85,7 +80,12 @@ impl RunFolder {
                 ));
             }
         }
-        Ok(())
+        match foreign(&out) {
+            Some(name) => fault(format!(
+                "is {shown}, where `{name}` is no run's and would be replaced: name another folder"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Takes the folder, which is made where it is not there.
@@ -421,6 +421,9 @@ mod tests {
             let error = check("run", read).unwrap_err();
             assert!(error.contains("holds what the run reads"), "{error}");
         }
+        let error = check("run", "run/photos/kite.png").unwrap_err();
+        assert!(error.contains("`config.json` is no run's"), "{error}");
+        write(dir.path(), &["run/.lock"]);
         assert_eq!(check("run", "run/photos/kite.png"), Ok(()));
         assert_eq!(check("other", "run/model/config.json"), Ok(()));
     }
