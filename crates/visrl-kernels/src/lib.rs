@@ -5,10 +5,13 @@
 //! * `op.rs`: the public function, which takes the first form that is compiled in and takes the
 //!   tensors;
 //! * `plain.rs`: tensor operations, which every backend runs and which tests take as the reference
-//!   (norms have burn's own);
+//!   (the layer norm has burn's own);
 //! * `flex.rs`, with the feature `flex`: loops over slices with a gradient by hand, for f32 in host
-//!   memory;
+//!   memory, and for bf16 and f16 through f32;
 //! * `tch.rs`, with the feature `tch`: LibTorch's operators with a gradient by hand, for f32 and bf16.
+//!
+//! Numbers of 16 bits are rounded where PyTorch's kernels and transformers round: an operation is
+//! f32 within, and its result is rounded once.
 //!
 //! Forms for other backends stand beside them in files named for the backend, and are listed in
 //! `op.rs` by one line; [`forms`] says what a form with a gradient consists of. Whether an operation
@@ -27,6 +30,7 @@ mod decode_attention;
 mod decoder_layer;
 mod error;
 mod gelu;
+mod half;
 mod heads;
 mod layer_norm;
 mod linear;

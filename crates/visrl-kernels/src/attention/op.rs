@@ -10,6 +10,8 @@ impl Operation<3> for SharedPrefix {
     const FORMS: &'static [Form<Self, 3>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 3>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 3>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];
@@ -19,6 +21,8 @@ impl Operation<5> for SharedPrefix {
     const FORMS: &'static [Form<Self, 5>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 5>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 5>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 5>,
     ];

@@ -2,7 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DispatchTensorKind, Flex};
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 
 use crate::forms::{FusedBackend, Tracking};
 use crate::parallel;
@@ -12,8 +12,16 @@ pub(crate) type Host = FloatTensor<Flex>;
 
 /// The tensor in host memory behind an untracked f32 tensor.
 pub(crate) fn untracked<const D: usize>(tensor: &Tensor<D>) -> Option<Host> {
+    untracked_of(tensor, Flex::takes)
+}
+
+/// The tensor in host memory behind an untracked one of a format that `takes` names.
+pub(super) fn untracked_of<const D: usize>(
+    tensor: &Tensor<D>,
+    takes: fn(DType) -> bool,
+) -> Option<Host> {
     let tensor = tensor.clone().into_dispatch();
-    match Flex::tracking(&tensor) {
+    match Flex::tracking_of(&tensor, takes) {
         Some(Tracking::Untracked) => Tensor::<D>::from_dispatch(tensor)
             .try_into_primitive::<Flex>()
             .ok(),

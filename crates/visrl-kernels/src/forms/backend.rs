@@ -26,6 +26,11 @@ pub trait FusedBackend: Backend {
 
     /// How a tensor of this backend in a format that its forms take is tracked; nothing for others.
     fn tracking(tensor: &DispatchTensor) -> Option<Tracking> {
+        Self::tracking_of(tensor, Self::takes)
+    }
+
+    /// As [`tracking`](Self::tracking), for the formats that `takes` names.
+    fn tracking_of(tensor: &DispatchTensor, takes: fn(DType) -> bool) -> Option<Tracking> {
         let kept = DispatchAutodiffContext::Enabled(GradientCheckpointingStrategy::Disabled);
         let (kind, tracking) = match &tensor.kind {
             DispatchTensorKind::Autodiff(inner) if tensor.autodiff == kept => {
@@ -36,7 +41,7 @@ pub trait FusedBackend: Backend {
             }
             _ => return None,
         };
-        (Self::is_kind(kind) && Self::takes(kind.dtype())).then_some(tracking)
+        (Self::is_kind(kind) && takes(kind.dtype())).then_some(tracking)
     }
 }
 

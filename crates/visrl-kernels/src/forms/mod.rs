@@ -16,4 +16,4 @@ mod run;
 
 pub use backend::{FusedBackend, Tracking, takes};
 pub use fused::Fused;
-pub use run::{Form, Operation, on, run};
+pub use run::{Form, Operation, on, on_formats, run};

@@ -6,7 +6,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, BackendTensor, DispatchKindConversion, DispatchTensor};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::backend::{FusedBackend, Tracking, unwrapped};
 use super::fused::Fused;
@@ -51,8 +51,25 @@ where
     O: Fused<B, N>,
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
+    on_formats::<B, O, N>(op, inputs, B::takes)
+}
+
+/// As [`on`], for numbers of the formats that `takes` names.
+///
+/// # Errors
+/// The inputs as they were, where they are others.
+pub fn on_formats<B, O, const N: usize>(
+    op: &O,
+    inputs: [DispatchTensor; N],
+    takes: fn(DType) -> bool,
+) -> Result<DispatchTensor, [DispatchTensor; N]>
+where
+    B: FusedBackend,
+    O: Fused<B, N>,
+    DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
+{
     let all = |tracking| {
-        let found = |input| B::tracking(input) == Some(tracking);
+        let found = |input| B::tracking_of(input, takes) == Some(tracking);
         inputs.iter().all(found)
     };
     if all(Tracking::Untracked) {
@@ -106,7 +123,7 @@ impl<B: FusedBackend, O: Fused<B, N>, const N: usize> Backward<B, N> for Step<O>
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use burn::backend::{Backend, Flex};
-    use burn::tensor::{DType, Device};
+    use burn::tensor::Device;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 #[cfg(feature = "flex")]
 mod flex;
 mod op;
+mod plain;
 #[cfg(feature = "tch")]
 mod tch;
 

@@ -15,6 +15,8 @@ impl Operation<2> for Linear {
     const FORMS: &'static [Form<Self, 2>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 2>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 2>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 2>,
     ];
@@ -24,6 +26,8 @@ impl Operation<3> for Linear {
     const FORMS: &'static [Form<Self, 3>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 3>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 3>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];

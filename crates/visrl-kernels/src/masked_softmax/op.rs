@@ -12,6 +12,8 @@ impl Operation<1> for MaskedSoftmax {
     const FORMS: &'static [Form<Self, 1>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 1>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 1>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];

@@ -4,11 +4,16 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
 use super::mask::Mask;
+use crate::half::in_f32;
 
 /// A score so low that its probability is 0.
 const MASKED: f32 = -1e30;
 
 pub(super) fn masked_softmax<const D: usize>(scores: Tensor<D>, mask: Mask) -> Tensor<D> {
+    in_f32(scores, |scores| softmax_of(scores, mask))
+}
+
+fn softmax_of<const D: usize>(scores: Tensor<D>, mask: Mask) -> Tensor<D> {
     let Mask::Causal { len, .. } = mask else {
         return softmax(scores, D - 1);
     };

@@ -179,6 +179,33 @@ pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
     out
 }
 
+/// Each number converted.
+pub(crate) fn map<A: Copy + Sync, B: Copy + Default + Send>(
+    values: &[A],
+    convert: impl Fn(A) -> B + Sync,
+) -> Vec<B> {
+    let mut out = vec![B::default(); values.len()];
+    let run = |out: &mut [B], values: &[A]| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (out, &value) in out.iter_mut().zip(values) {
+                    *out = convert(value);
+                }
+            },
+        );
+    };
+    let size = rows_per_task(values.len(), 1);
+    match values.len() < PARALLEL {
+        true => run(&mut out, values),
+        false => out
+            .par_chunks_mut(size)
+            .zip(values.par_chunks(size))
+            .for_each(|(out, values)| run(out, values)),
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The norm over slices.
 
 use burn::backend::Flex;
+use burn::tensor::{DType, bf16, f16};
 
 use super::op::RootMeanSquare;
 use crate::flex::{self, Host};
@@ -33,8 +34,23 @@ impl Fused<Flex, 2> for RootMeanSquare {
             |_, rows| {
                 for row in rows.chunks_exact_mut(width) {
                     let scale = self.scale(row);
-                    for (x, gamma) in row.iter_mut().zip(gamma) {
-                        *x *= scale * gamma;
+                    let both = row.iter_mut().zip(gamma);
+                    match self.dtype {
+                        DType::BF16 => {
+                            for (x, gamma) in both {
+                                *x = bf16::from_f32(*x * scale).to_f32() * gamma;
+                            }
+                        }
+                        DType::F16 => {
+                            for (x, gamma) in both {
+                                *x = f16::from_f32(*x * scale).to_f32() * gamma;
+                            }
+                        }
+                        _ => {
+                            for (x, gamma) in both {
+                                *x *= scale * gamma;
+                            }
+                        }
                     }
                 }
             },
@@ -133,7 +149,7 @@ mod tests {
                 |[x, gamma]| rms_norm(&norm(gamma), x),
                 |[x, gamma]| norm(gamma).forward(x),
             );
-            let op = RootMeanSquare { epsilon: 1e-6 };
+            let op = RootMeanSquare { epsilon: 1e-6, dtype: DType::F32 };
             has_form(&op, shapes.map(|(rows, columns, _)| (rows, columns)));
         }
     }

@@ -37,7 +37,7 @@ impl Fused<LibTorch, 2> for RootMeanSquare {
 mod tests {
     use burn::module::{Param, ParamId};
     use burn::nn::{RmsNorm, RmsNormConfig};
-    use burn::tensor::Tensor;
+    use burn::tensor::{DType, Tensor};
 
     use super::super::op::rms_norm;
     use super::*;
@@ -61,7 +61,10 @@ mod tests {
                 |[x, gamma]| rms_norm(&norm(gamma), x),
                 |[x, gamma]| norm(gamma).forward(x),
             );
-            let op = RootMeanSquare { epsilon: 1e-6 };
+            let op = RootMeanSquare {
+                epsilon: 1e-6,
+                dtype: DType::F32,
+            };
             let rows = Tensor::<2>::ones([rows, columns], &device()).into_dispatch();
             let gamma = Tensor::<1>::ones([columns], &device()).into_dispatch();
             assert!(run::<2, 2, _>(&op, [rows, gamma]).is_ok());

@@ -3,14 +3,16 @@
 use burn::tensor::Tensor;
 
 use super::op::SelfAttention;
+use crate::half::in_f32;
 use crate::masked_softmax::{Mask, masked_softmax};
 
 pub(super) fn self_attention(op: &SelfAttention, qkv: Tensor<2>) -> Tensor<2> {
     let width = qkv.dims()[1] / 3;
     let (heads, dim) = (op.heads, width / op.heads);
     let part = |index: usize| qkv.clone().narrow(1, index * width, width);
-    let queries = op.rotation.apply(part(0)) / (dim as f64).sqrt();
-    let (keys, values) = (op.rotation.apply(part(1)), part(2));
+    let turned = |index: usize| in_f32(part(index), |part| op.rotation.apply(part));
+    let queries = turned(0) / (dim as f64).sqrt();
+    let (keys, values) = (turned(1), part(2));
     let mut parts = Vec::new();
     let mut start = 0;
     for run in op.sizes.chunk_by(|a, b| a == b) {

@@ -10,6 +10,8 @@ impl Operation<2> for SiluMul {
     const FORMS: &'static [Form<Self, 2>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 2>,
+        #[cfg(feature = "flex")]
+        crate::flex::in_f32::<_, 2>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 2>,
     ];

@@ -88,7 +88,7 @@ struct HostPair {
 
 impl HostPair {
     fn of(pair: &[Tensor<3>; 2]) -> Option<Self> {
-        let [keys, values] = pair.each_ref().map(flex::untracked);
+        let [keys, values] = pair.each_ref().map(flex::untracked_in_f32);
         Some(Self {
             pair: [flex::in_order(keys?), flex::in_order(values?)],
             len: pair[0].dims()[1],
@@ -104,13 +104,14 @@ impl HostPair {
     }
 }
 
-/// Attention of segments; nothing where a tensor is not untracked f32 in host memory.
+/// Attention of segments; nothing where a tensor is tracked, f64 or not in host memory.
 pub(in crate::attention) fn attend(
     heads: Heads,
     segments: &[Segment<'_>],
     queries: &Tensor<2>,
 ) -> Option<Tensor<2>> {
-    let queries = flex::in_order(flex::untracked(queries)?);
+    let dtype = queries.dtype();
+    let queries = flex::in_order(flex::untracked_in_f32(queries)?);
     let width = heads.query * heads.dim;
     let rows = StridedRows {
         data: flex::read(&queries),
@@ -141,7 +142,8 @@ pub(in crate::attention) fn attend(
     }
     let mut out = vec![0.0; start * width];
     run_blocks(heads, &blocks, &mut out, None);
-    Some(flex::tensor(flex::from_vec(out, [start, width])))
+    let out = flex::from_vec(out, [start, width]);
+    Some(flex::tensor(flex::narrowed(out, dtype)))
 }
 
 #[cfg(test)]
