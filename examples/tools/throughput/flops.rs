@@ -1,75 +1,69 @@
-//! Floating point operations of a Qwen2-VL, counted from its shape: 2 for each multiplication in a
+//! Floating point operations of a Qwen-VL, counted from its shape: 2 for each multiplication in a
 //! matrix product, nothing for the rest.
 
-use serde_json::Value;
+use visrl::vlm::qwen_vl::{QwenVlConfig, QwenVlKind};
 
 /// What the counts depend on.
 #[derive(Debug)]
-pub struct Shape {
-    hidden: f64,
-    mlp: f64,
-    layers: f64,
-    query: f64,
-    kv: f64,
-    vocab: f64,
-    patch: f64,
-    width: f64,
-    inner: f64,
-    depth: f64,
-}
+pub struct Shape<'a>(pub &'a QwenVlConfig);
 
-impl Shape {
-    /// From a checkpoint's `config.json`.
-    pub fn read(config: &Value) -> Option<Self> {
-        let number = |value: &Value, name: &str| value[name].as_f64();
-        let vision = &config["vision_config"];
-        let hidden = number(config, "hidden_size")?;
-        let heads = number(config, "num_attention_heads")?;
-        let width = number(vision, "embed_dim")?;
-        let side = number(vision, "patch_size").unwrap_or(14.0);
-        Some(Self {
-            hidden,
-            mlp: number(config, "intermediate_size")?,
-            layers: number(config, "num_hidden_layers")?,
-            query: hidden,
-            kv: hidden / heads * number(config, "num_key_value_heads")?,
-            vocab: number(config, "vocab_size")?,
-            patch: 3.0 * 2.0 * side * side,
-            width,
-            inner: width * number(vision, "mlp_ratio").unwrap_or(4.0),
-            depth: number(vision, "depth")?,
-        })
-    }
-
+impl Shape<'_> {
     /// The vision tower on an image of this many patches.
     pub fn vision(&self, patches: usize) -> f64 {
-        let n = patches as f64;
-        let Self {
-            width: w, inner, ..
-        } = *self;
-        let block = n * (4.0 * w * w + 2.0 * w * inner) + 2.0 * n * n * w;
-        let merged = 4.0 * w;
-        let merger = n / 4.0 * (merged * merged + merged * self.hidden);
-        2.0 * (n * self.patch * w + self.depth * block + merger)
+        let (config, n) = (&self.0.vision, patches as f64);
+        let number = |value: usize| value as f64;
+        let (w, inner) = (number(config.embed_dim), number(config.intermediate_size));
+        let patch = config.channels * config.temporal_patch_size * config.patch_size.pow(2);
+        let merged = config.merge_size.pow(2);
+        // Qwen2.5-VL's MLP is gated.
+        let products = match self.0.kind {
+            QwenVlKind::Qwen2_5 => 3.0,
+            QwenVlKind::Qwen2 | QwenVlKind::Qwen3 => 2.0,
+        };
+        let weights = n * (4.0 * w * w + products * w * inner);
+        // What a patch sees: all others, or those of its window.
+        let mut seen = number(config.depth) * n;
+        if let Some(windows) = &config.windows {
+            let full = number(windows.full_blocks.len());
+            let window = number(windows.side.pow(2) * merged).min(n);
+            seen = full * n + (number(config.depth) - full) * window;
+        }
+        let wide = number(merged) * w;
+        let merger = n / number(merged) * (wide * wide + wide * number(self.0.text.hidden_size));
+        let mergers = 1.0 + number(config.deepstack.len());
+        let blocks = number(config.depth) * weights + 2.0 * n * seen * w;
+        2.0 * (n * number(patch) * w + blocks + mergers * merger)
+    }
+
+    /// Widths of the residual stream, of queries, and of keys.
+    fn widths(&self) -> [f64; 3] {
+        let text = &self.0.text;
+        let query = text.heads * text.head_dim;
+        let kv = text.kv_heads * text.head_dim;
+        [text.hidden_size, query, kv].map(|width| width as f64)
     }
 
     /// The decoder on `tokens` new tokens behind `past` others, without the head.
     pub fn decoder(&self, tokens: usize, past: usize) -> f64 {
-        let n = tokens as f64;
-        let (h, q, kv) = (self.hidden, self.query, self.kv);
-        let weights = n * (2.0 * h * q + 2.0 * h * kv + 3.0 * h * self.mlp);
+        let (n, text) = (tokens as f64, &self.0.text);
+        let [h, q, kv] = self.widths();
+        let mlp = text.intermediate_size as f64;
+        let weights = n * (2.0 * h * q + 2.0 * h * kv + 3.0 * h * mlp);
         let seen = n * past as f64 + n * (n + 1.0) / 2.0;
-        2.0 * self.layers * (weights + 2.0 * seen * q)
+        2.0 * text.layers as f64 * (weights + 2.0 * seen * q)
     }
 
     /// A prompt's keys and values: of the last layer nothing else is computed.
     pub fn prompt(&self, tokens: usize) -> f64 {
-        let share = (self.layers - 1.0) / self.layers;
-        share * self.decoder(tokens, 0) + 4.0 * tokens as f64 * self.hidden * self.kv
+        let layers = self.0.text.layers as f64;
+        let [hidden, _, kv] = self.widths();
+        let share = (layers - 1.0) / layers;
+        share * self.decoder(tokens, 0) + 4.0 * tokens as f64 * hidden * kv
     }
 
     /// The head on this many tokens.
     pub fn head(&self, tokens: usize) -> f64 {
-        2.0 * tokens as f64 * self.hidden * self.vocab
+        let text = &self.0.text;
+        2.0 * tokens as f64 * text.hidden_size as f64 * text.vocab_size as f64
     }
 }

@@ -111,8 +111,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..LoadOptions::default()
     };
     let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &options)?;
-    let config = std::fs::read_to_string(cli.model.join("config.json"))?;
-    let shape = Shape::read(&serde_json::from_str(&config)?).ok_or("an unknown config.json")?;
+    let config = base.model.config().clone();
+    let shape = Shape(&config);
     let prompts: Vec<_> = (0..cli.groups).map(|i| prompt(i, cli.size)).collect();
     let start = Instant::now();
     let inputs = base.encoder.encode_all(&base.model, &prompts)?;
@@ -157,7 +157,7 @@ fn generate(
     device: &Device,
     prompts: &[Arc<Prompt>],
     inputs: &[Arc<ModelInput>],
-    shape: &Shape,
+    shape: &Shape<'_>,
 ) -> Result<Measured, Box<dyn Error>> {
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     // Nothing is kept: every repetition encodes its images.
@@ -261,7 +261,7 @@ fn train(
     base: Pretrained<QwenVl>,
     device: &Device,
     inputs: &[Arc<ModelInput>],
-    shape: &Shape,
+    shape: &Shape<'_>,
 ) -> Result<Measured, Box<dyn Error>> {
     let mut rng = SeedStream::new(1, Domain::Other(1)).rng();
     let groups: Vec<LearnGroup> = inputs
