@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Map, json};
+use visrl::core::files::fault_in_line;
 use visrl::core::{Example, ImageSource};
 use visrl::reward::{RewardSet, WeightedRule};
 
@@ -92,7 +93,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             Ok(row) => row,
             Err(error) => {
                 out.flush()?;
-                return Err(fault(&error).into());
+                return Err(format!("{name}:{number}: {}", fault_in_line(&error)).into());
             }
         };
         let example = Example {

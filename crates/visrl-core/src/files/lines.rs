@@ -41,6 +41,17 @@ pub fn for_each_line<E: From<FileError>>(
     Ok(())
 }
 
+/// What a parser says of a line, which is all it saw: the column, without the number of a line that
+/// would always be the first.
+pub fn fault_in_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let (line, column) = (error.line(), error.column());
+    match text.strip_suffix(&format!(" at line {line} column {column}")) {
+        Some(fault) => format!("{fault} at column {column}"),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +83,16 @@ mod tests {
             message.ends_with("rows: line 2: longer than 8 bytes"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_fault_in_a_line_has_a_column_alone() {
+        let fault = |text: &str| {
+            let read = serde_json::from_str::<Vec<u8>>(text);
+            fault_in_line(&read.unwrap_err())
+        };
+        assert_eq!(fault("[1, 2"), "EOF while parsing a list at column 5");
+        assert_eq!(fault("[1 2]"), "expected `,` or `]` at column 4");
+        assert!(fault("{}").starts_with("invalid type: map, expected a sequence at column"));
     }
 }

@@ -21,6 +21,6 @@ mod read;
 pub use atomic::{make_readable, write_dir, write_file, write_file_with};
 pub use error::FileError;
 pub use fields::{Fields, is_set, same, shown};
-pub use lines::for_each_line;
+pub use lines::{fault_in_line, for_each_line};
 pub use manifest::{SEAL, seal, verify};
 pub use read::{parse_json, parse_value, read, read_json, read_text, read_value};

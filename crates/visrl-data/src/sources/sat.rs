@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
-use visrl_core::files::{FileError, read_json};
+use visrl_core::files::{FileError, fault_in_line, read_json};
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_LINE, MAX_LIST, MAX_PATH, MAX_QUESTION, check_length};
@@ -254,7 +254,7 @@ fn read_rows(
                 path: path.to_path_buf(),
                 row: name.clone(),
                 field: "row".into(),
-                message: error.to_string(),
+                message: fault_in_line(&error),
             })?;
             use_row(&name, row)
         });

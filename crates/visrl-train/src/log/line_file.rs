@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use visrl_core::files::fault_in_line;
 
 use super::append::{create, cut};
 use crate::error::Error;
@@ -99,8 +100,11 @@ fn kept<T: DeserializeOwned>(
         if !line.ends_with(b"\n") {
             break;
         }
-        let value = serde_json::from_slice(line)
-            .map_err(|error| Error::file(path, format!("line {}: {error}", number + 1)))?;
+        let fault = |error| {
+            let fault = fault_in_line(&error);
+            Error::file(path, format!("line {}: {fault}", number + 1))
+        };
+        let value = serde_json::from_slice(line).map_err(fault)?;
         if !keep(value) {
             break;
         }

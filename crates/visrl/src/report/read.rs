@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use visrl_core::files::FileError;
+use visrl_core::files::{FileError, fault_in_line};
 use visrl_core::warn_once;
 
 use crate::error::Error;
@@ -34,7 +34,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Err
                 number + 1
             )),
             Err(error) => {
-                let message = format!("line {}: {error}", number + 1);
+                let message = format!("line {}: {}", number + 1, fault_in_line(&error));
                 return Err(Error::file(path, message));
             }
         }
