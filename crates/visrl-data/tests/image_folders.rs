@@ -237,13 +237,23 @@ fn folders_beside_the_splits_are_told() {
 
 #[test]
 fn a_class_may_be_called_like_a_split() {
-    let classes = [
-        "train bus/1.png bus",
-        "train train/2.png train",
-        "train train/more/3.png train",
-    ];
-    quiet(&["bus/1.png", "train/2.png", "train/more/3.png"], &classes);
-    quiet(&["bus/1.png", "train/2.png", "val/"], &classes[..2]);
+    let classes = ["train bus/1.png bus", "train train/2.png train"];
+    quiet(&["bus/1.png", "train/2.png"], &classes);
+    quiet(&["bus/1.png", "train/2.png", "val/"], &classes);
+    quiet(
+        &["bus/1.png", "Train/2.png"],
+        &["train Train/2.png Train", "train bus/1.png bus"],
+    );
+    for files in [
+        // A split with pictures beside its classes, or a class with more in a folder below it.
+        &["bus/1.png", "Train/2.png", "Train/more/3.png"][..],
+        &["bus/1.png", "train/2.png", "test/3.png"],
+        // Pictures without a class, to be tested on.
+        &["bus/1.png", "car/2.png", "Test/3.png"],
+        &["bus/1.png", "validation/3.png"],
+    ] {
+        refused(files, "field `folder`: may be a split or a class");
+    }
     quiet(
         &["train/train/1.png", "train/bus/2.png"],
         &["train train/bus/2.png bus", "train train/train/1.png train"],
@@ -260,6 +270,67 @@ fn a_class_may_be_called_like_a_split() {
     refused(
         &["train/1.png", "test/2.png"],
         "pictures lie right in it, and have no class",
+    );
+}
+
+#[test]
+fn splits_below_other_folders_are_refused_or_told() {
+    refused(
+        &[
+            "photos/Train/kite/1.png",
+            "photos/Test/kite/2.png",
+            "notes.txt",
+        ],
+        "photos: field `folder`: holds all pictures in `Test`, `Train`, which are called like splits; \
+         give this folder",
+    );
+    refused(
+        &["kite/train/1.png", "kite/test/2.png", "drum/train/3.png"],
+        "put the classes below the splits, as in `train/drum`",
+    );
+    told(
+        &[
+            "seg_train/kite/1.png",
+            "seg_train/drum/2.png",
+            "seg_test/kite/3.png",
+        ],
+        &[
+            "train seg_test/kite/3.png seg_test",
+            "train seg_train/drum/2.png seg_train",
+            "train seg_train/kite/1.png seg_train",
+        ],
+        &["`seg_train` is read as one class with all pictures in the folders below it; if these"],
+    );
+    quiet(
+        &["machine/train/1.png", "machine/car/2.png", "bird/3.png"],
+        &[
+            "train bird/3.png bird",
+            "train machine/car/2.png machine",
+            "train machine/train/1.png machine",
+        ],
+    );
+}
+
+#[test]
+fn a_class_that_is_not_trained_is_told() {
+    told(
+        &[
+            "train/kite/1.png",
+            "train/drum/",
+            "test/kite/2.png",
+            "test/drum/3.png",
+            "test/drums/4.png",
+        ],
+        &[
+            "train train/kite/1.png kite",
+            "test test/drum/3.png drum",
+            "test test/drums/4.png drums",
+            "test test/kite/2.png kite",
+        ],
+        &[
+            "the class `drum` has no picture in the training split, though it has some in another \
+             (and so is it with 1 more)",
+        ],
     );
 }
 
@@ -316,6 +387,23 @@ fn names_that_a_reader_takes_for_one_are_one_or_refused() {
     let (opened, _) = open_with(&config, root.path());
     assert_eq!(opened.unwrap().classes(), ["Toy kite", "kite"]);
     refused(&[" /1.png", "a/2.png"], "field `name`: is empty");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_and_a_picture_are_told_by_their_own_names() {
+    let root = tree(&["drum/c.png", "drum/x.heic"]);
+    std::os::unix::fs::symlink("gone.png", root.path().join("drum/a.png")).unwrap();
+    let (opened, told) = open(root.path());
+    assert_eq!(rows(&opened.unwrap()), ["train drum/c.png drum"]);
+    assert!(
+        told[0].contains("(1 heic; the first is `drum/x.heic`)"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains("1 link is left out") && told[1].contains("`drum/a.png`"),
+        "{told:?}"
+    );
 }
 
 #[cfg(unix)]

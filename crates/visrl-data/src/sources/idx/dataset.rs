@@ -69,7 +69,8 @@ impl IdxConfig {
     ///
     /// # Errors
     ///
-    /// Those of [`IdxConfig::open`]; [`Error::NoSplit`] for [`Split::Val`].
+    /// Those of [`IdxConfig::open`]; [`Error::NoSplit`] for [`Split::Val`]; [`Error::Row`] for a
+    /// file that lies there both plain and with `.gz`, where the two differ.
     pub fn read(&self, folder: &Path, split: Split) -> Result<(IdxImages, Vec<u8>), Error> {
         let Some([images_name, labels_name]) = file_names(split) else {
             return Err(Error::NoSplit {
@@ -77,9 +78,11 @@ impl IdxConfig {
                 split,
             });
         };
-        let (images_path, labels_path) = (find(folder, images_name)?, find(folder, labels_name)?);
-        let images = read_idx_images(&images_path, &self.limits)?;
-        let labels = read_idx_labels(&labels_path, &self.limits)?;
+        let limits = &self.limits;
+        let (images_path, images) =
+            find(folder, images_name, |path| read_idx_images(path, limits))?;
+        let (labels_path, labels) =
+            find(folder, labels_name, |path| read_idx_labels(path, limits))?;
         if images.len() != labels.len() {
             return Err(Error::CountMismatch {
                 images: images_path,
@@ -104,16 +107,34 @@ impl IdxConfig {
     }
 }
 
-fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+/// Reads a file that is plain or has `.gz` at its end; where both are there they must be alike.
+fn find<T: PartialEq>(
+    folder: &Path,
+    name: &str,
+    read: impl Fn(&Path) -> Result<T, Error>,
+) -> Result<(PathBuf, T), Error> {
     let plain = folder.join(name);
     let compressed = folder.join(format!("{name}.gz"));
-    for path in [&plain, &compressed] {
-        if path.is_file() {
-            return Ok(path.clone());
+    match (plain.is_file(), compressed.is_file()) {
+        (true, false) => read(&plain).map(|found| (plain, found)),
+        (false, true) => read(&compressed).map(|found| (compressed, found)),
+        (true, true) => {
+            let found = read(&plain)?;
+            match read(&compressed)? == found {
+                true => Ok((plain, found)),
+                false => Err(Error::Row {
+                    path: folder.to_path_buf(),
+                    row: name.into(),
+                    field: "file".into(),
+                    message: format!("differs from `{name}.gz` beside it; remove one of the two"),
+                }),
+            }
+        }
+        (false, false) => {
+            let hint = format!("put the IDX file `{name}` or `{name}.gz` there");
+            Err(Error::Missing { path: plain, hint })
         }
     }
-    let hint = format!("put the IDX file `{name}` or `{name}.gz` there");
-    Err(Error::Missing { path: plain, hint })
 }
 
 #[cfg(test)]
@@ -184,5 +205,24 @@ mod tests {
             error.ends_with("labels[1]: label 2 is out of range, there are 2 classes"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_in_two_forms_must_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), Split::Train, &[1, 0], 2);
+        let [_, labels_name] = file_names(Split::Train).unwrap();
+        let plain = folder.path().join(labels_name);
+        write_idx_labels(&plain, &[1, 0]).unwrap();
+        let (_, labels) = config().read(folder.path(), Split::Train).unwrap();
+        assert_eq!(labels, [1, 0]);
+        write_idx_labels(&plain, &[0, 1]).unwrap();
+        let message = config()
+            .read(folder.path(), Split::Train)
+            .unwrap_err()
+            .to_string();
+        let fault = "train-labels-idx1-ubyte: field `file`: differs from \
+                     `train-labels-idx1-ubyte.gz` beside it; remove one of the two";
+        assert!(message.ends_with(fault), "{message}");
     }
 }

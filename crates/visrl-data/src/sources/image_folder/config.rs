@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use crate::record::Record;
 use crate::sources::image_folder::endings::READ;
 use crate::sources::image_folder::layout::Layout;
 use crate::sources::image_folder::left_out::{
-    tell_beside, tell_empty, tell_flat, tell_loose, tell_merged, tell_single, tell_unread,
-    tell_unused,
+    tell_beside, tell_empty, tell_flat, tell_like_split, tell_loose, tell_merged, tell_single,
+    tell_unread, tell_untrained, tell_unused,
 };
 use crate::sources::image_folder::tree::{Folder, Unread};
 use crate::sources::image_markers::own_question;
@@ -142,6 +142,22 @@ impl ImageFolderConfig {
         tell_empty(root, &empty);
         for [first, second, class] in &classes.merged {
             tell_merged(root, (first, second), class);
+        }
+        let train = found.iter().find(|(split, _)| *split == Split::Train);
+        if let Some((_, train)) = train {
+            let trained: HashSet<&str> = train.iter().map(|picture| &*picture.class).collect();
+            let seen = classes
+                .names
+                .iter()
+                .filter(|(_, has_picture)| **has_picture);
+            let untrained = seen.map(|(class, _)| &**class);
+            let untrained: Vec<&str> = untrained.filter(|c| !trained.contains(c)).collect();
+            tell_untrained(root, &untrained);
+        }
+        if matches!(layout, Layout::Classes) {
+            tree.folders
+                .iter()
+                .for_each(|class| tell_like_split(root, class));
         }
         if classes.names.len() == 1 {
             let folders = splits.iter().flat_map(|(_, folder)| &folder.folders);

@@ -18,13 +18,15 @@ pub(super) enum Layout<'t> {
 impl<'t> Layout<'t> {
     /// Tells splits from classes.
     ///
-    /// Folders with names of splits are splits when the pictures lie in folders below them, and
-    /// classes when pictures lie right in them and other folders beside them hold pictures, too.
+    /// Folders with names of splits are splits when all pictures lie in folders below them. One
+    /// called `train` that has pictures right in it and none below is a class when other folders
+    /// beside it hold pictures, too.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] when folders of splits hold pictures without classes; [`Error::Row`] when
-    /// a folder may be either, and when two are one split.
+    /// a folder may be either, when two are one split, and when the splits lie below the classes or
+    /// in a folder of their own.
     pub(super) fn of(root: &'t Folder, path: &Path) -> Result<Self, Error> {
         let named = |folder: &&Folder| Split::named(&folder.name).is_some();
         let splits: Vec<&Folder> = root.folders.iter().filter(named).collect();
@@ -32,24 +34,32 @@ impl<'t> Layout<'t> {
         let beside: Vec<&Folder> = others.filter(|folder| folder.all() > 0).collect();
         let full: Vec<&Folder> = splits.iter().copied().filter(|f| f.all() > 0).collect();
         let direct: Vec<&Folder> = full.iter().copied().filter(|f| f.direct() > 0).collect();
-        if splits.is_empty() || (full.is_empty() && !beside.is_empty()) {
-            return Ok(Self::Classes);
-        }
         let fail = |folder: &Folder, message: String| Error::Row {
             path: path.to_path_buf(),
             row: folder.name.clone(),
             field: "folder".into(),
             message,
         };
+        if splits.is_empty() || (full.is_empty() && !beside.is_empty()) {
+            for class in &beside {
+                check_below(class, beside.len()).map_err(|message| fail(class, message))?;
+            }
+            return Ok(Self::Classes);
+        }
         if let (Some(other), Some(first)) = (beside.first(), direct.first()) {
-            if direct.len() == full.len() {
+            let is_class = |folder: &Folder| {
+                folder.name.eq_ignore_ascii_case("train") && folder.all() == folder.direct()
+            };
+            if let [one] = full[..]
+                && is_class(one)
+            {
                 return Ok(Self::Classes);
             }
             return Err(fail(
                 first,
                 format!(
                     "may be a split or a class: pictures lie right in it, as in a class, and \
-                     `{}` beside it holds pictures, too; move them, or rename the class",
+                     `{}` beside it holds pictures, too; move them, or rename the folder",
                     other.name
                 ),
             ));
@@ -83,4 +93,27 @@ impl<'t> Layout<'t> {
             beside,
         })
     }
+}
+
+/// Refuses splits in a folder of their own below the root, or below the folders of classes: a folder
+/// whose pictures all lie in folders that are called like splits.
+fn check_below(class: &Folder, classes: usize) -> Result<(), String> {
+    let full = class.folders.iter().filter(|folder| folder.all() > 0);
+    let names: Vec<&str> = full.map(|folder| folder.name.as_str()).collect();
+    let are_splits = names.iter().all(|name| Split::named(name).is_some());
+    if class.direct() > 0 || names.is_empty() || !are_splits {
+        return Ok(());
+    }
+    let names = names.join("`, `");
+    Err(match classes {
+        1 => format!(
+            "holds all pictures in `{names}`, which are called like splits; give this folder as the \
+             data"
+        ),
+        _ => format!(
+            "holds its pictures in `{names}`, which are called like splits; put the classes below \
+             the splits, as in `train/{}`, or rename them",
+            class.name
+        ),
+    })
 }

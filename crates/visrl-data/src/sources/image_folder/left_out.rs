@@ -6,32 +6,24 @@ use crate::split::Split;
 
 /// Tells of pictures whose format is not read, and of links that lead nowhere.
 pub(crate) fn tell_unread(root: &Path, unread: &Unread) {
-    let Some(first) = &unread.first else {
-        return;
-    };
     let ending = |(ending, count): (&String, &usize)| match ending.as_str() {
         "" => format!("{count} without an ending"),
         ending => format!("{count} {ending}"),
     };
     let endings: Vec<String> = unread.endings.iter().map(ending).collect();
-    let pictures = unread.count() - unread.links;
-    if pictures > 0 {
+    if let Some(first) = &unread.first {
         let message = format!(
             "{} left out, of a format or with an ending that is not read ({}; the first is \
              `{first}`): convert them to PNG or JPEG",
-            number(pictures, "picture"),
+            number(unread.count() - unread.links, "picture"),
             endings.join(", ")
         );
         tell(root, &message);
     }
-    if unread.links > 0 {
+    if let Some(first) = &unread.first_link {
         let message = format!(
-            "{} left out that lead nowhere, or to a folder around them{}",
+            "{} left out that lead nowhere, or to a folder around them (the first is `{first}`)",
             number(unread.links, "link"),
-            match pictures {
-                0 => format!(" (the first is `{first}`)"),
-                _ => String::new(),
-            }
         );
         tell(root, &message);
     }
@@ -76,6 +68,36 @@ pub(super) fn tell_empty(root: &Path, classes: &[&str]) {
         ),
     };
     tell(root, &format!("{message}; remove the folder if it is none"));
+}
+
+/// Tells of classes whose pictures are all in other splits than that of training.
+pub(super) fn tell_untrained(root: &Path, classes: &[&str]) {
+    if let Some(first) = classes.first() {
+        let more = match classes.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and so is it with {more} more)"),
+        };
+        let message = format!(
+            "the class `{first}` has no picture in the training split, though it has some in \
+             another{more}: is a folder misspelt, or missing?"
+        );
+        tell(root, &message);
+    }
+}
+
+/// Tells of a class whose folder is called much like a split and holds folders of pictures.
+pub(super) fn tell_like_split(root: &Path, class: &Folder) {
+    let words = class.name.split(|c: char| !c.is_alphanumeric());
+    let split = words.filter_map(Split::named).next();
+    let below = class.folders.iter().filter(|folder| folder.count() > 0);
+    if let (Some(split), [], 2..) = (split, &class.pictures[..], below.count()) {
+        let message = format!(
+            "`{}` is read as one class with all pictures in the folders below it; if these are the \
+             classes, call it `{split}`",
+            class.name
+        );
+        tell(root, &message);
+    }
 }
 
 /// Tells of folders beside each other that are one class.

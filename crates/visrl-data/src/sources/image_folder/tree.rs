@@ -31,8 +31,10 @@ pub(crate) struct Unread {
     pub(crate) endings: BTreeMap<String, usize>,
     /// Links that lead nowhere, or to a folder around them.
     pub(crate) links: usize,
-    /// The first of all, by its path below the root.
+    /// The first picture, by its path below the root.
     pub(crate) first: Option<String>,
+    /// The first link, by its path below the root.
+    pub(crate) first_link: Option<String>,
 }
 
 impl Unread {
@@ -47,8 +49,13 @@ impl Unread {
             *self.endings.entry(ending.clone()).or_default() += count;
         }
         self.links += other.links;
-        if self.first.is_none() {
-            self.first.clone_from(&other.first);
+        for (first, other) in [
+            (&mut self.first, &other.first),
+            (&mut self.first_link, &other.first_link),
+        ] {
+            if first.is_none() {
+                first.clone_from(other);
+            }
         }
     }
 }
@@ -148,7 +155,7 @@ impl Walk<'_> {
                         FileKind::Read => found.pictures.push(name),
                         FileKind::Other(ending) => {
                             *found.unread.endings.entry(ending).or_default() += 1;
-                            note(&mut found.unread, &below, &name);
+                            note(&mut found.unread.first, &below, &name);
                         }
                         FileKind::No => {}
                     }
@@ -168,7 +175,7 @@ impl Walk<'_> {
                         }
                         None => {
                             found.unread.links += 1;
-                            note(&mut found.unread, &below, &name);
+                            note(&mut found.unread.first_link, &below, &name);
                         }
                     }
                 }
@@ -184,8 +191,6 @@ fn real_folder(link: &Path, within: &Path) -> Option<PathBuf> {
     (!within.starts_with(&real)).then_some(real)
 }
 
-fn note(unread: &mut Unread, below: &str, name: &str) {
-    if unread.first.is_none() {
-        unread.first = Some(format!("{below}{name}"));
-    }
+fn note(first: &mut Option<String>, below: &str, name: &str) {
+    first.get_or_insert_with(|| format!("{below}{name}"));
 }
