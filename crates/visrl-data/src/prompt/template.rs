@@ -134,20 +134,37 @@ impl PromptTemplate {
 
     /// The text of the user turn.
     pub fn text(&self, example: &Example) -> String {
-        let pieces = if example.choices.is_empty() {
-            &self.open
-        } else {
-            &self.closed
+        let question = Content::Text(example.question.clone());
+        let filled = self.filled(example, &[question]).into_iter();
+        let texts = filled.filter_map(|part| match part {
+            Content::Text(text) => Some(text),
+            Content::Image(_) => None,
+        });
+        texts.collect()
+    }
+
+    /// The template with a question, which may have images within its text, and the choices filled
+    /// in.
+    fn filled(&self, example: &Example, question: &[Content]) -> Vec<Content> {
+        let pieces = match example.choices.is_empty() {
+            true => &self.open,
+            false => &self.closed,
         };
-        let mut text = String::new();
+        let mut filled = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Literal(literal) => text.push_str(literal),
-                Piece::Question => text.push_str(&example.question),
-                Piece::Choices => text.push_str(&example.choices.join(&self.text.separator)),
+                Piece::Literal(literal) => append(&mut filled, Content::Text(literal.clone())),
+                Piece::Question => {
+                    let parts = question.iter().cloned();
+                    parts.for_each(|part| append(&mut filled, part));
+                }
+                Piece::Choices => {
+                    let list = example.choices.join(&self.text.separator);
+                    append(&mut filled, Content::Text(list));
+                }
             }
         }
-        text
+        filled
     }
 
     /// The prompt; it carries the example's id. Images of a question that has its own places for
@@ -188,29 +205,11 @@ impl PromptTemplate {
         let is_image = |part: &&Content| matches!(part, Content::Image(_));
         let front = parts.iter().take_while(is_image).count();
         let (front, parts) = parts.split_at(front);
-        let question = trimmed(parts, front.is_empty() || parts.len() == 1);
-        let pieces = match example.choices.is_empty() {
-            true => &self.open,
-            false => &self.closed,
-        };
-        let mut text = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Literal(literal) => append(&mut text, Content::Text(literal.clone())),
-                Piece::Question if question.is_empty() => {
-                    append(&mut text, Content::Text(example.question.clone()));
-                }
-                Piece::Question => {
-                    let parts = question.iter().cloned();
-                    parts.for_each(|part| append(&mut text, part));
-                }
-                Piece::Choices => {
-                    let list = example.choices.join(&self.text.separator);
-                    append(&mut text, Content::Text(list));
-                }
-            }
+        let mut question = trimmed(parts, front.is_empty() || parts.len() == 1);
+        if question.is_empty() {
+            question.push(Content::Text(example.question.clone()));
         }
-        (front.to_vec(), text)
+        (front.to_vec(), self.filled(example, &question))
     }
 }
 
