@@ -422,9 +422,11 @@ fn turns_of_other_kinds_are_refused() {
 #[test]
 fn numbered_marks_may_come_again() {
     let text = r#"{"images": ["1.png", "2.png"], "problem": "Is <image 2> as <image 1>? See <image 2>.", "label": "a"}"#;
-    let data = open(text);
+    let (opened, told) = open_told(text, &RowsConfig::default());
+    assert!(told[0].contains("has <image 2> again"), "{told:?}");
+    let data = opened.unwrap();
     let record = &data.records(Split::Train).unwrap()[0];
-    assert_eq!(record.question.as_deref(), Some("Is  as ? See ."));
+    assert_eq!(record.question.as_deref(), Some("Is  as ? See <image 2>."));
     let layout = record.row.layout.as_deref().unwrap();
     let names: Vec<String> = layout.images().map(|image| image.name()).collect();
     assert!(

@@ -1,6 +1,5 @@
 use std::borrow::Cow;
-#[cfg(feature = "parquet")]
-use std::path::Path;
+use std::ops::Range;
 
 use crate::error::Error;
 
@@ -16,108 +15,100 @@ const MARKERS: [&str; 5] = [
 /// What may stand around Qwen's mark.
 const AROUND: [&str; 2] = ["<|vision_start|>", "<|vision_end|>"];
 
-/// A question without the marks of where its image is: prompts show the image first, whatever the
-/// place of the mark. `None` when nothing else was asked.
-///
-/// # Errors
-///
-/// [`Error::Row`] for marks of more images than the one there is.
-#[cfg(feature = "parquet")]
-pub(crate) fn without_markers<'t>(
-    question: &'t str,
-    path: &Path,
-    row: impl FnOnce() -> String,
-    field: &'static str,
-) -> Result<Option<Cow<'t, str>>, Error> {
-    let (text, images) = strip(question);
-    if images > 1 {
-        return Err(Error::Row {
-            path: path.to_path_buf(),
-            row: row(),
-            field: field.into(),
-            message: format!(
-                "marks the places of {images} images (such as `<image>`), but a row has one image; \
-                 leave one mark or none"
-            ),
-        });
-    }
-    let asked = images == 0 || !text.is_empty();
-    Ok(asked.then_some(text))
-}
-
 /// A question of one's own about one image, without the mark of where the image is (`<image>` and
 /// the like): prompts show it first.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for marks of several images, or when nothing else is asked.
+/// [`Error::Config`] for marks of several images or of one twice, for one that counts from 0, or
+/// when nothing else is asked.
 pub fn own_question(question: &str) -> Result<Cow<'_, str>, Error> {
-    let fail = |message: &str| Error::Config {
-        field: "question",
-        message: message.to_owned(),
+    let fail = |message: String| {
+        let field = "question";
+        Err(Error::Config { field, message })
     };
-    match strip(question) {
-        (_, 2..) => Err(fail("marks the places of several images; there is one")),
-        (text, 1) if text.is_empty() => Err(fail("marks the place of an image, and asks nothing")),
-        (text, _) => Ok(text),
+    let (text, marks) = strip(question);
+    match &marks[..] {
+        [] => Ok(text),
+        [Mark::Numbered(number), ..] if *number != "1" => fail(format!(
+            "marks the place of image {number}; there is one, and it is image 1"
+        )),
+        [_, _, ..] => fail("marks the places of several images; there is one".into()),
+        [_] if text.is_empty() => fail("marks the place of an image, and asks nothing".into()),
+        [_] => Ok(text),
     }
 }
 
-/// The text without marks, and how many images they mean.
-fn strip(text: &str) -> (Cow<'_, str>, usize) {
-    if !text.contains('<') {
-        return (Cow::Borrowed(text), 0);
-    }
-    // ASCII letters keep their places.
-    let lower = text.to_ascii_lowercase();
-    let (mut kept, mut rest) = (String::new(), 0);
-    let (mut plain, mut numbered, mut found) = (0, 0usize, false);
-    let mut at = 0;
-    while let Some(place) = lower[at..].find('<').map(|place| at + place) {
-        let Some(end) = lower[place..].find('>').map(|end| place + end + 1) else {
-            break;
-        };
-        match mark(&lower[place..end]) {
-            None => at = place + 1,
-            Some(mark) => {
-                match mark {
-                    Mark::Around => {}
-                    Mark::Image => plain += 1,
-                    Mark::Numbered(number) => numbered = number.max(numbered),
-                }
-                found = true;
-                join(&mut kept, &text[rest..place]);
-                (rest, at) = (end, end);
-            }
+/// The text without marks, and those of images.
+fn strip(text: &str) -> (Cow<'_, str>, Vec<Mark<'_>>) {
+    let (mut kept, mut rest, mut found) = (String::new(), 0, false);
+    let mut images = Vec::new();
+    for (place, mark) in marks(text) {
+        found = true;
+        join(&mut kept, &text[rest..place.start]);
+        rest = place.end;
+        if mark != Mark::Around {
+            images.push(mark);
         }
     }
     if !found {
-        return (Cow::Borrowed(text), 0);
+        return (Cow::Borrowed(text), images);
     }
     join(&mut kept, &text[rest..]);
     let kept = kept.trim().to_owned();
-    (Cow::Owned(kept), numbered.saturating_add(plain))
+    (Cow::Owned(kept), images)
 }
 
-pub(crate) enum Mark {
+/// A mark in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark<'t> {
+    /// What may stand around Qwen's mark, and means nothing by itself.
     Around,
+    /// The place of the next image.
     Image,
-    /// `<image 2>`, which may be meant several times.
-    Numbered(usize),
+    /// The place of the image of a number, in its digits without zeros before them: `<image 2>`.
+    Numbered(&'t str),
 }
 
-pub(crate) fn mark(tag: &str) -> Option<Mark> {
-    if MARKERS.contains(&tag) {
+/// The marks of a text in their order, with their places.
+pub(crate) fn marks(text: &str) -> impl Iterator<Item = (Range<usize>, Mark<'_>)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = from + text[from..].find('<')?;
+            let end = start + text[start..].find('>')? + 1;
+            if let Some(mark) = mark(&text[start..end]) {
+                from = end;
+                return Some((start..end, mark));
+            }
+            from = start + 1;
+        }
+    })
+}
+
+fn mark(tag: &str) -> Option<Mark<'_>> {
+    let is = |known: &&str| tag.eq_ignore_ascii_case(known);
+    if MARKERS.iter().any(|known| is(known)) {
         return Some(Mark::Image);
     }
-    if AROUND.contains(&tag) {
+    if AROUND.iter().any(|known| is(known)) {
         return Some(Mark::Around);
     }
-    let number = tag.strip_prefix("<image")?.strip_suffix('>')?;
-    let number = number.strip_prefix([' ', '_', '-']).unwrap_or(number);
+    let inner = tag.strip_prefix('<')?.strip_suffix('>')?;
+    let inner = inner
+        .strip_prefix('|')
+        .and_then(|inner| inner.strip_suffix('|'))
+        .unwrap_or(inner);
+    let (word, number) = inner.split_at_checked("image".len())?;
+    let number = number.trim_start_matches([' ', '_', '-', '#']).trim_end();
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.then(|| number.parse().unwrap_or(usize::MAX))?;
-    Some(Mark::Numbered(number.max(1)))
+    if !word.eq_ignore_ascii_case("image") || !digits {
+        return None;
+    }
+    Some(Mark::Numbered(match number.trim_start_matches('0') {
+        "" => "0",
+        number => number,
+    }))
 }
 
 /// Puts what stands behind a mark behind what stood before it: of the blanks around the mark one
@@ -145,14 +136,6 @@ fn join(kept: &mut String, next: &str) {
 mod tests {
     use super::*;
 
-    #[cfg(feature = "parquet")]
-    fn asked(question: &str) -> Option<String> {
-        let row = || "line 1".to_owned();
-        let text = without_markers(question, Path::new("f"), row, "problem").unwrap();
-        text.map(Cow::into_owned)
-    }
-
-    #[cfg(feature = "parquet")]
     #[test]
     fn a_mark_at_any_place_is_no_part_of_the_question() {
         for (question, text) in [
@@ -163,10 +146,8 @@ mod tests {
             ("What is in <image>, a cat?", "What is in, a cat?"),
             ("The image <image> shows what?", "The image shows what?"),
             ("One line.\n<image>\nAnother.", "One line.\nAnother."),
-            (
-                "<Image 1> What is it? Look at <image 1>.",
-                "What is it? Look at.",
-            ),
+            ("<Image 1> What is it?", "What is it?"),
+            ("<|image_1|>What is it?", "What is it?"),
             (
                 "<|vision_start|><|image_pad|><|vision_end|>What is it?",
                 "What is it?",
@@ -174,31 +155,40 @@ mod tests {
             // Without a mark a question stays as it is written.
             (" Is 1 < 2, or <b>? ", " Is 1 < 2, or <b>? "),
             ("<imagery> ", "<imagery> "),
+            ("<image a>?", "<image a>?"),
         ] {
-            assert_eq!(asked(question).as_deref(), Some(text), "{question}");
-        }
-        assert_eq!(asked(""), Some(String::new()));
-        assert_eq!(asked(" <image>\n"), None);
-    }
-
-    #[cfg(feature = "parquet")]
-    #[test]
-    fn marks_of_more_images_than_one_are_refused() {
-        for question in ["<image><image>?", "<image 2>?", "a <image> b <image_1>"] {
-            let row = || "line 7".to_owned();
-            let error = without_markers(question, Path::new("f"), row, "problem").unwrap_err();
-            let message = error.to_string();
-            let start = "f: line 7: field `problem`: marks the places of 2 images";
-            assert!(message.starts_with(start), "{message}");
+            assert_eq!(own_question(question).unwrap(), text, "{question}");
         }
     }
 
     #[test]
-    fn a_configurations_question_has_no_marks() {
-        assert_eq!(own_question("<image>Which?").unwrap(), "Which?");
-        for question in ["<image>", "<image><image>Which?"] {
+    fn what_marks_no_image_or_several_is_refused() {
+        for question in [
+            "<image>",
+            "<image><image>Which?",
+            "<image 1> or <image 1>?",
+            "a <image> b <image_1>",
+            "<image 0>Which?",
+            "<image 2>Which?",
+            "<image 99999999999999999999>Which?",
+        ] {
             let message = own_question(question).unwrap_err().to_string();
             assert!(message.starts_with("field `question`: marks"), "{message}");
         }
+    }
+
+    #[test]
+    fn marks_have_their_places_and_numbers_any_size() {
+        let found: Vec<_> =
+            marks("a < b <image 007>\u{e9}<IMAGE><image-99999999999999999999>").collect();
+        let numbered = Mark::Numbered("99999999999999999999");
+        assert_eq!(
+            found,
+            [
+                (6..17, Mark::Numbered("7")),
+                (19..26, Mark::Image),
+                (26..54, numbered)
+            ]
+        );
     }
 }

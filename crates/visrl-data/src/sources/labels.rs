@@ -143,6 +143,11 @@ impl LabelIndex {
         self.path = path.to_path_buf();
     }
 
+    /// The plain name of a label's number.
+    pub(crate) fn name(&self, place: usize) -> &str {
+        &self.names[place]
+    }
+
     /// The number of a label.
     pub(crate) fn place(
         &mut self,

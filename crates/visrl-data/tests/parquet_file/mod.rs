@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
@@ -20,6 +20,8 @@ pub(crate) enum Column {
     Bytes(Vec<Option<Vec<u8>>>, i16),
     /// Whole numbers.
     Ints(Vec<Option<i64>>),
+    /// Numbers.
+    Doubles(Vec<Option<f64>>),
     /// Lists of texts.
     Lists(Vec<Vec<String>>),
 }
@@ -42,6 +44,7 @@ impl Column {
         match self {
             Self::Bytes(values, level) => Self::Bytes(values[from..to].to_vec(), *level),
             Self::Ints(values) => Self::Ints(values[from..to].to_vec()),
+            Self::Doubles(values) => Self::Doubles(values[from..to].to_vec()),
             Self::Lists(values) => Self::Lists(values[from..to].to_vec()),
         }
     }
@@ -101,9 +104,14 @@ pub(crate) const HUB: &str = "message schema {
     optional binary solution (UTF8);
 }";
 
+/// Bytes that begin as a picture does.
+pub(crate) fn picture(number: usize) -> Vec<u8> {
+    [b"\x89PNG\r\n\x1a\n", &number.to_le_bytes()[..]].concat()
+}
+
 /// The columns of a data set as the paper's: so many rows, solutions in turn.
 pub(crate) fn hub(rows: usize, solutions: &[&str]) -> Vec<Column> {
-    let image = |i: usize| Some([b"image", &i.to_le_bytes()[..]].concat());
+    let image = |i: usize| Some(picture(i));
     let path = |i: usize| Some(format!("{i}.png").into_bytes());
     vec![
         Column::inside((0..rows).map(image)),
@@ -129,6 +137,7 @@ pub(crate) fn write(path: &Path, schema: &str, columns: &[Column], form: &Form) 
     let rows = match &columns[0] {
         Column::Bytes(values, _) => values.len(),
         Column::Ints(values) => values.len(),
+        Column::Doubles(values) => values.len(),
         Column::Lists(values) => values.len(),
     };
     for from in (0..rows).step_by(form.group_rows) {
@@ -152,6 +161,13 @@ pub(crate) fn write(path: &Path, schema: &str, columns: &[Column], form: &Form) 
                     let levels: Vec<i16> = values.iter().map(|v| i16::from(v.is_some())).collect();
                     let values: Vec<i64> = values.into_iter().flatten().collect();
                     out.typed::<Int64Type>()
+                        .write_batch(&values, Some(&levels), None)
+                        .unwrap();
+                }
+                Column::Doubles(values) => {
+                    let levels: Vec<i16> = values.iter().map(|v| i16::from(v.is_some())).collect();
+                    let values: Vec<f64> = values.into_iter().flatten().collect();
+                    out.typed::<DoubleType>()
                         .write_batch(&values, Some(&levels), None)
                         .unwrap();
                 }

@@ -4,20 +4,20 @@ use crate::sources::parquet::limits::ParquetLimits;
 use crate::split::Split;
 
 /// A data set in parquet files, as the Hugging Face hub has them: one row per image, with the
-/// columns `image` (a structure of `bytes` and `path`), `problem` (the question, without marks such
-/// as `<image>`) and `solution` (the class name, by [`plain_label`](crate::plain_label)). The paper's own 4-shot sets are of this form.
+/// columns `image` (a structure of `bytes` and `path`), `problem` (the question) and `solution` (the
+/// class name, by [`plain_label`](crate::plain_label)). The paper's own 4-shot sets are of this form.
+///
+/// It is [`RowsConfig`](crate::RowsConfig) with these three columns by name: an image stands where
+/// its mark `<image>` stands, and a list of choices at the end of a problem is asked again by the
+/// template.
 ///
 /// A folder is a data set too: all its `*.parquet` files, or those in its folder `data`, in the
-/// order of their names. A file whose name begins with `train`, `val` (or `dev`) or `test` holds
-/// that split, so `train-00000-of-00002.parquet` and its neighbours come together.
+/// order of their names. A file whose name begins with a split's ([`Split::named`]) holds that split,
+/// so `train-00000-of-00002.parquet` and its neighbours come together.
 ///
 /// The solution may also be a column of class numbers, as in the hub's image classification sets
 /// (`solution: "label"`); the names come from [`ParquetConfig::classes`], or from the note that the
-/// hub's library leaves in the file.
-///
-/// Some sets write a list of choices into each problem. Ask those with
-/// [`ChoiceRule::Open`](crate::ChoiceRule::Open), or set [`ParquetConfig::question`], so that no
-/// second list follows.
+/// hub's library leaves in the file. Without either a number's digits are the class.
 ///
 /// Read are pages without compression, or compressed by snappy or zstd, in plain or dictionary
 /// encoding: what the usual writers make of such columns.

@@ -5,8 +5,6 @@
 pub(crate) mod columns;
 mod config;
 #[cfg(feature = "parquet")]
-mod dataset;
-#[cfg(feature = "parquet")]
 mod guard;
 pub(crate) mod limits;
 #[cfg(feature = "parquet")]

@@ -1,9 +1,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use parquet::basic::{Compression, Type};
+use parquet::basic::{Compression, ConvertedType, Type};
 use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -141,12 +141,6 @@ impl ParquetTable {
         })
     }
 
-    /// Whether a column holds whole numbers.
-    pub(crate) fn is_int64(&self, column: usize) -> bool {
-        let schema = self.reader.metadata().file_metadata().schema_descr();
-        schema.column(column).physical_type() == Type::INT64
-    }
-
     /// The texts or bytes of a column in a row group, one for each row.
     pub(crate) fn bytes(
         &self,
@@ -154,11 +148,6 @@ impl ParquetTable {
         column: usize,
     ) -> Result<Vec<Option<ByteArray>>, Error> {
         self.flat::<ByteArrayType>(group, column, Type::BYTE_ARRAY)
-    }
-
-    /// The whole numbers of a column in a row group, one for each row.
-    pub(crate) fn ints(&self, group: usize, column: usize) -> Result<Vec<Option<i64>>, Error> {
-        self.flat::<Int64Type>(group, column, Type::INT64)
     }
 
     /// The lists of texts of a column in a row group, one for each row; null is an empty list.
@@ -182,29 +171,6 @@ impl ParquetTable {
         Ok(lists)
     }
 
-    /// The names of the columns at the top that are not known to hold nulls alone.
-    pub(crate) fn filled_columns(&self) -> Vec<String> {
-        let metadata = self.reader.metadata();
-        let is_empty = |column: usize| {
-            metadata.row_groups().iter().all(|group| {
-                let chunk = group.columns().get(column);
-                let nulls = chunk.and_then(|chunk| chunk.statistics()?.null_count_opt());
-                chunk.is_some_and(|chunk| nulls == u64::try_from(chunk.num_values()).ok())
-            })
-        };
-        let schema = metadata.file_metadata().schema_descr();
-        let mut names: Vec<String> = Vec::new();
-        for column in (0..schema.num_columns()).filter(|column| !is_empty(*column)) {
-            let descriptor = schema.column(column);
-            if let Some(name) = descriptor.path().parts().first()
-                && !names.contains(name)
-            {
-                names.push(name.clone());
-            }
-        }
-        names
-    }
-
     /// The columns as a tree.
     pub(crate) fn schema(&self) -> TypePtr {
         let schema = self.reader.metadata().file_metadata().schema_descr();
@@ -224,17 +190,45 @@ impl ParquetTable {
             let lists = schema.column(column).max_rep_level() > 0;
             let name = self.column_name(column);
             let pages = self.check_pages(chunk, lists);
-            pages.map_err(|message| self.fail(Some(group), &name, &message))?;
+            let values = pages.map_err(|message| self.fail(Some(group), &name, &message))?;
+            let rows = self.rows(group);
+            if !lists && usize::try_from(values) != Ok(rows) {
+                let message = format!("has {values} of {rows} rows; the file is damaged");
+                return Err(self.fail(Some(group), &name, &message));
+            }
         }
         let damaged = |message| fail(format!("cannot be read: {message}"));
         let reader = guarded(|| self.reader.get_row_group(group)).map_err(damaged)?;
         let mut rows = guarded(|| reader.get_row_iter(None)).map_err(damaged)?;
-        for _ in 0..self.rows(group) {
-            let row = guarded(|| rows.next().transpose()).map_err(damaged)?;
+        for place in 0..self.rows(group) {
+            let row = guarded(|| rows.next().transpose());
+            let row = row.map_err(|message| match self.no_text(group, place) {
+                Some(name) => {
+                    let message = format!("row {place} of it is not UTF-8 text");
+                    self.fail(Some(group), &name, &message)
+                }
+                None => damaged(format!("row {place} of it: {message}")),
+            })?;
             let row = row.ok_or_else(|| fail("has fewer rows than it says".into()))?;
             use_row(&row.into_columns())?;
         }
         Ok(())
+    }
+
+    /// The column of texts that has a value in a row which is none.
+    fn no_text(&self, group: usize, place: usize) -> Option<String> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let texts = (0..schema.num_columns()).filter(|&column| {
+            let found = schema.column(column);
+            let is_text = found.converted_type() == ConvertedType::UTF8;
+            is_text && found.max_rep_level() == 0
+        });
+        let mut broken = texts.filter(|&column| {
+            let values = self.bytes(group, column).unwrap_or_default();
+            let value = values.get(place).and_then(Option::as_ref);
+            value.is_some_and(|value| std::str::from_utf8(value.data()).is_err())
+        });
+        broken.next().map(|column| self.column_name(column))
     }
 
     /// The name of a column in errors.
@@ -330,7 +324,7 @@ impl ParquetTable {
         let chunk = columns.get(column).ok_or_else(|| {
             fail("is not in the row group, but in the schema; the file is damaged".into())
         })?;
-        self.check_pages(chunk, repetition > 0).map_err(fail)?;
+        self.check_pages(chunk, repetition > 0).map_err(&fail)?;
         let rows = self.rows(group);
         let read = || -> Result<Levels<T::T>, ParquetError> {
             let group = self.reader.get_row_group(group)?;
@@ -360,8 +354,8 @@ impl ParquetTable {
     }
 
     /// Checks the compression of a column's part and the headers of its pages, which bound the
-    /// memory that reading them takes.
-    fn check_pages(&self, chunk: &ColumnChunkMetaData, lists: bool) -> Result<(), String> {
+    /// memory that reading them takes, and counts the values of its data pages.
+    fn check_pages(&self, chunk: &ColumnChunkMetaData, lists: bool) -> Result<u64, String> {
         let codec = chunk.compression();
         if !matches!(
             codec,
@@ -386,11 +380,14 @@ impl ParquetTable {
                 self.length
             ));
         };
-        let mut total = 0u64;
+        let (mut total, mut values) = (0u64, 0u64);
         while at < end {
             let (header, length) = page_header(&self.file, at, end)?;
             check_page(&header, at, lists, self.limits.page_bytes)?;
             total = total.saturating_add(header.uncompressed);
+            if !header.dictionary {
+                values = values.saturating_add(header.values);
+            }
             if total > self.limits.total_bytes {
                 return Err(format!(
                     "takes more than {} bytes when decompressed; raise `limits.total_bytes`, if \
@@ -401,7 +398,7 @@ impl ParquetTable {
             at += length as u64 + header.compressed;
         }
         match at == end {
-            true => Ok(()),
+            true => Ok(values),
             false => Err(format!("its last page goes on beyond byte {end}")),
         }
     }

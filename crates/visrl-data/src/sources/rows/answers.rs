@@ -11,7 +11,7 @@ pub(crate) struct Answer {
     pub(crate) more: bool,
 }
 
-/// The label that a value means: a text, a number's digits, the member of a list of one.
+/// The label that a value means: a text, a number as it is written, the member of a list of one.
 pub(crate) fn answer(value: &Value, at: At<'_>, column: &str) -> Result<Answer, Error> {
     if let Value::List(list) = value {
         let mut members = list.iter().filter(|member| **member != Value::Null);
@@ -31,6 +31,10 @@ pub(crate) fn answer(value: &Value, at: At<'_>, column: &str) -> Result<Answer, 
         );
         at.error(column, message)
     })?;
+    if matches!(value, Value::Number(_)) && !text.ends_with(|c: char| c.is_ascii_digit()) {
+        let message = format!("is {text}, which is no answer");
+        return Err(at.error(column, message));
+    }
     check_bare(&text, at, column)?;
     let name = plain_label(&text).map_err(|fault| at.error(column, fault.to_string()))?;
     let label = without_mathematics(&name);
@@ -103,7 +107,7 @@ fn is_structure(text: &str) -> bool {
     if !text.starts_with(['[', '{', '(']) {
         return false;
     }
-    let value = serde_json::from_str::<Value>(text);
+    let value = Value::of_json(text.as_bytes());
     if matches!(value, Ok(Value::List(_) | Value::Object(_))) {
         return true;
     }
@@ -122,13 +126,16 @@ mod tests {
     fn what_stands_around_an_answer_is_taken_off() {
         let at = At::row(Path::new("f"), 0);
         let label = |json: &str| {
-            let value: Value = serde_json::from_str(json).unwrap();
+            let value = Value::of_json(json.as_bytes()).unwrap();
             answer(&value, at, "solution").map(|answer| (answer.label, answer.more))
         };
         for (json, name) in [
             (r#"" kite\n""#, "kite"),
             ("3", "3"),
-            ("2.5", "2.5"),
+            ("2.50", "2.50"),
+            ("-0", "-0"),
+            ("1e3", "1e3"),
+            ("18446744073709551617", "18446744073709551617"),
             (r#"["kite"]"#, "kite"),
             (r#""<answer>\nkite </answer>""#, "kite"),
             (r#""$3$""#, "3"),

@@ -156,10 +156,11 @@ impl<'r> Fields<'r> {
     }
 }
 
-/// Finds by the table what stands where.
+/// Finds by the table what stands where. With a column of questions that is not asked, none is.
 pub(crate) fn find<'r>(
     fields: &Fields<'r>,
     names: &'r ColumnNames,
+    not_asked: Option<&'r str>,
     tool: Option<Tool>,
     at: At<'_>,
 ) -> Result<Found<'r>, Error> {
@@ -174,7 +175,10 @@ pub(crate) fn find<'r>(
         no_answer: "row",
         ..Found::default()
     };
-    find_question(&mut found, fields, names, at)?;
+    match not_asked {
+        Some(column) => found.known.push(column),
+        None => find_question(&mut found, fields, names, at)?,
+    }
     find_answer(&mut found, fields, names, tool, at)?;
     find_images(&mut found, fields, names, at)?;
     let systems = || SYSTEMS.iter().find_map(|name| fields.there(name));
@@ -207,6 +211,7 @@ fn find_question<'r>(
         };
         found.known.push(column);
         found.question = vec![question];
+        found.question.retain(|(_, value)| **value != Value::Null);
         return Ok(());
     }
     let mut candidates: Vec<Vec<Column<'r>>> = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) fn parse(path: &Path) -> Option<Value> {
         return None;
     }
     let bytes = whole(path, MAX_LIST, "dataset_info.json").ok()?;
-    let value: Value = serde_json::from_slice(&bytes).ok()?;
+    let value = Value::of_json(&bytes).ok()?;
     let Value::Object(entries) = &value else {
         return None;
     };

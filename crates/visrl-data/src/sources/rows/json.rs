@@ -3,11 +3,13 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use visrl_core::files::fault_in_line;
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LIST, MAX_ROW};
 use crate::files::lines::for_each_line;
 use crate::sources::rows::at::At;
+use crate::sources::rows::numbers::Numbers;
 use crate::sources::rows::value::Value;
 
 const HINT: &str = "a file of JSON lines, or a JSON array";
@@ -22,8 +24,7 @@ pub(crate) fn for_each_row(
     }
     for_each_line(path, HINT, MAX_ROW, |line, text| {
         let at = At::line(path, line as u64);
-        let row =
-            serde_json::from_slice(text).map_err(|error| at.error("row", error.to_string()))?;
+        let row = Value::of_json(text).map_err(|error| at.error("row", fault_in_line(&error)))?;
         use_row(at, row)
     })
 }
@@ -71,6 +72,7 @@ fn array(
     let mut rows = Rows {
         path,
         use_row,
+        numbers: Numbers::of(&bytes),
         next: 0,
         stopped: None,
     };
@@ -87,6 +89,8 @@ fn array(
 struct Rows<'f> {
     path: &'f Path,
     use_row: &'f mut dyn FnMut(At<'_>, Value) -> Result<(), Error>,
+    /// The numbers that come next, as they are written.
+    numbers: Numbers<'f>,
     next: u64,
     stopped: Option<Error>,
 }
@@ -107,7 +111,8 @@ impl<'de> Visitor<'de> for &mut Rows<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(row) = list.next_element()? {
+        while let Some(mut row) = list.next_element()? {
+            self.numbers.write_into(&mut row);
             if let Err(error) = (self.use_row)(At::row(self.path, self.next), row) {
                 self.stopped = Some(error);
                 return Err(serde::de::Error::custom("stopped"));

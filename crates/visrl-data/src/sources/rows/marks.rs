@@ -1,5 +1,5 @@
 use crate::error::Error;
-use crate::sources::image_markers::{Mark, mark};
+use crate::sources::image_markers::{Mark, marks};
 use crate::sources::rows::at::At;
 use crate::sources::rows::value::Value;
 
@@ -11,8 +11,11 @@ pub(crate) enum Piece {
     Place {
         is_part: bool,
     },
-    /// The place of the image of a number, from 1, which may be named again.
-    Numbered(usize),
+    /// The place of the image of a number, in digits; and the mark as it is written.
+    Numbered {
+        number: String,
+        mark: String,
+    },
     /// An image that the part holds.
     Image(Value),
 }
@@ -90,25 +93,19 @@ pub(crate) fn pieces(
         let message = format!("has {token} of a chat template in its text; write `<image>`");
         return Err(at.error(column, message));
     }
-    // ASCII letters keep their places.
-    let lower = text.to_ascii_lowercase();
     let mut pieces = Vec::new();
-    let (mut rest, mut from) = (0, 0);
-    while let Some(place) = lower[from..].find('<').map(|place| from + place) {
-        let Some(end) = lower[place..].find('>').map(|end| place + end + 1) else {
-            break;
-        };
-        let Some(mark) = mark(&lower[place..end]) else {
-            from = place + 1;
-            continue;
-        };
-        push(&mut pieces, &text[rest..place]);
+    let mut rest = 0;
+    for (place, mark) in marks(text) {
+        push(&mut pieces, &text[rest..place.start]);
+        rest = place.end;
         match mark {
             Mark::Around => {}
             Mark::Image => pieces.push(Piece::Place { is_part: false }),
-            Mark::Numbered(number) => pieces.push(Piece::Numbered(number)),
+            Mark::Numbered(number) => pieces.push(Piece::Numbered {
+                number: number.to_owned(),
+                mark: text[place].to_owned(),
+            }),
         }
-        (rest, from) = (end, end);
     }
     push(&mut pieces, &text[rest..]);
     Ok(pieces)
@@ -146,7 +143,11 @@ mod tests {
             ]
         );
         let found = pieces("<image 2> a < b <i>", at, "q", false).unwrap();
-        assert_eq!(found, [Piece::Numbered(2), text(" a < b <i>")]);
+        let second = Piece::Numbered {
+            number: "2".into(),
+            mark: "<image 2>".into(),
+        };
+        assert_eq!(found, [second, text(" a < b <i>")]);
         let qwen = "<|vision_start|><|image_pad|><|vision_end|>Which?";
         assert_eq!(
             pieces(qwen, at, "q", true).unwrap(),

@@ -12,6 +12,7 @@ mod files;
 mod json;
 mod list;
 mod marks;
+mod numbers;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet_file;
@@ -24,6 +25,9 @@ mod told;
 mod tool;
 mod turns;
 mod value;
+
+pub(crate) use open::open_rows;
+pub(crate) use reading::OnlyParquet;
 
 pub use columns::ColumnNames;
 pub use config::RowsConfig;

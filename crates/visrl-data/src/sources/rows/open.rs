@@ -13,7 +13,7 @@ use crate::sources::rows::json;
 #[cfg(feature = "parquet")]
 use crate::sources::rows::parquet_file::read_parquet;
 use crate::sources::rows::pictures::Pictures;
-use crate::sources::rows::reading::{Mapping, Reading};
+use crate::sources::rows::reading::{Mapping, OnlyParquet, Reading};
 use crate::sources::rows::tool::Tool;
 use crate::sources::rows::value::Value;
 use crate::split::Split;
@@ -34,89 +34,33 @@ impl RowsConfig {
     /// given; [`Error::Config`] for an option that fits no file; for parquet files
     /// [`Error::Parquet`], and [`Error::Feature`] without the feature `parquet` of this crate.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<MemoryDataset, Error> {
-        let path = path.as_ref();
-        let question = own_question(&self.question)?;
+        open_rows(self, path.as_ref(), None)
+    }
+
+    /// What `dataset_info.json` lies at a path, and the entry of it that is meant.
+    fn entry(&self, path: &Path) -> Result<Option<(PathBuf, Entry)>, Error> {
         let info = match path.is_dir() {
             true => path.join("dataset_info.json"),
             false => path.to_path_buf(),
         };
-        let info = match info.is_file() {
-            true => dataset_info::parse(&info).map(|value| (info, value)),
+        let value = match info.is_file() {
+            true => dataset_info::parse(&info),
             false => None,
         };
-        let entry = match (&info, &self.dataset) {
-            (Some((path, value)), name) => {
-                Some(Entry::of(path, value, name.as_deref(), self.any_path)?)
+        match (value, &self.dataset) {
+            (Some(value), name) => {
+                let entry = Entry::of(&info, &value, name.as_deref(), self.any_path)?;
+                Ok(Some((info, entry)))
             }
-            (None, None) => None,
-            (None, Some(name)) => {
-                return Err(Error::Config {
-                    field: "dataset",
-                    message: format!(
-                        "`{name}` is given, but {} is no `dataset_info.json`",
-                        path.display()
-                    ),
-                });
-            }
-        };
-        let home = info.as_ref().map_or(path, |(info, _)| info);
-        let home = match home.is_dir() {
-            true => home,
-            false => home.parent().unwrap_or(Path::new("")),
-        };
-        let pictures = Pictures {
-            folder: self.images(home)?,
-            any_path: self.any_path,
-            limits: self.limits,
-            bytes: 0,
-        };
-        let mapping = match &entry {
-            Some(entry) => Mapping::Entry(entry),
-            None => Mapping::Table(&self.columns),
-        };
-        let labels = LabelIndex::new(path, self.classes.as_deref())?;
-        let listed = is_yaml(path).then_some(Tool::VlmR1);
-        let mut reading = Reading::new(mapping, self.tool.or(listed), labels, pictures);
-        let is_number = |class: &String| class.trim().parse::<f64>().is_ok();
-        reading.numbered = self
-            .classes
-            .clone()
-            .filter(|names| !names.iter().any(is_number));
-        match &entry {
-            Some(entry) => self.read(&mut reading, &entry.file, RowPart::All)?,
-            None if is_yaml(path) => {
-                for listed in read_list(path, self.any_path)? {
-                    self.read(&mut reading, &listed.file, listed.part)?;
-                }
-            }
-            None => {
-                for file in row_files(path)? {
-                    self.read(&mut reading, &file, RowPart::All)?;
-                }
-            }
+            (None, None) => Ok(None),
+            (None, Some(name)) => Err(Error::Config {
+                field: "dataset",
+                message: format!(
+                    "`{name}` is given, but {} is no `dataset_info.json`",
+                    path.display()
+                ),
+            }),
         }
-        if reading.rows() == 0 {
-            return Err(Error::Row {
-                path: path.to_path_buf(),
-                row: "file".into(),
-                field: "row".into(),
-                message: "there is no row".into(),
-            });
-        }
-        reading.labels.in_file(path);
-        reading.labels.tell_alike(&reading.answers);
-        let mut splits = reading.splits;
-        let classes = reading.labels.finish(splits.iter_mut().flatten().flatten());
-        let name = path.file_stem();
-        let name = name.map_or("images".into(), |name| name.to_string_lossy());
-        let name = self.dataset.as_deref().unwrap_or(&name);
-        let mut dataset = MemoryDataset::new(name, classes, question);
-        for (split, records) in Split::ALL.into_iter().zip(splits) {
-            if let Some(records) = records {
-                dataset = dataset.with_split(split, records)?;
-            }
-        }
-        Ok(dataset)
     }
 
     /// The folder that paths of images are relative to.
@@ -141,7 +85,7 @@ impl RowsConfig {
             .split
             .or_else(|| split_of(path))
             .unwrap_or(Split::Train);
-        if is_parquet(path) {
+        if reading.only.is_some() || is_parquet(path) {
             read_parquet(self, reading, path)?;
         } else if part == RowPart::All {
             json::for_each_row(path, |at, row| reading.row(at, &row))?;
@@ -158,6 +102,81 @@ impl RowsConfig {
         }
         reading.end_of_file(path)
     }
+}
+
+/// Reads the rows of a file or of a folder; `only` says how a part of them is read by
+/// [`ParquetConfig`](crate::ParquetConfig).
+pub(crate) fn open_rows(
+    config: &RowsConfig,
+    path: &Path,
+    only: Option<OnlyParquet<'_>>,
+) -> Result<MemoryDataset, Error> {
+    let question = own_question(&config.question)?;
+    let entry = match only {
+        None => config.entry(path)?,
+        Some(_) => None,
+    };
+    let home = entry.as_ref().map_or(path, |(info, _)| info);
+    let home = match home.is_dir() {
+        true => home,
+        false => home.parent().unwrap_or(Path::new("")),
+    };
+    let pictures = Pictures {
+        folder: config.images(home)?,
+        any_path: config.any_path,
+        limits: config.limits,
+        bytes: 0,
+    };
+    let mapping = match &entry {
+        Some((_, entry)) => Mapping::Entry(entry),
+        None => Mapping::Table(&config.columns),
+    };
+    let labels = LabelIndex::new(path, config.classes.as_deref())?;
+    let is_list = only.is_none() && is_yaml(path);
+    let listed = is_list.then_some(Tool::VlmR1);
+    let mut reading = Reading::new(mapping, config.tool.or(listed), labels, pictures);
+    let is_number = |class: &String| class.trim().parse::<f64>().is_ok();
+    let classes = config.classes.clone();
+    reading.numbered = classes.filter(|names| !names.iter().any(is_number));
+    reading.only = only;
+    match &entry {
+        Some((_, entry)) => config.read(&mut reading, &entry.file, RowPart::All)?,
+        None if is_list => {
+            for listed in read_list(path, config.any_path)? {
+                config.read(&mut reading, &listed.file, listed.part)?;
+            }
+        }
+        None => {
+            for file in row_files(path, only.is_some())? {
+                if config.images_folder.is_none() {
+                    reading.pictures.folder = file.parent().unwrap_or(Path::new("")).into();
+                }
+                config.read(&mut reading, &file, RowPart::All)?;
+            }
+        }
+    }
+    if reading.rows() == 0 {
+        return Err(Error::Row {
+            path: path.to_path_buf(),
+            row: "file".into(),
+            field: "row".into(),
+            message: "there is no row".into(),
+        });
+    }
+    reading.labels.in_file(path);
+    reading.labels.tell_alike(&reading.answers);
+    let mut splits = reading.splits;
+    let classes = reading.labels.finish(splits.iter_mut().flatten().flatten());
+    let name = path.file_stem();
+    let name = name.map_or("images".into(), |name| name.to_string_lossy());
+    let name = config.dataset.as_deref().unwrap_or(&name);
+    let mut dataset = MemoryDataset::new(name, classes, question);
+    for (split, records) in Split::ALL.into_iter().zip(splits) {
+        if let Some(records) = records {
+            dataset = dataset.with_split(split, records)?;
+        }
+    }
+    Ok(dataset)
 }
 
 #[cfg(not(feature = "parquet"))]

@@ -62,12 +62,15 @@ fn value(field: &Field, of: Option<&Type>) -> Result<Value, String> {
         Field::Null => Value::Null,
         Field::Bool(value) => Value::Bool(*value),
         Field::Str(text) => match of.is_some_and(is_json) {
-            true => serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?,
+            true => {
+                Value::of_json(text.as_bytes()).map_err(|error| format!("is not JSON: {error}"))?
+            }
             false => Value::Text(text.clone()),
         },
         Field::Bytes(bytes) => Value::Bytes(bytes.data().to_vec()),
-        Field::Float(value) => Value::Number(value.to_string()),
-        Field::Double(value) => Value::Number(value.to_string()),
+        // The shortest digits that mean the number, and `1.0` for a whole one.
+        Field::Float(value) => Value::Number(format!("{value:?}")),
+        Field::Double(value) => Value::Number(format!("{value:?}")),
         Field::Decimal(Decimal::Bytes { .. }) => {
             return Err("is a decimal, which is not read".into());
         }

@@ -12,11 +12,11 @@ use crate::sources::rows::answers::{answer, is_same};
 use crate::sources::rows::at::At;
 use crate::sources::rows::columns::{ColumnNames, Fields, Found, find};
 use crate::sources::rows::dataset_info::Entry;
-use crate::sources::rows::list::take_list;
+use crate::sources::rows::list::{checked, choices, take_list};
 use crate::sources::rows::marks::{Piece, check_bare, pieces};
 use crate::sources::rows::pictures::Pictures;
 use crate::sources::rows::placing::{Part, contents, merged, place_images, without_marks};
-use crate::sources::rows::told::Told;
+use crate::sources::rows::told::{Fact, Told};
 use crate::sources::rows::tool::Tool;
 use crate::sources::rows::turns::{TurnNames, bare, question_pieces, turns};
 use crate::sources::rows::value::Value;
@@ -31,9 +31,18 @@ pub(crate) enum Mapping<'a> {
     Entry(&'a Entry),
 }
 
+/// How [`ParquetConfig`](crate::ParquetConfig) reads rows: all files are parquet, whatever their
+/// names end in.
+#[derive(Clone, Copy)]
+pub(crate) struct OnlyParquet<'a> {
+    /// The column of the questions, where one question is asked in its place.
+    pub(crate) not_asked: Option<&'a str>,
+}
+
 /// A data set while its files are read.
 pub(crate) struct Reading<'a> {
     pub(crate) mapping: Mapping<'a>,
+    pub(crate) only: Option<OnlyParquet<'a>>,
     pub(crate) tool: Option<Tool>,
     /// The split of rows that name none.
     pub(crate) split: Split,
@@ -61,6 +70,7 @@ impl<'a> Reading<'a> {
     ) -> Self {
         Self {
             mapping,
+            only: None,
             tool,
             split: Split::Train,
             numbered: None,
@@ -119,7 +129,8 @@ impl<'a> Reading<'a> {
                         self.met.push(name.to_owned());
                     }
                 }
-                find(&fields, names, self.tool, at)?
+                let not_asked = self.only.and_then(|only| only.not_asked);
+                find(&fields, names, not_asked, self.tool, at)?
             }
             Mapping::Entry(entry) => entry.find(&fields, at)?,
         };
@@ -166,7 +177,7 @@ impl<'a> Reading<'a> {
                     && !text.trim().is_empty()
                 {
                     let fact = format!("is not used where `{column}` has a system turn");
-                    self.told.fact(at, name, &fact);
+                    self.told.fact(at, name, Fact::NotUsed, &fact);
                 }
             }
             [(column, _), ..] => {
@@ -271,7 +282,7 @@ impl<'a> Reading<'a> {
             let joined = bare(content, at, asked.column).map(Value::Text)?;
             if !is_same(value, &joined, at) {
                 let fact = format!("its answers are not used: `{solution}` holds the answer");
-                self.told.fact(at, asked.column, &fact);
+                self.told.fact(at, asked.column, Fact::NotUsed, &fact);
             }
         }
         if let (Some(_), None, Some((column, _))) = (turn, found.truth, found.answer) {
@@ -281,15 +292,14 @@ impl<'a> Reading<'a> {
             column.clone_into(&mut self.answers);
         }
         if let (Some(names), Value::Number(number)) = (&self.numbered, value) {
-            let label: i64 = number.parse().unwrap_or(-1);
-            let known = usize::try_from(label)
-                .ok()
-                .filter(|label| *label < names.len());
-            return known.ok_or_else(|| Error::LabelRange {
-                path: at.path.to_path_buf(),
-                row: at.name(),
-                label,
-                classes: names.len(),
+            let known = number.parse().ok().filter(|label| *label < names.len());
+            return known.ok_or_else(|| {
+                let classes = names.len();
+                let message = format!(
+                    "`{number}` is no class number: they are 0 to {}",
+                    classes - 1
+                );
+                at.error(column, message)
             });
         }
         let joined;
@@ -308,7 +318,7 @@ impl<'a> Reading<'a> {
                  taken, here `{}`",
                 answer.label
             );
-            self.told.fact(at, column, &fact);
+            self.told.fact(at, column, Fact::MoreThanAnswer, &fact);
         }
         self.labels.place(&answer.label, || at.name(), column)
     }
@@ -325,14 +335,22 @@ impl<'a> Reading<'a> {
             Some((column, value)) => self.pictures.of_column(value, at, column)?,
             None => Vec::new(),
         };
-        let list = match found.choices {
-            Some((column, value)) => Some(choices(value, at, column)?),
-            None => take_list(&mut asked.pieces),
-        };
         let column = match asked.column {
             "" => found.images_name,
             column => column,
         };
+        let list = match found.choices {
+            Some((column, value)) => Some((column, choices(value, at, column)?)),
+            None => {
+                let name = self.labels.name(label);
+                take_list(&mut asked.pieces, name).map(|names| (column, names))
+            }
+        };
+        let list = list.map(|(column, names)| {
+            let name = self.labels.name(label);
+            checked(names, name, at, column, &mut self.told)
+        });
+        let list = list.transpose()?;
         let images_name = found.images_name;
         let marks_all = self.marks_all(found);
         let pictures = &mut self.pictures;
@@ -343,7 +361,14 @@ impl<'a> Reading<'a> {
         let placed = place_images(asked.pieces, images, at, (column, images_name), picture)?;
         if placed.fewer_marks && marks_all {
             let fact = "marks fewer images than there are; the others stand in front";
-            self.told.fact(at, column, fact);
+            self.told.fact(at, column, Fact::FewerMarks, fact);
+        }
+        if let Some(mark) = placed.again {
+            let fact = format!(
+                "has {mark} again: the image stands at the first such mark, and of this and other \
+                 rows the later ones stay as text"
+            );
+            self.told.fact(at, column, Fact::NamedAgain, &fact);
         }
         let mut parts = placed.parts;
         if self.is_vlm_r1(found) {
@@ -451,16 +476,4 @@ fn completion<'r>(value: &'r Value, at: At<'_>, column: &str) -> Result<&'r Valu
     }
     let content = ["content", "value"].iter().find_map(|key| turn.get(key));
     content.ok_or_else(|| at.error(column, "has a turn without `content`"))
-}
-
-/// A column of choices.
-fn choices(value: &Value, at: At<'_>, column: &str) -> Result<Vec<String>, Error> {
-    let Value::List(list) = value else {
-        let message = format!("is {}, expected is a list of texts", value.kind());
-        return Err(at.error(column, message));
-    };
-    let names = list
-        .iter()
-        .map(|choice| Ok(answer(choice, at, column)?.label));
-    names.collect()
 }

@@ -3,12 +3,29 @@ use std::path::Path;
 use crate::files::told::tell;
 use crate::sources::rows::at::At;
 
+/// A kind of what is told of a field: each is told where it shows first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Something else is taken in its place.
+    NotUsed,
+    /// More than an answer.
+    MoreThanAnswer,
+    /// Images without a mark.
+    FewerMarks,
+    /// An image that is named again.
+    NamedAgain,
+    /// A list that names a choice twice.
+    Twice,
+    /// A list with choices that are one to a reader.
+    Alike,
+}
+
 /// What rows say that has no meaning here, gathered so that each is told once a file.
 #[derive(Default)]
 pub(crate) struct Told {
     columns: Vec<String>,
-    /// What each is about, and its text.
-    facts: Vec<(String, String)>,
+    /// Of which field and which kind each is, and its text.
+    facts: Vec<(String, Fact, String)>,
 }
 
 impl Told {
@@ -25,11 +42,11 @@ impl Told {
     }
 
     /// Something else about a field, where it shows first.
-    pub(crate) fn fact(&mut self, at: At<'_>, field: &str, fact: &str) {
-        let about = format!("field `{field}`: ");
-        if !self.facts.iter().any(|(known, _)| *known == about) {
-            let fact = format!("{}: {about}{fact}", at.name());
-            self.facts.push((about, fact));
+    pub(crate) fn fact(&mut self, at: At<'_>, field: &str, kind: Fact, fact: &str) {
+        let mut known = self.facts.iter();
+        if !known.any(|(of, known, _)| of == field && *known == kind) {
+            let fact = format!("{}: field `{field}`: {fact}", at.name());
+            self.facts.push((field.to_owned(), kind, fact));
         }
     }
 
@@ -48,7 +65,7 @@ impl Told {
             let names = names.join(", ");
             tell(path, &format!("{names} {is} not used: {mean} nothing here"));
         }
-        for (_, fact) in self.facts {
+        for (_, _, fact) in self.facts {
             tell(path, &fact);
         }
     }

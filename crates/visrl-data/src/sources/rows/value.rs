@@ -2,12 +2,15 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::sources::rows::numbers::Numbers;
+
 /// A value of a row, from JSON, parquet or YAML.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    /// A number as it is written.
+    /// A number: in JSON as it is written there ([`Value::of_json`]), in parquet as Python writes
+    /// it.
     Number(String),
     Text(String),
     Bytes(Vec<u8>),
@@ -17,6 +20,16 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// The value in a JSON text, its numbers as they are written there.
+    ///
+    /// # Errors
+    /// What the parser says.
+    pub(crate) fn of_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut value = serde_json::from_slice(text)?;
+        Numbers::of(text).write_into(&mut value);
+        Ok(value)
+    }
+
     /// A field of a structure; nothing where it is null or not there.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         let Self::Object(fields) = self else {
@@ -140,7 +153,7 @@ mod tests {
     #[test]
     fn values_are_kept_as_they_are_written() {
         let json = r#"{"a": [1, 2.5, "x", null, true], "b": {"c": ""}}"#;
-        let value: Value = serde_json::from_str(json).unwrap();
+        let value = Value::of_json(json.as_bytes()).unwrap();
         let Some(Value::List(list)) = value.get("a") else {
             panic!("{value:?}");
         };
