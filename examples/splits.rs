@@ -26,8 +26,8 @@ use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use visrl::core::{Content, ImageSource};
 use visrl::data::{
-    Classes, CoopSet, Dataset, FewShot, MemoryDataset, ParquetConfig, PromptTemplate, Record,
-    Split, base_new, hold_out,
+    Classes, Dataset, FewShot, MemoryDataset, ParquetConfig, PromptTemplate, Record, Split,
+    base_new, hold_out,
 };
 use visrl::image::{Limits, Raster};
 use visrl::{DataKind, DataSource, Registry};
@@ -41,7 +41,7 @@ struct Cli {
     /// What kind of data set it is, in place of --data.
     #[arg(
         required_unless_present = "data",
-        conflicts_with = "data",
+        conflicts_with_all = ["data", "data_kind"],
         requires = "path"
     )]
     source: Option<Source>,
@@ -49,9 +49,6 @@ struct Cli {
     path: Option<PathBuf>,
     #[command(flatten)]
     flags: data::DataFlags,
-    /// Which of CoOp's sets, by its folder's name.
-    #[arg(long)]
-    set: Option<String>,
     /// Draw so many training images of each class (0: all).
     #[arg(long, default_value_t = 0)]
     shots: usize,
@@ -131,12 +128,7 @@ fn open(cli: &Cli) -> Result<(MemoryDataset, String), Box<dyn Error>> {
     let mut source = match (cli.source, &cli.flags.data) {
         (None, data) => DataSource::at(data.as_deref().unwrap_or(&path), cli.flags.data_kind)?,
         (Some(Source::Coop), _) => {
-            let name = cli.set.as_deref().unwrap_or_default();
-            let set = CoopSet::ALL.into_iter().find(|set| set.folder() == name);
-            let set = set.ok_or_else(|| {
-                let known = CoopSet::ALL.map(CoopSet::folder).join(", ");
-                format!("--set `{name}` is none of {known}")
-            })?;
+            let set = cli.flags.coop_set.ok_or("--set: name one of CoOp's sets")?;
             DataSource::Coop { path, set }
         }
         (Some(Source::Parquet), _) => DataSource::Parquet {

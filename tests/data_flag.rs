@@ -210,8 +210,107 @@ fn splits_prints_what_a_prompt_shows() {
         told.contains("rows.jsonl: line 1: field `pictures`"),
         "{told}"
     );
-    let mut splits = example("splits");
-    splits.args(["--question", "x", "--data", FASHION]);
-    let (_, told) = said(&splits.output().unwrap());
-    assert!(told.contains("`--question` is for files of rows"), "{told}");
+}
+
+#[test]
+fn a_flag_that_means_nothing_for_the_kind_of_data_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("photos");
+    let rows = pictures(&folder);
+    let file = root.path().join("rows.jsonl");
+    let row = json!({ "image": format!("photos/{}", rows[0].0), "label": "Bag" });
+    fs::write(&file, row.to_string()).unwrap();
+    let refused = |args: &[&str], data: &Path, parts: &[&str]| {
+        let mut splits = example("splits");
+        splits.args(args).arg("--data").arg(data);
+        let output = splits.output().unwrap();
+        let (_, told) = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+        for part in parts {
+            assert!(told.contains(part), "`{part}` is not in: {told}");
+        }
+    };
+    let nothing = |flag: &str| format!("`{flag}` means nothing here");
+    let fashion = Path::new(FASHION);
+    let shapes = Path::new("shapes");
+    for (args, data) in [
+        (["--classes", "Bag,Coat"], &*folder),
+        (["--split", "test"], &folder),
+        (["--set", "dtd"], &folder),
+        (["--set", "dtd"], &file),
+        (["--set", "dtd"], fashion),
+        (["--question", "x"], fashion),
+        (["--tool", "verl"], fashion),
+        (["--classes", "Bag,Coat"], shapes),
+        (["--images-folder", "photos"], shapes),
+    ] {
+        refused(&args, data, &[&nothing(args[0])]);
+    }
+    refused(&["--any-path"], &folder, &[&nothing("--any-path")]);
+    refused(
+        &["--data-kind", "shapes"],
+        &folder,
+        &["--data-kind shapes", "--data shapes"],
+    );
+    refused(
+        &["--data-kind", "coop"],
+        &folder,
+        &["photos", "--data-kind"],
+    );
+    fs::copy(&file, folder.join("train.jsonl")).unwrap();
+    refused(
+        &[],
+        &folder,
+        &["could be image-folder or rows; say which by --data-kind"],
+    );
+    // The trainers take the same flags.
+    let out = root.path().join("run");
+    let (_, told) = said(&train(fashion, &out, &["--answer", "x"]));
+    assert!(
+        told.contains(&nothing("--answer")) && !out.exists(),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_a_row_cannot_be_trained_with_is_named_by_file_line_and_column() {
+    let root = tempfile::tempdir().unwrap();
+    let rows = pictures(root.path());
+    let damaged = root.path().join("damaged.png");
+    let whole = fs::read(root.path().join(&rows[0].0)).unwrap();
+    fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let long = "so ".repeat(4000);
+    let file = root.path().join("rows.jsonl");
+    for (bad, field) in [
+        (
+            json!({ "images": ["damaged.png"], "problem": "Which?" }),
+            "images",
+        ),
+        (json!({ "images": [rows[0].0], "problem": long }), "problem"),
+    ] {
+        for split in ["train", "test"] {
+            let mut all: Vec<Value> = rows
+                .iter()
+                .enumerate()
+                .map(|(number, (file, class))| {
+                    let split = if number < 8 { "train" } else { "test" };
+                    json!({ "images": [file], "problem": "Which?", "solution": class, "split": split })
+                })
+                .collect();
+            let mut bad = bad.clone();
+            bad["solution"] = json!("Bag");
+            bad["split"] = json!(split);
+            all.insert(4, bad);
+            fs::write(&file, lines(all.into_iter())).unwrap();
+            let out = root.path().join("run");
+            let mut command = example("no_thinking_rl");
+            command.arg("--data").arg(&file).arg("--out").arg(&out);
+            let output = command.args(["--steps", "3"]).output().unwrap();
+            let (_, told) = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            let place = format!("rows.jsonl: line 5: field `{field}`");
+            assert!(told.contains(&place), "`{place}` is not in: {told}");
+            assert!(!out.exists());
+        }
+    }
 }

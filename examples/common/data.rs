@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use visrl::data::{FashionMnist, IdxConfig, Split, Tool};
+use visrl::data::{CoopSet, FashionMnist, IdxConfig, RowsConfig, Split, Tool};
 use visrl::{DataKind, DataSource, Error};
 
 /// Which data, and how they are read.
@@ -18,6 +18,9 @@ pub struct DataFlags {
     /// or shapes.
     #[arg(long, value_parser = kind)]
     pub data_kind: Option<DataKind>,
+    /// CoOp: which of the sets, by its folder's name, where several lie there.
+    #[arg(long = "set", value_name = "SET", value_parser = coop_set)]
+    pub coop_set: Option<CoopSet>,
     /// Of data without a test split: the part of each class that is held out as one.
     #[arg(long)]
     pub test_fraction: Option<f64>,
@@ -56,64 +59,67 @@ pub struct DataFlags {
 
 impl DataFlags {
     /// Changes a source as the flags say, or takes another one.
+    ///
+    /// # Errors
+    /// What finding the source says; a flag that means nothing for the kind that was found.
     pub fn set(&self, source: &mut DataSource) -> Result<(), Error> {
         if let Some(path) = &self.data {
-            *source = DataSource::at(path, self.data_kind)?;
-        } else if let Some(kind) = self.data_kind {
-            let none = || Error::Setting {
-                name: "--data-kind".into(),
-                message: "needs --data".into(),
+            let kind = self.data_kind.map_or_else(|| DataKind::of(path), Ok)?;
+            *source = match (kind, self.coop_set) {
+                (DataKind::Coop, Some(set)) => DataSource::of_coop(path, set)?,
+                _ => DataSource::at(path, Some(kind))?,
             };
+        } else if let Some(kind) = self.data_kind
+            && source.kind() != Some(kind)
+        {
+            let none = || refused("--data-kind", "needs --data".into());
             let path = source.path().ok_or_else(none)?.to_path_buf();
             *source = DataSource::at(&path, Some(kind))?;
         }
-        if let (DataSource::FashionMnist { path }, [_, ..]) = (&*source, &self.classes[..]) {
-            let options = IdxConfig {
-                name: path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
-                classes: self.classes.clone(),
-                ..FashionMnist::config()
-            };
-            let path = path.clone();
-            *source = DataSource::Idx { path, options };
+        let taken = taken(source);
+        let mut given = self.given().into_iter();
+        if let Some((flag, _)) = given.find(|(flag, is)| *is && !taken.contains(flag)) {
+            return Err(refused(flag, means_nothing(source, taken)));
         }
-        self.set_rows(source)
+        match source {
+            DataSource::FashionMnist { path } if !self.classes.is_empty() => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let options = IdxConfig {
+                    name: name.into_owned(),
+                    classes: self.classes.clone(),
+                    ..FashionMnist::config()
+                };
+                let path = path.clone();
+                *source = DataSource::Idx { path, options };
+            }
+            DataSource::Idx { options, .. } if !self.classes.is_empty() => {
+                options.classes.clone_from(&self.classes);
+            }
+            DataSource::Coop { set, .. } => *set = self.coop_set.unwrap_or(*set),
+            DataSource::Rows { options, .. } => self.set_rows(options),
+            _ => {}
+        }
+        Ok(())
     }
 
-    fn set_rows(&self, source: &mut DataSource) -> Result<(), Error> {
-        let names = [
-            ("--question", &self.question),
-            ("--answer", &self.answer),
-            ("--images", &self.images),
-            ("--system", &self.system),
-            ("--images-folder", &self.images_folder),
-            ("--dataset", &self.dataset),
-        ];
-        let mut given = names
-            .iter()
-            .filter(|(_, value)| value.is_some())
-            .map(|(name, _)| *name);
-        let more = [
+    /// The flags that not every kind of data takes, and whether they were given.
+    fn given(&self) -> [(&'static str, bool); 11] {
+        [
+            ("--set", self.coop_set.is_some()),
+            ("--classes", !self.classes.is_empty()),
+            ("--question", self.question.is_some()),
+            ("--answer", self.answer.is_some()),
+            ("--images", self.images.is_some()),
+            ("--system", self.system.is_some()),
+            ("--images-folder", self.images_folder.is_some()),
             ("--any-path", self.any_path),
+            ("--dataset", self.dataset.is_some()),
             ("--tool", self.tool.is_some()),
             ("--split", self.split.is_some()),
-        ];
-        let mut more = more
-            .iter()
-            .filter(|(_, given)| *given)
-            .map(|(name, _)| *name);
-        let DataSource::Rows { options, .. } = source else {
-            return match given.next().or_else(|| more.next()) {
-                Some(name) => Err(Error::Setting {
-                    name: name.into(),
-                    message: format!("is for files of rows, and {}", source.described()),
-                }),
-                None => Ok(()),
-            };
-        };
+        ]
+    }
+
+    fn set_rows(&self, options: &mut RowsConfig) {
         let columns = &mut options.columns;
         for (to, from) in [
             (&mut columns.question, &self.question),
@@ -133,8 +139,57 @@ impl DataFlags {
         if !self.classes.is_empty() {
             options.classes = Some(self.classes.clone());
         }
-        Ok(())
     }
+}
+
+/// The flags that a kind of data takes beside those of every kind; any other one means nothing to it.
+fn taken(source: &DataSource) -> &'static [&'static str] {
+    match source {
+        DataSource::Coop { .. } => &["--set"],
+        DataSource::FashionMnist { .. } | DataSource::Idx { .. } => &["--classes"],
+        DataSource::Rows { .. } => &[
+            "--classes",
+            "--question",
+            "--answer",
+            "--images",
+            "--system",
+            "--images-folder",
+            "--any-path",
+            "--dataset",
+            "--tool",
+            "--split",
+        ],
+        DataSource::ImageFolder { .. }
+        | DataSource::Parquet { .. }
+        | DataSource::CvBench { .. }
+        | DataSource::Sat { .. }
+        | DataSource::DrawnShapes { .. }
+        | DataSource::Custom { .. } => &[],
+    }
+}
+
+fn means_nothing(source: &DataSource, taken: &[&str]) -> String {
+    let described = source.described();
+    match taken {
+        [] => format!("means nothing here: {described}"),
+        taken => format!(
+            "means nothing here: {described}, for which there are {}",
+            taken.join(", ")
+        ),
+    }
+}
+
+fn refused(flag: &str, message: String) -> Error {
+    Error::Setting {
+        name: flag.into(),
+        message,
+    }
+}
+
+fn coop_set(name: &str) -> Result<CoopSet, String> {
+    let known = || CoopSet::ALL.map(CoopSet::folder).join(", ");
+    let found = CoopSet::ALL.into_iter().find(|set| set.folder() == name);
+    found.ok_or_else(|| format!("`{name}` is none of {}", known()))
 }
 
 fn kind(name: &str) -> Result<DataKind, String> {

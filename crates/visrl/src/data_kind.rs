@@ -83,7 +83,7 @@ impl DataKind {
             return match known.into_iter().any(|ending| ends_in(path, ending)) {
                 true => Ok(Self::Rows),
                 false => Err(fail(format!(
-                    "ends in none of .{}; say what it is by the kind of its data ({})",
+                    "ends in none of .{}; say what it is by --data-kind ({})",
                     known.join(", ."),
                     names(&Self::ALL)
                 ))),
@@ -100,7 +100,7 @@ impl DataKind {
                     .into(),
             )),
             [..] => Err(fail(format!(
-                "could be {}; say which by the kind of its data",
+                "could be {}; say which by --data-kind",
                 names(&found).replace(", ", " or ")
             ))),
         }
@@ -119,9 +119,13 @@ impl DataSource {
     ///
     /// # Errors
     /// As [`DataKind::of`]; [`Error::File`] for a folder that is none of CoOp's sets though it should
-    /// be.
+    /// be, and for shapes, which lie at no path.
     pub fn at(path: &Path, kind: Option<DataKind>) -> Result<Self, Error> {
         let kind = kind.map_or_else(|| DataKind::of(path), Ok)?;
+        if kind == DataKind::Shapes && path.as_os_str() != "shapes" {
+            let message = "is not read by --data-kind shapes, which are drawn: write --data shapes";
+            return Err(Error::file(path, message));
+        }
         let path = path.to_path_buf();
         Ok(match kind {
             DataKind::Shapes => Self::DrawnShapes {
@@ -148,6 +152,38 @@ impl DataSource {
                 path,
                 options: SatConfig::default(),
             },
+        })
+    }
+
+    /// One of CoOp's sets: at its own folder, or at the folder above it.
+    ///
+    /// # Errors
+    /// [`Error::File`] where its folder is neither.
+    pub fn of_coop(path: &Path, set: CoopSet) -> Result<Self, Error> {
+        if path.join(set.folder()).is_dir() {
+            let path = path.to_path_buf();
+            return Ok(Self::Coop { path, set });
+        }
+        match coop(path)? {
+            (path, found) if found == set => Ok(Self::Coop { path, set }),
+            (_, found) => {
+                let message = format!("is the set {}, not {}", found.folder(), set.folder());
+                Err(Error::file(path, message))
+            }
+        }
+    }
+
+    /// The kind that `--data-kind` names it by; none for a data set of one's own.
+    pub fn kind(&self) -> Option<DataKind> {
+        Some(match self {
+            Self::FashionMnist { .. } | Self::Idx { .. } => DataKind::Idx,
+            Self::DrawnShapes { .. } => DataKind::Shapes,
+            Self::Coop { .. } => DataKind::Coop,
+            Self::ImageFolder { .. } => DataKind::ImageFolder,
+            Self::Rows { .. } | Self::Parquet { .. } => DataKind::Rows,
+            Self::CvBench { .. } => DataKind::CvBench,
+            Self::Sat { .. } => DataKind::Sat,
+            Self::Custom { .. } => return None,
         })
     }
 
@@ -311,7 +347,7 @@ fn coop(path: &Path) -> Result<(PathBuf, CoopSet), Error> {
         [..] => {
             let folders: Vec<&str> = below.iter().map(|set| set.folder()).collect();
             let message = format!(
-                "holds several sets ({}); give the folder of one",
+                "holds several sets ({}); give the folder of one, or --set",
                 folders.join(", ")
             );
             return Err(fail(message));
@@ -325,7 +361,8 @@ fn coop(path: &Path) -> Result<(PathBuf, CoopSet), Error> {
     let known = CoopSet::ALL.map(CoopSet::folder).join(", ");
     let set = set.ok_or_else(|| {
         fail(format!(
-            "is no folder of a set that is known, with its list in it: {known}"
+            "is read as CoOp's by its lists or by --data-kind, and is no folder of a set that is \
+             known, with its list in it: {known}"
         ))
     })?;
     let above = path
@@ -406,6 +443,9 @@ mod tests {
             let message = DataKind::of(root.path()).unwrap_err().to_string();
             assert!(message.contains("holds no data that is known"), "{message}");
         }
+        let shapes = DataSource::at(Path::new("photos"), Some(DataKind::Shapes));
+        let message = shapes.unwrap_err().to_string();
+        assert!(message.contains("--data shapes"), "{message}");
         let file = tree(&["data.csv"]);
         assert!(DataKind::of(&file.path().join("data.csv")).is_err());
         assert!(DataKind::of(&file.path().join("data.jsonl")).is_err());
@@ -422,6 +462,25 @@ mod tests {
             assert_eq!(set, CoopSet::OxfordPets);
             assert!(path.join(list).is_file());
         }
+        let two = tree(&[list, "dtd/split_zhou_DescribableTextures.json"]);
+        let message = DataSource::at(two.path(), None).unwrap_err().to_string();
+        assert!(message.contains("holds several sets"), "{message}");
+        for path in [two.path(), &two.path().join("dtd")] {
+            let source = DataSource::of_coop(path, CoopSet::Dtd).unwrap();
+            assert!(matches!(
+                source,
+                DataSource::Coop {
+                    set: CoopSet::Dtd,
+                    ..
+                }
+            ));
+        }
+        let other = DataSource::of_coop(&two.path().join("dtd"), CoopSet::OxfordPets);
+        let message = other.unwrap_err().to_string();
+        assert!(
+            message.contains("is the set dtd, not oxford_pets"),
+            "{message}"
+        );
         let renamed = tree(&["pets/split_zhou_OxfordPets.json"]);
         let message = DataSource::at(&renamed.path().join("pets"), None).unwrap_err();
         assert!(
