@@ -29,6 +29,8 @@ use visrl::rollout::SamplingParams;
 use visrl::vlm::QwenVl;
 use visrl::{FineTune, Recipe};
 
+/// Pictures that are asked about together where no flag says how many.
+const BATCH: usize = 32;
 /// What is asked where neither a run nor a flag says it.
 const QUESTION: &str = "What type of object is in the photo?";
 
@@ -36,7 +38,8 @@ const QUESTION: &str = "What type of object is in the photo?";
 #[command(about = "The answers of a checkpoint, or of a run's, about pictures")]
 struct Cli {
     /// Folder of a run: its model, recipe, question and choices.
-    #[arg(long, conflicts_with_all = ["model", "think", "adapter"])]
+    #[arg(long, conflicts_with_all = ["model", "think", "adapter", "min_pixels", "max_pixels",
+        "max_prompt_tokens"])]
     run: Option<PathBuf>,
     /// Which of the run's models: model, best or adapter [default: the first that is there]
     #[arg(long, requires = "run", value_parser = weights)]
@@ -61,14 +64,14 @@ struct Cli {
     think: bool,
     /// Where the answers to `--images` go, a JSON line a picture; a file that is there is gone on
     /// with.
-    #[arg(long, requires = "images")]
+    #[arg(long)]
     out: Option<PathBuf>,
     /// A page of the pictures with their answers, the least certain first.
-    #[arg(long, requires = "images")]
+    #[arg(long)]
     html: Option<PathBuf>,
-    /// Pictures that are asked about together.
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
+    /// Pictures that are asked about together [default: 32]
+    #[arg(long, value_parser = batch)]
+    batch: Option<usize>,
     #[command(flatten)]
     load: common::LoadFlags,
     /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
@@ -80,14 +83,27 @@ fn weights(name: &str) -> Result<RunWeights, String> {
     RunWeights::named(name).ok_or_else(|| "expected model, best or adapter".into())
 }
 
+fn batch(number: &str) -> Result<usize, String> {
+    let number: usize = number.parse().map_err(|error| format!("{error}"))?;
+    match number {
+        0 => Err("is 0, expected at least 1".into()),
+        number => Ok(number),
+    }
+}
+
 fn main() -> std::process::ExitCode {
     let cli = common::cli::parse();
     common::main(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    if cli.image.is_some() && (cli.out.is_some() || cli.html.is_some()) {
-        return Err("--out and --html are for --images".into());
+    let of_many = [
+        ("--out", cli.out.is_some()),
+        ("--html", cli.html.is_some()),
+        ("--batch", cli.batch.is_some()),
+    ];
+    if let (Some(_), Some((flag, _))) = (&cli.image, of_many.iter().find(|(_, given)| *given)) {
+        return Err(format!("{flag} means nothing for --image, but for --images").into());
     }
     let device = visrl::parse_device(&cli.device)?;
     match (&cli.image, &cli.images) {
@@ -183,6 +199,7 @@ fn many(
     pictures: Vec<PathBuf>,
 ) -> Result<(), Box<dyn Error>> {
     let count = pictures.len();
+    let batch = cli.batch.unwrap_or(BATCH);
     let bar = ProgressBar::new(count as u64);
     let style = "{pos}/{len} {bar:20} {eta} left  {per_sec}  {msg}";
     let bar = bar.with_style(ProgressStyle::with_template(style)?);
@@ -190,7 +207,7 @@ fn many(
     let mut answers = Vec::new();
     let asked = match &cli.out {
         Some(out) => {
-            let mut file = AnswersFile::open(out, classifier, pictures, cli.batch)?;
+            let mut file = AnswersFile::open(out, classifier, pictures, batch)?;
             let before = file.done();
             bar.set_position(before as u64);
             bar.reset_eta();
@@ -203,9 +220,9 @@ fn many(
             count - before
         }
         None => {
-            for (number, batch) in pictures.chunks(cli.batch.max(1)).enumerate() {
-                let sources: Vec<_> = batch.iter().map(ImageSource::path).collect();
-                let more = classifier.classify_from(number * cli.batch.max(1), &sources)?;
+            for (number, pictures) in pictures.chunks(batch).enumerate() {
+                let sources: Vec<_> = pictures.iter().map(ImageSource::path).collect();
+                let more = classifier.classify_from(number * batch, &sources)?;
                 bar.suspend(|| print_lines(&more))?;
                 bar.inc(more.len() as u64);
                 answers.extend(more);

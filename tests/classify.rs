@@ -235,6 +235,83 @@ fn a_file_of_other_settings_is_refused() {
 }
 
 #[test]
+fn answers_of_other_pictures_and_edited_lines_are_not_gone_on_with() {
+    let fixture = &*FIXTURE;
+    let photos = fixture.path("changing");
+    fs::create_dir(&photos).unwrap();
+    for number in 0..20 {
+        let name = format!("{number:04}.png");
+        fs::copy(fixture.path("photos").join(&name), photos.join(&name)).unwrap();
+    }
+    let out = fixture.path("changing.jsonl");
+    succeeds(&classify_into(&out, &photos, &[]));
+    let whole = fs::read_to_string(&out).unwrap();
+    succeeds(&classify_into(&out, &photos, &[]));
+    let (first, second) = (photos.join("0002.png"), photos.join("0003.png"));
+    let picture = fs::read(&first).unwrap();
+    fs::copy(&second, &first).unwrap();
+    fails(
+        &classify_into(&out, &photos, &[]),
+        &[
+            "changing.jsonl: line 3: the picture ",
+            "0002.png changed since it was asked about",
+        ],
+    );
+    fs::remove_file(&first).unwrap();
+    fs::write(&first, picture).unwrap();
+    // The same bytes again, at another time.
+    succeeds(&classify_into(&out, &photos, &[]));
+    let answer = answers(&out)[4].answer.clone().unwrap();
+    let edited: Vec<String> = whole
+        .lines()
+        .enumerate()
+        .map(|(place, line)| match place {
+            4 => line.replace(&format!("\"answer\":\"{answer}\""), "\"answer\":\"Hat\""),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let edited = edited.join("\n") + "\n";
+    assert_ne!(edited, whole);
+    fs::write(&out, &edited).unwrap();
+    fails(
+        &classify_into(&out, &photos, &[]),
+        &["changing.jsonl: line 5: is not as it was written"],
+    );
+    assert_eq!(fs::read_to_string(&out).unwrap(), edited);
+    fs::write(&out, &whole).unwrap();
+    fs::remove_file(fixture.path("changing.jsonl.checksums.jsonl")).unwrap();
+    fails(
+        &classify_into(&out, &photos, &[]),
+        &["nothing tells of which pictures it is"],
+    );
+    assert_eq!(fs::read_to_string(&out).unwrap(), whole);
+}
+
+#[test]
+fn flags_that_mean_nothing_are_refused() {
+    let run = FIXTURE.path("run");
+    let run = ["--run", run.to_str().unwrap()];
+    let picture = FIXTURE.path("photos/0000.png");
+    let one = ["--image", picture.to_str().unwrap()];
+    for (more, flag) in [
+        (&["--batch", "4"][..], "--batch"),
+        (&["--out", "answers.jsonl"], "--out"),
+        (&["--max-pixels", "784"], "--max-pixels"),
+        (&["--weights", "none"], "--weights"),
+    ] {
+        let args = [&run[..], &one, more].concat();
+        fails(&classify(&args).output().unwrap(), &[flag]);
+    }
+    let photos = FIXTURE.path("photos");
+    let many = ["--images", photos.to_str().unwrap(), "--batch", "0"];
+    let args = [&run[..], &many].concat();
+    fails(
+        &classify(&args).output().unwrap(),
+        &["--batch", "at least 1"],
+    );
+}
+
+#[test]
 fn a_damaged_picture_is_told_in_its_line_and_a_page_shows_all() {
     let fixture = &*FIXTURE;
     let folder = fixture.path("damaged");

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use visrl_core::ImageSource;
@@ -11,6 +12,7 @@ use visrl_core::files::FileError;
 use visrl_train::LineFile;
 use visrl_vlm::VisionLanguageModel;
 
+use super::checksums::{Checksums, checksums_of, digits, of_pictures, verify};
 use super::classify::Classifier;
 use super::picture_answer::PictureAnswer;
 use crate::error::Error;
@@ -25,10 +27,13 @@ const ADVICE: &str = "name another file, or remove this one";
 /// Pictures are asked about in batches, and lines are written a batch at a time. A process that
 /// goes on with a file that another one left drops the lines of a batch that is not whole, so that
 /// the file is byte for byte the one of a process that was not killed. What decides the answers
-/// stands beside the file, in `NAME.settings.json`; a file of other settings is refused.
+/// stands beside the file, in `NAME.settings.json`; a file of other settings is refused. Checksums of
+/// the pictures and of the lines stand in `NAME.checksums.jsonl`: a file with lines that were edited,
+/// or whose pictures changed, is refused, too.
 #[derive(Debug)]
 pub struct AnswersFile {
     lines: LineFile,
+    checksums: LineFile,
     pictures: Vec<PathBuf>,
     batch: usize,
     done: usize,
@@ -41,8 +46,8 @@ impl AnswersFile {
     ///
     /// # Errors
     /// [`Error::Setting`] for batches of 0; [`Error::File`] for a file that is of other settings or
-    /// pictures, that nothing is known of, or that another process is writing; [`Error::Files`] for
-    /// what cannot be read or written.
+    /// pictures, with a line that was edited or whose picture changed, that nothing is known of, or
+    /// that another process is writing; [`Error::Files`] for what cannot be read or written.
     pub fn open<M: VisionLanguageModel>(
         path: &Path,
         classifier: &Classifier<M>,
@@ -54,20 +59,20 @@ impl AnswersFile {
         }
         let mut settings = classifier.settings()?;
         settings["batch"] = batch.into();
-        settings["pictures"] = of_pictures(&pictures);
+        settings["pictures"] = of_paths(&pictures);
         let lock = keep_settings(path, &settings)?;
         let there = count(path, &pictures)?;
-        let done = match there == pictures.len() {
-            true => there,
-            false => there / batch * batch,
+        let known = known(path, there)?;
+        verify(path, &pictures, &known, ADVICE)?;
+        let done = match known.len() == pictures.len() {
+            true => known.len(),
+            false => known.len() / batch * batch,
         };
-        let mut kept = 0;
-        let lines = LineFile::resume(path, |_: PictureAnswer| {
-            kept += 1;
-            kept <= done
-        })?;
+        let lines = resume::<PictureAnswer>(path, done)?;
+        let checksums = resume::<Checksums>(&checksums_of(path), done)?;
         Ok(Self {
             lines,
+            checksums,
             pictures,
             batch,
             done,
@@ -94,16 +99,24 @@ impl AnswersFile {
         &mut self,
         classifier: &mut Classifier<M>,
     ) -> Result<Option<Vec<PictureAnswer>>, Error> {
-        let batch = self.pictures[self.done..].iter().take(self.batch);
-        let batch: Vec<_> = batch.map(ImageSource::path).collect();
+        let batch = &self.pictures[self.done..];
+        let batch = &batch[..batch.len().min(self.batch)];
         if batch.is_empty() {
             self.lines.sync()?;
+            self.checksums.sync()?;
             return Ok(None);
         }
+        let sums = of_pictures(batch);
+        let batch: Vec<_> = batch.iter().map(ImageSource::path).collect();
         let answers = classifier.classify_from(self.done, &batch)?;
         answers
             .iter()
             .try_for_each(|answer| self.lines.write(answer))?;
+        for (answer, sum) in answers.iter().zip(sums) {
+            let sums = Checksums::new(sum, answer);
+            let sums = sums.map_err(|error| Error::file(&answer.image, error.to_string()))?;
+            self.checksums.write(&sums)?;
+        }
         self.done += answers.len();
         Ok(Some(answers))
     }
@@ -132,14 +145,43 @@ fn settings_of(path: &Path) -> PathBuf {
 }
 
 /// The pictures in a few numbers: their count and a checksum of their paths in order.
-fn of_pictures(pictures: &[PathBuf]) -> Value {
+fn of_paths(pictures: &[PathBuf]) -> Value {
     let mut hash = Sha256::new();
     for picture in pictures {
         hash.update(picture.as_os_str().as_encoded_bytes());
         hash.update([0]);
     }
-    let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    json!({ "count": pictures.len(), "sha256": digest })
+    json!({ "count": pictures.len(), "sha256": digits(hash) })
+}
+
+/// The checksums of the lines that are there; of a file that was killed between the two the last ones
+/// may be missing.
+fn known(path: &Path, there: usize) -> Result<Vec<Checksums>, Error> {
+    let beside = checksums_of(path);
+    if there > 0 && !beside.is_file() {
+        let message = format!(
+            "is there, and nothing tells of which pictures it is ({} is missing): {ADVICE}",
+            beside.display()
+        );
+        return Err(Error::file(path, message));
+    }
+    let mut known = Vec::new();
+    LineFile::check(&beside, |checksums| {
+        known.push(checksums);
+        true
+    })?;
+    known.truncate(there);
+    Ok(known)
+}
+
+/// Goes on with a file behind so many lines.
+fn resume<T: DeserializeOwned>(path: &Path, lines: usize) -> Result<LineFile, Error> {
+    let mut kept = 0;
+    let resumed = LineFile::resume(path, |_: T| {
+        kept += 1;
+        kept <= lines
+    });
+    Ok(resumed?)
 }
 
 /// Writes the settings beside a file that is begun anew, and checks those of one that is gone on

@@ -7,10 +7,12 @@
 //! | `picture_answer` | an answer, which is a line of a file |
 //! | `pictures` | which files of a folder or a list are pictures |
 //! | `answers_file` | answers of many pictures as JSON lines, which a killed process goes on with |
+//! | `checksums` | what each answer depends on and is, in checksums |
 //! | `answers_page` | pictures and answers as an HTML page, the least certain first |
 
 mod answers_file;
 mod answers_page;
+mod checksums;
 mod classify;
 mod picture_answer;
 mod pictures;

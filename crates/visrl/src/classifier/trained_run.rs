@@ -74,8 +74,9 @@ impl Classifier<QwenVl> {
     /// asked as its evaluation asked. What `question` gives replaces the run's.
     ///
     /// # Errors
-    /// [`Error::File`] for a folder that is not that of a run or holds no model, and a run whose
-    /// data have no one question, which must then be given; what the model says.
+    /// [`Error::File`] for a folder that is not that of a run or holds no model, a run whose data
+    /// have no one question, which must then be given, and choices for a run that shows none; what
+    /// the model says.
     pub fn of_run(
         dir: impl AsRef<Path>,
         device: &Device,
@@ -97,6 +98,11 @@ impl Classifier<QwenVl> {
 
 fn asked(path: &Path, written: &Written, given: Question) -> Result<Question, Error> {
     let open = written.fine_tune.choices == ChoiceRule::Open;
+    if open && !given.choices.is_empty() {
+        let message = "has `fine_tune.choices` of the kind `open`: a run that shows no list is asked \
+                       without one; leave `--choices` out";
+        return Err(Error::file(path, message));
+    }
     let of_run = || {
         let asks = written.asks.as_ref()?;
         let text = match open {
@@ -113,9 +119,10 @@ fn asked(path: &Path, written: &Written, given: Question) -> Result<Question, Er
         let message = "names no question that all rows of its data share: give one (`--question`)";
         Error::file(path, message)
     })?;
-    let choices = match given.choices.is_empty() {
-        false => given.choices,
-        true => {
+    let choices = match (open, given.choices.is_empty()) {
+        (true, _) => Vec::new(),
+        (false, false) => given.choices,
+        (false, true) => {
             let names = written.fingerprint["data"]["class_names"].clone();
             serde_json::from_value(names).map_err(|source| FileError::json(path, source))?
         }
