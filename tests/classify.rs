@@ -387,6 +387,21 @@ fn a_folder_that_is_no_run_s_is_named() {
     fs::copy(config, dir.path().join("config.json")).unwrap();
     assert!(of(dir.path(), None).contains("holds no model/, best/ or adapter/"));
     assert!(of(dir.path(), Some(RunWeights::Best)).contains("holds no best/"));
+    // Names to choose from mean nothing to a run that shows none.
+    let path = dir.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["fine_tune"]["choices"] = serde_json::json!({ "kind": "open" });
+    fs::write(&path, config.to_string()).unwrap();
+    let question = Question {
+        text: String::new(),
+        choices: vec!["Bag".into()],
+    };
+    let found = Classifier::of_run(dir.path(), &Device::flex(), None, question);
+    let error = found.map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("config.json") && error.contains("leave `--choices` out"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -305,7 +305,8 @@ fn what_a_row_cannot_be_trained_with_is_named_by_file_line_and_column() {
             let out = root.path().join("run");
             let mut command = example("no_thinking_rl");
             command.arg("--data").arg(&file).arg("--out").arg(&out);
-            let output = command.args(["--steps", "3"]).output().unwrap();
+            command.args(["--steps", "3", "--shots", "5", "--test-per-class", "0"]);
+            let output = command.output().unwrap();
             let (_, told) = said(&output);
             assert_eq!(output.status.code(), Some(1), "{told}");
             let place = format!("rows.jsonl: line 5: field `{field}`");

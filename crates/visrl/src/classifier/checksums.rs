@@ -55,6 +55,9 @@ pub(super) fn verify(
     known: &[Checksums],
     advice: &str,
 ) -> Result<(), Error> {
+    if known.is_empty() {
+        return Ok(());
+    }
     for_each_line(path, MAX_LINE, |line, text| match known.get(line - 1) {
         Some(known) if known.answer != of_bytes(text) => {
             let message = format!("line {line}: is not as it was written: {advice}");

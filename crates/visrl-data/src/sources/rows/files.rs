@@ -36,8 +36,12 @@ pub(crate) fn split_of(path: &Path) -> Option<Split> {
 }
 
 /// The files of rows: the file itself, or those of a folder, its parquet files alone where no others
-/// are meant.
-pub(crate) fn row_files(path: &Path, only_parquet: bool) -> Result<Vec<PathBuf>, Error> {
+/// are meant. Of names that say no split nothing is told where `one_split` is given for all.
+pub(crate) fn row_files(
+    path: &Path,
+    only_parquet: bool,
+    one_split: Option<Split>,
+) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
@@ -53,7 +57,9 @@ pub(crate) fn row_files(path: &Path, only_parquet: bool) -> Result<Vec<PathBuf>,
             .filter(|file| ends_in(file, &["jsonl", "json"]));
         let (json, unnamed): (Vec<_>, Vec<_>) = json.partition(|file| split_of(file).is_some());
         if !parquet.is_empty() {
-            tell_unnamed(path, &parquet);
+            if one_split.is_none() {
+                tell_unnamed(path, &parquet);
+            }
             if !only_parquet {
                 tell_unread(path, &json, "parquet files lie beside it");
             }
@@ -93,8 +99,8 @@ fn tell_unnamed(path: &Path, files: &[PathBuf]) {
         .collect();
     if let (Some(first), true) = (unnamed.first(), unnamed.len() < files.len()) {
         let message = format!(
-            "the name of `{}` begins with no split's, and its rows go where `split` says, to training \
-             by default ({} such in all); rename it if they are another's",
+            "the name of `{}` begins with no split's, and it is read as training data ({} such in \
+             all); rename it, or give `split`",
             name(first),
             unnamed.len()
         );
@@ -167,7 +173,7 @@ mod tests {
             for file in files {
                 std::fs::write(root.path().join(file), "").unwrap();
             }
-            let (found, texts) = visrl_testing::warnings_of(|| row_files(root.path(), false));
+            let (found, texts) = visrl_testing::warnings_of(|| row_files(root.path(), false, None));
             let found = found.unwrap();
             let names: Vec<_> = found.iter().map(|file| name(file).into_owned()).collect();
             assert_eq!(names, read);
@@ -178,7 +184,13 @@ mod tests {
             );
         }
         let root = tempfile::tempdir().unwrap();
+        for name in ["train.parquet", "eval.parquet"] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        let all = || row_files(root.path(), false, Some(Split::Test));
+        assert!(visrl_testing::warnings_of(all).1.is_empty());
+        let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("train.jsonl"), "").unwrap();
-        assert!(row_files(root.path(), true).is_err());
+        assert!(row_files(root.path(), true, None).is_err());
     }
 }

@@ -147,7 +147,7 @@ pub(crate) fn open_rows(
             }
         }
         None => {
-            for file in row_files(path, only.is_some())? {
+            for file in row_files(path, only.is_some(), config.split)? {
                 if config.images_folder.is_none() {
                     reading.pictures.folder = file.parent().unwrap_or(Path::new("")).into();
                 }
