@@ -11,7 +11,8 @@ for device in "$@"; do
   feature="${device%%:*}"
   features="visrl-vlm/$feature,visrl-train/$feature" tests=(--test model --test grpo_step)
   if [ "$feature" = tch ]; then
-    features="$features,visrl-rollout/tch" tests+=(--test engine --test device_sampler)
+    features="$features,visrl-rollout/tch,visrl/tch"
+    tests+=(--test engine --test device_sampler --test operator_calls)
   fi
   CARGO_TARGET_DIR="target/backends-$feature" VISRL_DEVICE="$device" \
     cargo test --release --workspace --features "$features" "${tests[@]}" -- --nocapture

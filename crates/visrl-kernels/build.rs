@@ -2,6 +2,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/libtorch/shim.cpp");
+    println!("cargo:rerun-if-changed=src/libtorch/record.cpp");
     #[cfg(feature = "tch")]
     shim();
 }
@@ -21,6 +22,9 @@ fn shim() {
         .warnings(false)
         .include(include)
         .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
+        // LibTorch is built so, and with it its structures are.
+        .define("NDEBUG", None)
         .file("src/libtorch/shim.cpp")
+        .file("src/libtorch/record.cpp")
         .compile("visrl_torch");
 }

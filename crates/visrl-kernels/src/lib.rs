@@ -64,6 +64,8 @@ pub use error::Error;
 pub use gelu::Gelu;
 pub use heads::Heads;
 pub use layer_norm::layer_norm;
+#[cfg(feature = "tch")]
+pub use libtorch::{OperatorCalls, OperatorRecord, OperatorRecording};
 pub use linear::{FEW_ROWS, linear, linear_onto, matmul};
 pub use log_softmax::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};
 pub use masked_softmax::{Mask, masked_softmax};

@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 mod backend;
 mod lists;
+mod record;
 pub(crate) mod shim;
 mod tensors;
 #[cfg(test)]
@@ -10,6 +11,7 @@ pub(crate) mod testing;
 
 pub(crate) use backend::LibTorch;
 pub(crate) use lists::{copies, owned_all};
+pub use record::{OperatorCalls, OperatorRecord, OperatorRecording};
 pub(crate) use tensors::{
     Torch, at_start, device, fresh, ints, is_cuda, owned, takes, unwrap, wrap,
 };
