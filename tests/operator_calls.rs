@@ -54,7 +54,10 @@ fn device() -> Device {
 /// A checkpoint of random weights, 64 wide.
 fn checkpoint(shape: Shape) -> TempDir {
     let dir = TempDir::new().unwrap();
-    let like = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/tiny-tied");
+    let like = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
+        .join("models/tiny-tied");
     for entry in fs::read_dir(&like).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "json") {
@@ -200,11 +203,10 @@ fn decode_step(shape: Shape, dtype: ParamDtype, groups: usize) -> DecodeStep {
 #[test]
 fn calls_of_a_training_step_are_bounded() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // In bf16 the masters' casts come on top.
-    for (dtype, most) in [(ParamDtype::F32, 8_000), (ParamDtype::Bf16, 8_200)] {
+    for dtype in [ParamDtype::F32, ParamDtype::Bf16] {
         let record = training_step(DEEP, dtype, 1);
         println!("{dtype:?}: {} calls", record.calls());
-        assert!(record.calls() <= most, "{dtype:?}: {record:#?}");
+        assert!(record.calls() <= 8_000, "{dtype:?}: {record:#?}");
     }
 }
 

@@ -38,6 +38,7 @@ decay = "linear"
 prompts_per_step = 2
 num_generations = 2
 resample_rounds = 0
+engine = "native"
 advantage = {{ type = "paper", epsilon = 1e-4 }}
 lora = {{ r = 2, lora_alpha = 4.0, target_modules = ["q_proj"] }}
 choices = {{ kind = "fraction", fraction = 0.5, all_below = 2, at_most = 4 }}

@@ -1,8 +1,12 @@
 //! Compiles what of LibTorch the tch crate does not reach.
 
+/// What is compiled, in `src/libtorch`.
+const FILES: [&str; 4] = ["memory.cpp", "record.cpp", "rms_norm.cpp", "shim.cpp"];
+
 fn main() {
-    println!("cargo:rerun-if-changed=src/libtorch/shim.cpp");
-    println!("cargo:rerun-if-changed=src/libtorch/record.cpp");
+    for name in FILES.iter().chain(&["guarded.h"]) {
+        println!("cargo:rerun-if-changed=src/libtorch/{name}");
+    }
     #[cfg(feature = "tch")]
     shim();
 }
@@ -24,7 +28,6 @@ fn shim() {
         .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
         // LibTorch is built so, and with it its structures are.
         .define("NDEBUG", None)
-        .file("src/libtorch/shim.cpp")
-        .file("src/libtorch/record.cpp")
+        .files(FILES.map(|name| format!("src/libtorch/{name}")))
         .compile("visrl_torch");
 }

@@ -2,23 +2,28 @@
 //!
 //! `cargo run --release --example model_speed -- --model DIR` prints a line of JSON: seconds,
 //! milliseconds per decoded token of the whole group, and the process's peak memory in MB (10^6
-//! bytes), after loading and at the end, where the system tells it.
+//! bytes), after loading and at the end, where the system tells it, and the device's at the end.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 #[allow(dead_code)]
 #[path = "../common/mod.rs"]
 mod common;
+mod operator_table;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use operator_table::profiled;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
-use visrl::rollout::{EngineConfig, GroupRequest, NativeEngine, RolloutEngine, SamplingParams};
-use visrl::vlm::{FeatureStore, ModelInput, Pretrained, QwenVl, SharedPrompt, prefill};
+use visrl::kernels::device_memory;
+use visrl::rollout::{EngineConfig, GroupRequest, LocalEngine, RolloutEngine, SamplingParams};
+use visrl::vlm::{
+    FeatureStore, LoadOptions, ModelInput, ParamDtype, Pretrained, QwenVl, SharedPrompt, prefill,
+};
 
 #[derive(Parser, Debug)]
 #[command(about = "Load, prefill and decode times of a checkpoint")]
@@ -29,6 +34,9 @@ struct Cli {
     /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Number format of the parameters.
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
     /// Side of the image in pixels.
     #[arg(long, default_value_t = 392)]
     side: u32,
@@ -44,6 +52,15 @@ struct Cli {
     /// How often prefill and decode are timed; the fastest counts.
     #[arg(long, default_value_t = 2)]
     repeats: usize,
+    /// Prints which operators of LibTorch a prefill and a rollout call.
+    #[arg(long)]
+    profile: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dtype {
+    F32,
+    Bf16,
 }
 
 fn main() -> std::process::ExitCode {
@@ -54,7 +71,15 @@ fn main() -> std::process::ExitCode {
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let device = visrl::parse_device(&cli.device)?;
     let start = Instant::now();
-    let base = Pretrained::<QwenVl>::load(&cli.model, &device)?;
+    let options = LoadOptions {
+        dtype: match cli.dtype {
+            Dtype::F32 => ParamDtype::F32,
+            Dtype::Bf16 => ParamDtype::Bf16,
+        },
+        ..LoadOptions::default()
+    };
+    let base = Pretrained::<QwenVl>::load_with(&cli.model, &device, &options)?;
+    device.sync()?;
     let load = start.elapsed().as_secs_f64();
     let memory_load = peak_mb();
 
@@ -65,16 +90,20 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         input: &input,
         rows: cli.group,
     };
-    let prefill_s = fastest(cli.repeats, || {
+    let encode_prompt = || -> Result<usize, Box<dyn Error>> {
         let segments = prefill(&base.model, None, &[shared])?;
         // A device may answer before it has computed.
         device.sync()?;
         Ok(segments[0].cache.prefix_len())
-    })?;
+    };
+    let prefill_s = fastest(cli.repeats, encode_prompt)?;
+    if cli.profile {
+        profiled(encode_prompt)?;
+    }
 
     let tokenizer = Arc::clone(base.encoder.tokenizer());
     let features = Arc::new(FeatureStore::new(1));
-    let mut engine = NativeEngine::new(&base.model, tokenizer, features, EngineConfig::default());
+    let mut engine = LocalEngine::new(&base.model, tokenizer, features, EngineConfig::default());
     let mut decoded = 0;
     let mut generate = |tokens: usize| {
         let groups = engine.generate(&[GroupRequest {
@@ -93,15 +122,21 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         }])?;
         let lengths = groups[0].completions.iter().map(|c| c.tokens.len());
         decoded = lengths.max().unwrap_or(0);
+        device.sync()?;
         Ok(())
     };
     // The first call keeps the image's features; both timed calls encode the text alone.
     generate(1)?;
     let first = fastest(cli.repeats, || generate(1))?;
     let all = fastest(cli.repeats, || generate(1 + cli.new_tokens))?;
+    if cli.profile {
+        profiled(|| generate(1 + cli.new_tokens))?;
+    }
     let steps = decoded.saturating_sub(1).max(1);
     let result = serde_json::json!({
         "model": cli.model.display().to_string(),
+        "device": cli.device,
+        "dtype": format!("{:?}", cli.dtype).to_lowercase(),
         "load_s": round(load),
         "encode_s": round(encode),
         "prompt_tokens": input.ids.len(),
@@ -111,6 +146,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         "decode_ms_per_token": round(1e3 * (all - first) / steps as f64),
         "peak_mb_after_load": memory_load,
         "peak_mb": peak_mb(),
+        "peak_device_mb": device_memory(&device).map(|memory| memory.peak / 1_000_000),
     });
     println!("{result}");
     Ok(())

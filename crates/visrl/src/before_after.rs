@@ -93,6 +93,7 @@ pub(crate) struct Measurement<M> {
     /// The validation examples, where the training data have some that are no test examples.
     pub(crate) validation: Option<Evaluator>,
     max_new_tokens: usize,
+    engine: EngineConfig,
 }
 
 impl<M: VisionLanguageModel> Measurement<M> {
@@ -124,6 +125,7 @@ impl<M: VisionLanguageModel> Measurement<M> {
             test,
             validation,
             max_new_tokens: settings.sampling.max_new_tokens,
+            engine: settings.engine_config(),
         })
     }
 
@@ -152,7 +154,7 @@ impl<M: VisionLanguageModel> Measurement<M> {
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
             Arc::clone(&self.features),
-            EngineConfig::default(),
+            self.engine.clone(),
         );
         engine.set_policy(model)?;
         evaluator.run(&mut engine, &self.encoder, model, sampling)

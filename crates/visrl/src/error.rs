@@ -11,6 +11,22 @@ pub enum Error {
     /// The device cannot be had.
     #[error("device: {0}")]
     Device(#[from] DeviceError),
+    /// The device has less memory left than the run needs beside its model.
+    #[error(
+        "device: the run needs about {:.1} GB beside the model and the device has {:.1} GB left \
+         (estimated: {plan}): set `fine_tune.learner.micro_batch_groups = 1` or \
+         `fine_tune.learner.recompute = 1`, train adapters (`fine_tune.lora`) or fewer parts \
+         (`fine_tune.learner.trainable`), or load the model in bf16 (`model.load.dtype`)",
+        *.needed as f64 / 1e9, *.free as f64 / 1e9
+    )]
+    Room {
+        /// Bytes that come on top of the model.
+        needed: u64,
+        /// Bytes that are left.
+        free: u64,
+        /// The estimate by purpose.
+        plan: String,
+    },
     /// The text of a run does not parse: the line, the field and what was expected there.
     #[error(transparent)]
     Toml(Box<toml::de::Error>),

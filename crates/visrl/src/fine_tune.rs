@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, ListSchedule, Split};
 use visrl_grpo::Advantage;
-use visrl_rollout::SamplingParams;
+use visrl_rollout::{EngineConfig, EngineKind, SamplingParams};
 use visrl_train::{
     Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule, LoopConfig,
 };
@@ -47,6 +47,10 @@ pub struct FineTune {
     /// How often at most, within a step, groups whose completions are all worth the same are
     /// replaced by groups of further prompts; 0, the paper's, keeps them.
     pub resample_rounds: usize,
+    /// Which engine samples: by default the native one in host memory and the one for devices
+    /// elsewhere.
+    #[serde(skip_serializing_if = "is_auto")]
+    pub engine: EngineKind,
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The policy loss.
@@ -107,6 +111,7 @@ impl Default for FineTune {
                 ..SamplingParams::default()
             },
             resample_rounds: 0,
+            engine: EngineKind::Auto,
             advantage: Advantage::default(),
             loss: LossSetting::default(),
             learner: LearnerConfig {
@@ -132,6 +137,11 @@ impl Default for FineTune {
     }
 }
 
+/// Whether nothing is said of the engine.
+fn is_auto(engine: &EngineKind) -> bool {
+    *engine == EngineKind::Auto
+}
+
 impl Serialize for FineTune {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Self::serialize(self, serializer)
@@ -146,6 +156,14 @@ impl<'de> Deserialize<'de> for FineTune {
 }
 
 impl FineTune {
+    /// The settings of the engine that samples.
+    pub(crate) fn engine_config(&self) -> EngineConfig {
+        EngineConfig {
+            engine: self.engine,
+            ..EngineConfig::default()
+        }
+    }
+
     /// Fine-tunes by a recipe on the training split of `train` and measures on the test split of
     /// `test`: a [`Trainer`](crate::Trainer) with these settings and nothing of one's own.
     ///

@@ -85,6 +85,7 @@ mod data_config;
 mod data_errors;
 mod data_kind;
 mod device;
+mod device_room;
 mod drawn_shapes;
 mod error;
 mod evaluation_setting;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use visrl_core::{Example, ImageSource};
 use visrl_data::{Dataset, Split};
 use visrl_grpo::PolicyLoss;
+use visrl_kernels::device_memory;
 use visrl_train::{ExampleDealer, Learner, MemoryPlan, Warnings};
 use visrl_vlm::{LoadedAdapter, Pretrained, VisionLanguageModel};
 
+use crate::device_room::check_room;
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::idle_adapters;
@@ -88,6 +90,7 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
         run.take_fingerprint(train)?;
         check_prompts(&run, &examples)?;
         let plan = run.plan(&learner, &dealer.deal(0, settings.prompts_per_step)?)?;
+        check_room(&plan, device_memory(&run.base.model.head().device()))?;
         let preflight = Preflight {
             settings,
             recipe,

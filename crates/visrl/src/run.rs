@@ -7,7 +7,7 @@ use serde_json::Value;
 use visrl_core::files::write_file;
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{Dataset, PromptTemplate, Split};
-use visrl_rollout::{EngineConfig, LocalEngine};
+use visrl_rollout::LocalEngine;
 use visrl_train::{
     CheckpointStore, EvaluationPoint, Learner, MemoryPlan, Start, StopCause, TrainState,
     Validation, Warnings, Workload, peak_memory,
@@ -196,7 +196,7 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
             &self.base.model,
             Arc::clone(self.base.encoder.tokenizer()),
             Arc::clone(&self.features),
-            EngineConfig::default(),
+            self.settings.engine_config(),
         )
     }
 

@@ -12,6 +12,8 @@
 #[path = "../../common/cli.rs"]
 mod cli;
 mod flops;
+#[path = "../operator_table.rs"]
+mod operator_table;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -22,9 +24,11 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::{Parser, ValueEnum};
 use flops::Shape;
+use operator_table::profiled;
 use serde_json::json;
 use visrl::core::{Domain, ImageSource, Prompt, SeedStream};
 use visrl::grpo::GrpoLoss;
+use visrl::kernels::device_memory;
 use visrl::parse_device;
 use visrl::rollout::{
     EngineConfig, EngineKind, GroupRequest, LocalEngine, RolloutEngine, SamplingParams,
@@ -81,6 +85,9 @@ struct Cli {
     /// Engine of `gen`.
     #[arg(long, value_enum, default_value_t = Engine::Auto)]
     engine: Engine,
+    /// Prints which operators of LibTorch one more repetition calls.
+    #[arg(long)]
+    profile: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -135,7 +142,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Mode::Train => train(&cli, base, &device, &inputs, &shape)?,
     };
     let total = json!({
-        "device_memory_mb": device_memory_mb(&device),
+        "peak_device_mb": peak_device_mb(&device),
         "model_gflop": flops / 1e9,
         "share_of_matmul_rate": flops / 1e9 / seconds / gflops,
         "matmul_gflops_after": matmul_gflops(&device),
@@ -210,6 +217,9 @@ fn generate(
     for step in 1..=cli.reps.max(1) as u32 {
         prefill = prefill.min(run(1, step)?);
         total = total.min(run(cli.new, step)?);
+    }
+    if cli.profile {
+        profiled(|| run(cli.new, 1))?;
     }
     let rows = cli.groups * cli.completions;
     let mut flops = rows as f64 * shape.head(cli.new);
@@ -303,6 +313,9 @@ fn train(
         }
     }
     let peak = memory_mb("VmHWM");
+    if cli.profile {
+        profiled(|| Ok(learner.update(&groups, 1e-6)?))?;
+    }
     let mut forward = 0.0;
     for input in inputs {
         let patches: usize = input
@@ -384,10 +397,12 @@ fn cpu_seconds() -> Option<f64> {
     Some((user? + system?) / 100.0)
 }
 
-/// Memory that the device's pools hold in MB, where the backend tells.
-fn device_memory_mb(device: &Device) -> Option<f64> {
-    let pools = device.memory_pool_usage()?;
-    Some(pools.bytes_reserved as f64 / (1024.0 * 1024.0))
+/// The most memory of the device that tensors have held, or that the backend's pools hold, in MB,
+/// where one of them tells.
+fn peak_device_mb(device: &Device) -> Option<f64> {
+    let peak = device_memory(device).map(|memory| memory.peak);
+    let pools = || Some(device.memory_pool_usage()?.bytes_reserved);
+    Some(peak.or_else(pools)? as f64 / (1024.0 * 1024.0))
 }
 
 /// A figure of the process's memory in MB, where the system tells.

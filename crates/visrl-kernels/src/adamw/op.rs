@@ -1,6 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::plain;
+use crate::forms::tell;
 
 /// The numbers of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +67,10 @@ pub fn adamw_all(
 ) -> Vec<AdamWTensors> {
     for (_, form) in ALL {
         match form(steps, tensors, gradients) {
-            Ok(moved) => return moved,
+            Ok(moved) => {
+                tell::<AdamWStep>(true);
+                return moved;
+            }
             Err(back) => tensors = back,
         }
     }
@@ -79,9 +83,13 @@ pub fn adamw_all(
 pub fn adamw(step: &AdamWStep, mut tensors: AdamWTensors, gradient: &Tensor<1>) -> AdamWTensors {
     for form in FORMS {
         match form(step, tensors, gradient) {
-            Ok(moved) => return moved,
+            Ok(moved) => {
+                tell::<AdamWStep>(true);
+                return moved;
+            }
             Err(back) => tensors = back,
         }
     }
+    tell::<AdamWStep>(false);
     plain::adamw(step, tensors, gradient)
 }

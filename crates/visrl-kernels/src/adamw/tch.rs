@@ -14,10 +14,8 @@ pub(super) fn adamw(
     tensors: AdamWTensors,
     gradient: &Tensor<1>,
 ) -> Result<AdamWTensors, AdamWTensors> {
-    let all = [&tensors.values, &tensors.first, &tensors.second, gradient];
-    let takes = |of: &&Tensor<1>| of.dtype() == DType::F32 && libtorch::takes(of);
     // A rate of 0 has no place in the quotient below.
-    if step.learning_rate <= 0.0 || !all.iter().all(takes) {
+    if step.learning_rate <= 0.0 || !takes(gradient) || !are(&tensors, gradient.dtype()) {
         return Err(tensors);
     }
     let AdamWTensors {
@@ -52,7 +50,13 @@ pub(super) fn adamw(
 }
 
 pub(super) fn takes(gradient: &Tensor<1>) -> bool {
-    gradient.dtype() == DType::F32 && libtorch::takes(gradient)
+    matches!(gradient.dtype(), DType::F32 | DType::F64) && libtorch::takes(gradient)
+}
+
+/// Whether all are in one format on this backend.
+fn are(tensors: &AdamWTensors, dtype: DType) -> bool {
+    let mut all = [&tensors.values, &tensors.first, &tensors.second].into_iter();
+    all.all(|of| of.dtype() == dtype && libtorch::takes(of))
 }
 
 /// LibTorch's own step, for all parameters that take the same one together.
@@ -61,8 +65,11 @@ pub(super) fn adamw_all(
     tensors: Vec<AdamWTensors>,
     gradients: &[&Tensor<1>],
 ) -> Result<Vec<AdamWTensors>, Vec<AdamWTensors>> {
-    let wide = |of: &AdamWTensors| [&of.values, &of.first, &of.second].into_iter().all(takes);
-    let all = gradients.iter().all(|gradient| takes(gradient)) && tensors.iter().all(wide);
+    let Some(dtype) = gradients.first().map(|gradient| gradient.dtype()) else {
+        return Err(tensors);
+    };
+    let same = |of: &&Tensor<1>| of.dtype() == dtype && takes(of);
+    let all = gradients.iter().all(same) && tensors.iter().all(|of| are(of, dtype));
     if !all || steps.len() != tensors.len() || steps.len() != gradients.len() {
         return Err(tensors);
     }

@@ -3,7 +3,7 @@ use burn::tensor::Tensor;
 use super::plain;
 use super::segment::Segment;
 use super::shared_prefix::SharedPrefix;
-use crate::forms::{Form, Operation, run};
+use crate::forms::{Form, Operation, run, tell};
 use crate::heads::Heads;
 
 impl Operation<3> for SharedPrefix {
@@ -50,6 +50,7 @@ pub fn attend(heads: Heads, segments: &[Segment<'_>], queries: Tensor<2>) -> Ten
         let output = UNTRACKED
             .iter()
             .find_map(|form| form(heads, segments, &queries));
+        tell::<SharedPrefix>(output.is_some());
         if let Some(output) = output {
             return output;
         }

@@ -1,6 +1,7 @@
 use burn::tensor::{DType, Int, Tensor};
 
 use super::plain;
+use crate::forms::tell;
 use crate::heads::Heads;
 
 /// A score so low that its probability is 0.
@@ -77,10 +78,14 @@ impl DecodeAttention {
     pub fn attend(&self, mut qkv: Tensor<2>, mut cache: Tensor<3>) -> (Tensor<2>, Tensor<3>) {
         for form in FORMS {
             match form(self, qkv, cache) {
-                Ok(attended) => return attended,
+                Ok(attended) => {
+                    tell::<Self>(true);
+                    return attended;
+                }
                 Err(back) => (qkv, cache) = back,
             }
         }
+        tell::<Self>(false);
         plain::attend(self, qkv, cache)
     }
 }

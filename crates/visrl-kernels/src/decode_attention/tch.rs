@@ -94,7 +94,7 @@ mod tests {
 
     use super::super::plain;
     use super::*;
-    use crate::libtorch::testing::device;
+    use crate::libtorch::testing::{device, has_f64};
     use crate::testing::{close, matrix, values};
 
     #[test]
@@ -118,7 +118,11 @@ mod tests {
         let step =
             |dtype| DecodeAttention::new(heads, angles.clone(), lengths.clone(), capacity, dtype);
         let (mixed, grown) = plain::attend(&step(DType::F32), qkv.clone(), cache.clone());
-        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 3e-2)] {
+        let mut formats = vec![(DType::F32, 1e-5), (DType::BF16, 3e-2)];
+        if has_f64() {
+            formats.push((DType::F64, 1e-5));
+        }
+        for (dtype, tolerance) in formats {
             let (qkv, cache) = (qkv.clone().cast(dtype), cache.clone().cast(dtype));
             let found = attend(&step(dtype), qkv.clone(), cache.clone()).unwrap();
             close(&values(found.0), &values(mixed.clone()), tolerance);
@@ -127,7 +131,5 @@ mod tests {
             assert_eq!(values(qkv), values(make(2, rows, 10 * 8)));
             assert_eq!(values(cache), values(make(3, rows * capacity, 32)));
         }
-        let wide = qkv.cast(DType::F64);
-        assert!(attend(&step(DType::F64), wide, cache.cast(DType::F64)).is_err());
     }
 }

@@ -234,19 +234,16 @@ impl DecoderLayer {
             up,
             down,
         ] = inputs;
-        let size = x.tensor.size();
-        let (tokens, hidden) = (size[0], size[1]);
-        let norm = |x: &Native, gamma: &Torch| {
-            x.internal_fused_rms_norm([hidden], Some(&gamma.tensor), self.epsilon)
-        };
-        let (normed_1, scale_1) = norm(&x.tensor, &norm_1);
+        let tokens = x.tensor.size()[0];
+        let norm = |x: &Native, gamma: &Torch| shim::rms_norm(x, &gamma.tensor, self.epsilon);
+        let [normed_1, scale_1] = norm(&x.tensor, &norm_1);
         let projections = Native::cat(&[&wq.tensor, &wk.tensor, &wv.tensor], 1);
         let biases = Native::cat(&[&bq.tensor, &bk.tensor, &bv.tensor], 0);
         let qkv = biases.addmm(&normed_1, &projections);
         self.turn(Columns::of(self), &qkv, tokens, false);
         let (mixed, attention) = self.mix(&qkv, tokens, keep);
         let middle = x.tensor.addmm(&mixed, &wo.tensor);
-        let (normed_2, scale_2) = norm(&middle, &norm_2);
+        let [normed_2, scale_2] = norm(&middle, &norm_2);
         let of_gate = normed_2.mm(&gate.tensor);
         let of_up = normed_2.mm(&up.tensor);
         let mut inner = of_gate.silu();

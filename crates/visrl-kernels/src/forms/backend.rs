@@ -24,7 +24,12 @@ pub trait FusedBackend: Backend {
     /// Whether the forms take numbers of this format.
     fn takes(dtype: DType) -> bool;
 
-    /// How a tensor of this backend in a format that its forms take is tracked; nothing for others.
+    /// Whether they take them where a tensor of this backend lies.
+    fn takes_there(_: &DispatchTensorKind) -> bool {
+        true
+    }
+
+    /// How a tensor of this backend that its forms take is tracked; nothing for others.
     fn tracking(tensor: &DispatchTensor) -> Option<Tracking> {
         Self::tracking_of(tensor, Self::takes)
     }
@@ -41,7 +46,8 @@ pub trait FusedBackend: Backend {
             }
             _ => return None,
         };
-        (Self::is_kind(kind) && takes(kind.dtype())).then_some(tracking)
+        let taken = Self::is_kind(kind) && takes(kind.dtype()) && Self::takes_there(kind);
+        taken.then_some(tracking)
     }
 }
 

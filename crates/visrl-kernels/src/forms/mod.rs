@@ -16,4 +16,5 @@ mod run;
 
 pub use backend::{FusedBackend, Tracking, takes};
 pub use fused::Fused;
-pub use run::{Form, Operation, on, on_formats, run};
+pub(crate) use run::tell;
+pub use run::{FORMS, Form, Operation, on, on_formats, run};

@@ -11,6 +11,10 @@ use burn::tensor::{DType, Tensor};
 use super::backend::{FusedBackend, Tracking, unwrapped};
 use super::fused::Fused;
 
+/// The target of the trace events by which operations tell the form that they run in: `operation`, a
+/// type's path, and `in_form`, which is false for the plain form.
+pub const FORMS: &str = "visrl_kernels::forms";
+
 /// An operation in one of its forms: the result, or the inputs where the form does not take them.
 pub type Form<O, const N: usize> =
     fn(&O, [DispatchTensor; N]) -> Result<DispatchTensor, [DispatchTensor; N]>;
@@ -31,11 +35,20 @@ pub fn run<const D: usize, const N: usize, O: Operation<N>>(
 ) -> Result<Tensor<D>, [DispatchTensor; N]> {
     for form in O::FORMS {
         match form(op, inputs) {
-            Ok(output) => return Ok(Tensor::from_dispatch(output)),
+            Ok(output) => {
+                tell::<O>(true);
+                return Ok(Tensor::from_dispatch(output));
+            }
             Err(back) => inputs = back,
         }
     }
+    tell::<O>(false);
     Err(inputs)
+}
+
+/// Tells who listens that an operation, by its type, runs in a form of its own or in the plain one.
+pub(crate) fn tell<O>(in_form: bool) {
+    tracing::trace!(target: FORMS, operation = std::any::type_name::<O>(), in_form);
 }
 
 /// Runs an operation on backend `B`, for tensors that are all tracked or all untracked there.

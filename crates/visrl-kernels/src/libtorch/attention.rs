@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor as Native};
 
-use super::shim;
+use super::shim::{self, written};
 use super::tensors::{Torch, fresh};
 
 /// What is added to the scores of the last `len` tokens of sequences, each of which sees `past`
@@ -120,9 +120,4 @@ impl SavedAttention {
         }
         .map(written)
     }
-}
-
-/// A result that an operator always writes.
-fn written(result: Option<Native>) -> Native {
-    result.unwrap_or_else(|| unreachable!("a result that LibTorch left out"))
 }

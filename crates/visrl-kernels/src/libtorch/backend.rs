@@ -1,7 +1,8 @@
 //! Which tensors the forms take.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use burn::backend::DispatchTensorKind;
+use burn::backend::libtorch::LibTorchDevice;
+use burn::backend::{DispatchDevice, DispatchTensorKind, TensorMetadata};
 use burn::tensor::DType;
 
 use crate::forms::FusedBackend;
@@ -16,6 +17,12 @@ impl FusedBackend for LibTorch {
     }
 
     fn takes(dtype: DType) -> bool {
-        matches!(dtype, DType::F32 | DType::BF16)
+        matches!(dtype, DType::F32 | DType::BF16 | DType::F64)
+    }
+
+    fn takes_there(kind: &DispatchTensorKind) -> bool {
+        // CUDA's fused attention has no f64.
+        let on_cpu = || kind.device() == DispatchDevice::LibTorch(LibTorchDevice::Cpu);
+        kind.dtype() != DType::F64 || on_cpu()
     }
 }

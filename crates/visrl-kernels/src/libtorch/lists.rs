@@ -14,21 +14,15 @@ pub(crate) fn copies(of: &[&Native], kind: Kind) -> Vec<Torch> {
     let Some(first) = of.first() else {
         return Vec::new();
     };
-    let lengths: Vec<i64> = of.iter().map(|of| of.numel() as i64).collect();
-    let padded: Vec<i64> = lengths
-        .iter()
-        .map(|len| (len + ALIGNED - 1) / ALIGNED * ALIGNED)
-        .collect();
-    let all = Native::empty([padded.iter().sum()], (kind, first.device()));
-    let parts = all.split_with_sizes(padded.as_slice(), 0);
-    let parts: Vec<Native> = parts
-        .into_iter()
-        .zip(lengths.iter().zip(&padded))
-        .map(|(part, (&len, &padded))| match len == padded {
-            true => part,
-            false => part.narrow(0, 0, len),
-        })
-        .collect();
+    // Each vector, and the room up to the next.
+    let places = of.iter().flat_map(|of| {
+        let len = of.numel() as i64;
+        [len, (ALIGNED - len % ALIGNED) % ALIGNED]
+    });
+    let places: Vec<i64> = places.collect();
+    let all = Native::empty([places.iter().sum()], (kind, first.device()));
+    let parts = all.split_with_sizes(places.as_slice(), 0);
+    let parts: Vec<Native> = parts.into_iter().step_by(2).collect();
     shim::copy_all(&parts.iter().collect::<Vec<_>>(), of);
     // No two overlap, so each may be written to.
     parts.into_iter().map(fresh).collect()

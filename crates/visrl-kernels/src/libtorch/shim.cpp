@@ -1,21 +1,18 @@
 // Operators of LibTorch that the tch crate leaves out: they take lists of tensors or of flags.
+#include "guarded.h"
+
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/_fused_rms_norm_backward.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros_like.h>
 
-#include <algorithm>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -23,25 +20,6 @@ using at::Tensor;
 using Tensors = Tensor *const *;
 
 namespace {
-thread_local std::string message;
-
-// Runs a function; gives what went wrong, or nothing.
-template <class F> const char *guarded(F run) {
-  try {
-    run();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    message = error.what_without_backtrace();
-  } catch (const std::exception &error) {
-    message = error.what();
-  }
-  return message.c_str();
-}
-
-Tensor *give(Tensor tensor) {
-  return tensor.defined() ? new Tensor(std::move(tensor)) : nullptr;
-}
-
 std::vector<Tensor> list(Tensors from, size_t count) {
   std::vector<Tensor> tensors;
   tensors.reserve(count);
@@ -49,40 +27,6 @@ std::vector<Tensor> list(Tensors from, size_t count) {
     tensors.push_back(*from[i]);
   }
   return tensors;
-}
-
-Tensor wide(const Tensor &of) {
-  return (of.scalar_type() == at::kFloat ? of : of.to(at::kFloat)).contiguous();
-}
-
-// The gradients of an RMS norm on a CPU, where LibTorch has no operator for them. With r the row's
-// scale, h = x r and e = d y gamma, d x = r (e - h mean(e h)) and d gamma = sum over rows of (d y h).
-std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor &grad, const Tensor &x,
-                                             const Tensor &scale, const Tensor &weight) {
-  auto kind = x.scalar_type();
-  Tensor dy = wide(grad), of = wide(x), r = wide(scale), gamma = wide(weight);
-  Tensor dx = at::empty_like(of), dgamma = at::zeros_like(gamma);
-  int64_t width = gamma.numel(), rows = of.numel() / std::max<int64_t>(width, 1);
-  const float *w = gamma.data_ptr<float>();
-  float *sums = dgamma.data_ptr<float>();
-  for (int64_t row = 0; row < rows; ++row) {
-    const float *g = dy.data_ptr<float>() + row * width, *h = of.data_ptr<float>() + row * width;
-    float *out = dx.data_ptr<float>() + row * width;
-    float s = r.data_ptr<float>()[row];
-    double dot = 0;
-    for (int64_t i = 0; i < width; ++i) {
-      dot += g[i] * w[i] * h[i];
-      sums[i] += g[i] * h[i] * s;
-    }
-    float mean = dot * s / width;
-    for (int64_t i = 0; i < width; ++i) {
-      out[i] = s * (g[i] * w[i] - h[i] * s * mean);
-    }
-  }
-  if (kind != at::kFloat) {
-    return {dx.to(kind), dgamma.to(kind)};
-  }
-  return {dx, dgamma};
 }
 
 using Below = at::AutoDispatchBelowADInplaceOrView;
@@ -93,17 +37,6 @@ extern "C" {
 void *visrl_below_autograd() { return new Below(); }
 
 void visrl_end_below_autograd(void *guard) { delete static_cast<Below *>(guard); }
-
-const char *visrl_rms_norm_backward(Tensor *grad, Tensor *x, Tensor *scale, Tensor *weight,
-                                    bool of_weight, Tensor **out) {
-  return guarded([&] {
-    auto [dx, dw] = x->is_cuda() ? at::_fused_rms_norm_backward(*grad, *x, weight->sizes(), *scale,
-                                                                *weight, {true, of_weight})
-                                 : rms_norm_backward(*grad, *x, *scale, *weight);
-    out[0] = give(dx);
-    out[1] = of_weight ? give(dw) : nullptr;
-  });
-}
 
 const char *visrl_layer_norm_backward(Tensor *grad, Tensor *x, Tensor *mean, Tensor *scale,
                                       Tensor *weight, Tensor *bias, const bool *wanted,
@@ -175,7 +108,10 @@ const char *visrl_scale_all(Tensors of, size_t count, double factor) {
 }
 
 const char *visrl_norms(Tensors of, size_t count, Tensor **out) {
-  return guarded(
-      [&] { out[0] = give(at::stack(at::_foreach_norm(list(of, count), 2, at::kFloat))); });
+  return guarded([&] {
+    auto all = list(of, count);
+    bool is_double = count > 0 && all[0].scalar_type() == at::kDouble;
+    out[0] = give(at::stack(at::_foreach_norm(all, 2, is_double ? at::kDouble : at::kFloat)));
+  });
 }
 }

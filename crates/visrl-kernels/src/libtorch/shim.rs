@@ -1,4 +1,4 @@
-//! Operators of LibTorch that the tch crate leaves out, through `shim.cpp`.
+//! Operators of LibTorch that the tch crate leaves out, through `shim.cpp` and `rms_norm.cpp`.
 //!
 //! As the tch crate's operators they panic with LibTorch's message when it refuses the tensors.
 #![allow(unsafe_code)]
@@ -16,6 +16,12 @@ type Message = *const c_char;
 unsafe extern "C" {
     fn visrl_below_autograd() -> *mut c_void;
     fn visrl_end_below_autograd(guard: *mut c_void);
+    fn visrl_rms_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        epsilon: f64,
+        out: *mut *mut C_tensor,
+    ) -> Message;
     fn visrl_rms_norm_backward(
         grad: *const C_tensor,
         x: *const C_tensor,
@@ -120,8 +126,21 @@ fn taken<const N: usize>(out: [*mut C_tensor; N]) -> [Option<Native>; N] {
     out.map(|tensor| (!tensor.is_null()).then(|| unsafe { Native::from_ptr(tensor) }))
 }
 
+/// A result that an operator always writes.
+pub(super) fn written(result: Option<Native>) -> Native {
+    result.unwrap_or_else(|| unreachable!("a result that LibTorch left out"))
+}
+
 fn pointers(of: &[&Native]) -> Vec<*const C_tensor> {
     of.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// The RMS norm of rows, and one over the root mean square of each, `[rows, 1]`.
+pub(crate) fn rms_norm(x: &Native, weight: &Native, epsilon: f64) -> [Native; 2] {
+    let mut out = [ptr::null_mut(); 2];
+    // SAFETY: all pointers are of living tensors; two results are written.
+    check(unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, out.as_mut_ptr()) });
+    taken(out).map(written)
 }
 
 /// The gradients of an RMS norm's rows and, where it is wanted, of its weight.
@@ -287,7 +306,7 @@ pub(crate) fn scale_all(of: &[&Native], factor: f64) {
     check(unsafe { visrl_scale_all(of.as_ptr(), of.len(), factor) });
 }
 
-/// The Euclidean norm of each tensor, `[tensors]`, in f32.
+/// The Euclidean norm of each tensor, `[tensors]`, in f32, or in f64 where they are.
 pub(crate) fn norms(of: &[&Native]) -> Option<Native> {
     let of = pointers(of);
     let mut out = [ptr::null_mut(); 1];

@@ -15,8 +15,23 @@ pub(crate) fn device() -> Device {
     }
 }
 
-/// Results and gradients of an operation of `N` matrices in f32 and bf16, tracked and not, on whole
-/// tensors and on views, beside those of its plain form in f64.
+/// Formats that forms take on the device that they are tested on, with their tolerances.
+fn formats([of_f32, of_bf16]: [f32; 2]) -> Vec<(DType, f32)> {
+    let mut formats = vec![(DType::F32, of_f32), (DType::BF16, of_bf16)];
+    if has_f64() {
+        // What is left is the rounding of what is compared to f32.
+        formats.push((DType::F64, 3e-7));
+    }
+    formats
+}
+
+/// Whether forms take f64 on the device that they are tested on: on the CPU alone.
+pub(crate) fn has_f64() -> bool {
+    !std::env::var("VISRL_DEVICE").is_ok_and(|name| name.starts_with("tch:"))
+}
+
+/// Results and gradients of an operation of `N` matrices in f32, bf16 and f64, tracked and not, on
+/// whole tensors and on views, beside those of its plain form in f64.
 pub(crate) fn compare<const N: usize>(
     inputs: [(usize, usize, f32); N],
     seed: u64,
@@ -28,7 +43,7 @@ pub(crate) fn compare<const N: usize>(
 
 /// The same to tolerances of f32 and of bf16.
 pub(crate) fn compare_within<const N: usize>(
-    [of_f32, of_bf16]: [f32; 2],
+    tolerances: [f32; 2],
     inputs: [(usize, usize, f32); N],
     seed: u64,
     fused: impl Fn([Tensor<2>; N]) -> Tensor<2>,
@@ -65,7 +80,7 @@ pub(crate) fn compare_within<const N: usize>(
             )
         };
         let (expected, expected_grads) = gradients(&plain, DType::F64);
-        for (dtype, tolerance) in [(DType::F32, of_f32), (DType::BF16, of_bf16)] {
+        for (dtype, tolerance) in formats(tolerances) {
             let held = make(view).map(|input| input.cast(dtype));
             close(&values(fused(held.clone())), &expected, tolerance);
             // Someone else holds the inputs: they must stay as they are.
@@ -87,10 +102,14 @@ pub(crate) fn compare_within<const N: usize>(
 }
 
 /// Demands that an operation has a form for matrices of these sizes in f32 and bf16, tracked or not,
-/// and none in f64.
+/// and in f64 on the CPU alone.
 pub(crate) fn has_form<const N: usize, O: Operation<N>>(op: &O, sizes: [(usize, usize); N]) {
     for tracked in [false, true] {
-        for (dtype, expected) in [(DType::F32, true), (DType::BF16, true), (DType::F64, false)] {
+        for (dtype, expected) in [
+            (DType::F32, true),
+            (DType::BF16, true),
+            (DType::F64, has_f64()),
+        ] {
             let inputs = sizes.map(|(rows, columns)| {
                 let tensor = matrix(1, rows, columns, 1.0, &device()).cast(dtype);
                 match tracked {

@@ -4,5 +4,7 @@
 mod flex;
 mod op;
 mod plain;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use op::{LogSoftmax, RowGradients, log_softmax, log_softmax_backward};

@@ -2,6 +2,7 @@ use burn::tensor::Tensor;
 
 use super::plain;
 use crate::error::Error;
+use crate::forms::tell;
 
 /// What [`log_softmax`] makes of logits.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ pub struct RowGradients<'a> {
     pub entropy: Option<(&'a [f32], &'a [f32])>,
 }
 
-/// The forward pass in one form; the logits as they were where it does not take them.
-type Forward = fn(Tensor<2>, &[u32]) -> Result<LogSoftmax, Tensor<2>>;
+/// The forward pass in one form, which may fail to read its results; the logits as they were where
+/// it does not take them.
+type Forward = fn(Tensor<2>, &[u32]) -> Result<Result<LogSoftmax, Error>, Tensor<2>>;
 
 /// The backward pass in one form; the log-probabilities as they were where it does not take them.
 type Backward = fn(Tensor<2>, &[u32], RowGradients<'_>) -> Result<Tensor<2>, Tensor<2>>;
@@ -32,6 +34,8 @@ type Backward = fn(Tensor<2>, &[u32], RowGradients<'_>) -> Result<Tensor<2>, Ten
 const FORMS: &[(Forward, Backward)] = &[
     #[cfg(feature = "flex")]
     (super::flex::forward, super::flex::backward),
+    #[cfg(feature = "tch")]
+    (super::tch::forward, super::tch::backward),
 ];
 
 /// `x - log sum exp(x)` of each row of logits `[rows, vocab]`, with one target per row.
@@ -43,10 +47,14 @@ pub fn log_softmax(mut logits: Tensor<2>, targets: &[u32]) -> Result<LogSoftmax,
     check(&logits, targets)?;
     for (forward, _) in FORMS {
         match forward(logits, targets) {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                tell::<LogSoftmax>(true);
+                return found;
+            }
             Err(back) => logits = back,
         }
     }
+    tell::<LogSoftmax>(false);
     plain::forward(logits, targets)
 }
 

@@ -10,15 +10,12 @@ impl Fused<LibTorch, 2> for RootMeanSquare {
     type Saved = [Torch; 3];
 
     fn forward(&self, [x, gamma]: [Torch; 2]) -> Torch {
-        let width = gamma.tensor.size();
-        libtorch::fresh(x.tensor.rms_norm(width, Some(&gamma.tensor), self.epsilon))
+        let [y, _] = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon);
+        libtorch::fresh(y)
     }
 
     fn forward_saving(&self, [x, gamma]: [Torch; 2]) -> (Torch, [Torch; 3]) {
-        let (width, weight) = (gamma.tensor.size(), Some(&gamma.tensor));
-        let (y, scale) = x
-            .tensor
-            .internal_fused_rms_norm(width, weight, self.epsilon);
+        let [y, scale] = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon);
         (libtorch::fresh(y), [x, gamma, libtorch::fresh(scale)])
     }
 

@@ -7,8 +7,9 @@ use tch::{Kind, Tensor as Native};
 use crate::libtorch::{self, Torch, shim};
 
 pub(super) fn sum_of_squares(tensors: &[&Tensor<1>]) -> Option<f64> {
-    let takes = |of: &&Tensor<1>| of.dtype() == DType::F32 && libtorch::takes(of);
-    if tensors.is_empty() || !tensors.iter().all(takes) {
+    let dtype = tensors.first()?.dtype();
+    let takes = |of: &&Tensor<1>| of.dtype() == dtype && libtorch::takes(of);
+    if dtype == DType::BF16 || !tensors.iter().all(takes) {
         return None;
     }
     let of = tensors.iter().map(|&of| libtorch::unwrap(of.clone()));
@@ -22,7 +23,7 @@ pub(super) fn sum_of_squares(tensors: &[&Tensor<1>]) -> Option<f64> {
 mod tests {
     use super::super::plain;
     use super::*;
-    use crate::libtorch::testing::device;
+    use crate::libtorch::testing::{device, has_f64};
     use crate::testing::numbers;
 
     #[test]
@@ -31,15 +32,22 @@ mod tests {
             Tensor::<1>::from_floats(numbers(seed, len, 3.0).as_slice(), &device())
         };
         let tensors = [vector(1, 1), vector(2, 70), vector(3, 300)];
-        let tensors: Vec<_> = tensors.iter().collect();
         let (found, expected) = (
-            sum_of_squares(&tensors).unwrap(),
-            plain::sum_of_squares(&tensors).unwrap(),
+            sum_of_squares(&tensors.each_ref()).unwrap(),
+            plain::sum_of_squares(&tensors.each_ref()).unwrap(),
         );
         assert!(
             (found / expected - 1.0).abs() < 1e-6,
             "{found} for {expected}"
         );
-        assert!(sum_of_squares(&[&vector(1, 3).cast(DType::F64)]).is_none());
+        assert!(sum_of_squares(&[&vector(1, 3).cast(DType::BF16)]).is_none());
+        if has_f64() {
+            let tensors = tensors.map(|of| of.clone().cast(DType::F64));
+            let wide = sum_of_squares(&tensors.each_ref()).unwrap();
+            assert!(
+                (wide / expected - 1.0).abs() < 1e-6,
+                "{wide} for {expected}"
+            );
+        }
     }
 }

@@ -18,7 +18,7 @@ pub struct Workload {
     pub completion_tokens: usize,
 }
 
-/// Bytes by purpose. Parameters, moments, reference and gradients are counted exactly; activations
+/// Bytes by purpose. Parameters, masters, moments, reference and gradients are counted exactly; activations
 /// are an estimate, the sum over the linear layers of the decoder of what goes in and comes out,
 /// for every token that is learnt from at once, the attention's probabilities, which grow with the
 /// square of a prompt's length, and the logits of one chunk of the head.
@@ -29,6 +29,9 @@ pub struct MemoryPlan {
     pub parameters: u64,
     /// The frozen reference: its copy of what is trained.
     pub reference: u64,
+    /// What is trained of a narrower format, in f32, where the optimizer moves it.
+    #[serde(default)]
+    pub masters: u64,
     /// The optimizer's two moments.
     pub moments: u64,
     /// Gradients of what is trained.
@@ -51,8 +54,13 @@ impl MemoryPlan {
             let bytes = parameter.shape.iter().product::<usize>() as u64 * size;
             plan.parameters += bytes;
             if parameter.trainable {
-                plan.gradients += bytes;
-                plan.moments += 2 * bytes;
+                // Moments and gradients are in f32 at least.
+                let wide = bytes / size * size.max(4);
+                plan.gradients += wide;
+                plan.moments += 2 * wide;
+                if size < 4 {
+                    plan.masters += wide;
+                }
                 if learner.reference().is_some() {
                     plan.reference += bytes;
                 }
@@ -90,7 +98,12 @@ impl MemoryPlan {
     /// The most that is held at once: sampling and learning follow each other.
     pub fn total(&self) -> u64 {
         let learning = self.gradients + self.activations;
-        self.parameters + self.reference + self.moments + learning.max(self.cache)
+        self.parameters + self.reference + self.masters + self.moments + learning.max(self.cache)
+    }
+
+    /// What comes on top of the model as it was loaded.
+    pub fn beyond_parameters(&self) -> u64 {
+        self.total() - self.parameters
     }
 }
 
@@ -99,11 +112,12 @@ impl std::fmt::Display for MemoryPlan {
         let mb = |bytes: u64| bytes as f64 / 1e6;
         write!(
             f,
-            "{:.0} MB: parameters {:.1}, reference {:.1}, moments {:.1}, gradients {:.1}, \
-             activations about {:.0}, keys and values {:.1}",
+            "{:.0} MB: parameters {:.1}, reference {:.1}, masters {:.1}, moments {:.1}, \
+             gradients {:.1}, activations about {:.0}, keys and values {:.1}",
             mb(self.total()),
             mb(self.parameters),
             mb(self.reference),
+            mb(self.masters),
             mb(self.moments),
             mb(self.gradients),
             mb(self.activations),
@@ -147,6 +161,7 @@ mod tests {
         let plan = MemoryPlan {
             parameters: 4_000_000,
             reference: 4_000_000,
+            masters: 0,
             moments: 8_000_000,
             gradients: 4_000_000,
             activations: 6_000_000,
