@@ -88,10 +88,10 @@ pub(crate) fn marks(text: &str) -> impl Iterator<Item = (Range<usize>, Mark<'_>)
 
 fn mark(tag: &str) -> Option<Mark<'_>> {
     let is = |known: &&str| tag.eq_ignore_ascii_case(known);
-    if MARKERS.iter().any(|known| is(known)) {
+    if MARKERS.iter().any(&is) {
         return Some(Mark::Image);
     }
-    if AROUND.iter().any(|known| is(known)) {
+    if AROUND.iter().any(is) {
         return Some(Mark::Around);
     }
     let inner = tag.strip_prefix('<')?.strip_suffix('>')?;
