@@ -23,7 +23,7 @@ pub fn random_weights(dir: &Path, seed: u64, options: SaveOptions) -> Result<usi
 }
 
 /// Names and shapes of a model's parameters, in the order of transformers.
-fn parameters(config: &QwenVlConfig) -> Vec<(String, Vec<usize>)> {
+pub fn parameters(config: &QwenVlConfig) -> Vec<(String, Vec<usize>)> {
     let mut all = Parameters::default();
     vision(config, &mut all);
     text(config, &mut all);

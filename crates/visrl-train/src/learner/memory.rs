@@ -21,7 +21,8 @@ pub struct Workload {
 /// Bytes by purpose. Parameters, masters, moments, reference and gradients are counted exactly; activations
 /// are an estimate, the sum over the linear layers of the decoder of what goes in and comes out,
 /// for every token that is learnt from at once, the attention's probabilities, which grow with the
-/// square of a prompt's length, and the logits of one chunk of the head.
+/// square of a prompt's length, and the logits of one chunk of the head; of layers that are
+/// computed again, those of the ones that are there at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryPlan {
@@ -42,55 +43,137 @@ pub struct MemoryPlan {
     pub cache: u64,
 }
 
+/// A parameter, as far as memory depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterSize {
+    /// How many numbers it has.
+    pub values: u64,
+    /// Bytes of each.
+    pub value_bytes: u64,
+    /// Whether it is trained.
+    pub trainable: bool,
+    /// What a linear layer of the decoder takes and gives for each token; nothing for others.
+    pub decoder_linear: Option<[u64; 2]>,
+    /// Whether that layer gives keys.
+    pub keys: bool,
+}
+
+/// A model and the settings of its training, as far as memory depends on them.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryShape {
+    /// All parameters.
+    pub parameters: Vec<ParameterSize>,
+    /// Layers of the decoder.
+    pub layers: usize,
+    /// Width of the decoder's states.
+    pub hidden_size: usize,
+    /// Query heads of a layer.
+    pub query_heads: usize,
+    /// Token ids.
+    pub vocab_size: usize,
+    /// Whether a reference is kept of what is trained.
+    pub reference: bool,
+    /// [`LearnerConfig::micro_batch_groups`](super::LearnerConfig::micro_batch_groups).
+    pub micro_batch_groups: usize,
+    /// [`LearnerConfig::head_chunk`](super::LearnerConfig::head_chunk).
+    pub head_chunk: usize,
+    /// [`LearnerConfig::recompute`](super::LearnerConfig::recompute).
+    pub recompute: usize,
+}
+
+impl MemoryShape {
+    /// That of a learner.
+    fn of<M: VisionLanguageModel>(learner: &Learner<M>) -> Self {
+        let (model, config) = (learner.model(), learner.config());
+        let info = model.info();
+        let mut shape = Self {
+            parameters: Vec::new(),
+            layers: info.layers,
+            hidden_size: info.hidden_size,
+            query_heads: model.query_heads(),
+            vocab_size: info.vocab_size,
+            reference: learner.reference().is_some(),
+            micro_batch_groups: config.micro_batch_groups,
+            head_chunk: config.head_chunk,
+            recompute: config.recompute,
+        };
+        visit_parameters(model, |parameter| {
+            let decoder = model.part_of(&parameter.name) == Part::LanguageModel;
+            let decoder_linear = match (decoder, parameter.transposed, parameter.shape.as_slice()) {
+                (true, true, &[inputs, outputs]) if !parameter.name.contains("lm_head") => {
+                    Some([inputs, outputs].map(|width| width as u64))
+                }
+                _ => None,
+            };
+            shape.parameters.push(ParameterSize {
+                values: parameter.shape.iter().product::<usize>() as u64,
+                value_bytes: parameter.values.dtype().size() as u64,
+                trainable: parameter.trainable,
+                decoder_linear,
+                keys: parameter.name.ends_with("k_proj.weight"),
+            });
+        });
+        shape
+    }
+}
+
 impl MemoryPlan {
     /// The plan of a learner for a workload.
     pub fn new<M: VisionLanguageModel>(learner: &Learner<M>, load: &Workload) -> Self {
-        let model = learner.model();
-        let config = learner.config();
+        Self::of(&MemoryShape::of(learner), load)
+    }
+
+    /// The plan of a model of a shape, which need not be there.
+    pub fn of(shape: &MemoryShape, load: &Workload) -> Self {
         let mut plan = Self::default();
         let (mut width, mut kv_width, mut value_bytes) = (0u64, 0u64, 4u64);
-        visit_parameters(model, |parameter| {
-            let size = parameter.values.dtype().size() as u64;
-            let bytes = parameter.shape.iter().product::<usize>() as u64 * size;
+        for parameter in &shape.parameters {
+            let bytes = parameter.values * parameter.value_bytes;
             plan.parameters += bytes;
             if parameter.trainable {
                 // Moments and gradients are in f32 at least.
-                let wide = bytes / size * size.max(4);
+                let wide = parameter.values * parameter.value_bytes.max(4);
                 plan.gradients += wide;
                 plan.moments += 2 * wide;
-                if size < 4 {
+                if parameter.value_bytes < 4 {
                     plan.masters += wide;
                 }
-                if learner.reference().is_some() {
+                if shape.reference {
                     plan.reference += bytes;
                 }
             }
-            let decoder = model.part_of(&parameter.name) == Part::LanguageModel;
-            if let (true, true, &[inputs, outputs]) =
-                (decoder, parameter.transposed, parameter.shape.as_slice())
-                && !parameter.name.contains("lm_head")
-            {
-                width += (inputs + outputs) as u64;
-                value_bytes = size;
-                if parameter.name.ends_with("k_proj.weight") {
-                    kv_width += outputs as u64;
+            if let Some([inputs, outputs]) = parameter.decoder_linear {
+                width += inputs + outputs;
+                value_bytes = parameter.value_bytes;
+                if parameter.keys {
+                    kv_width += outputs;
                 }
             }
-        });
+        }
         let tokens = |groups: usize| {
             let group = load.prompt_tokens + load.num_generations * load.completion_tokens;
             (groups * group) as u64
         };
-        let at_once = match config.micro_batch_groups {
+        let at_once = match shape.micro_batch_groups {
             0 => load.prompts,
             groups => groups.min(load.prompts),
         };
         let learnt = load.prompts * load.num_generations * load.completion_tokens;
-        let chunk = config.head_chunk.min(learnt) as u64;
-        let logits = 2 * chunk * model.info().vocab_size as u64 * 4;
-        let layers = model.info().layers as u64;
-        let numbers = probabilities(load, layers) * model.query_heads() as u64 * at_once as u64;
-        plan.activations = (tokens(at_once) * width + numbers) * value_bytes + logits;
+        let chunk = shape.head_chunk.min(learnt) as u64;
+        let logits = 2 * chunk * shape.vocab_size as u64 * 4;
+        let layers = shape.layers as u64;
+        let probabilities = probabilities(load, layers) * shape.query_heads as u64 * at_once as u64;
+        let numbers = tokens(at_once) * width + probabilities;
+        // Computed again: those of a few layers, and the states before every so many.
+        let numbers = match shape.recompute as u64 {
+            0 => numbers,
+            every => {
+                let every = every.min(layers.max(1));
+                let states = tokens(at_once) * shape.hidden_size as u64 * layers.div_ceil(every);
+                numbers / layers.max(1) * every + states
+            }
+        };
+        plan.activations = numbers * value_bytes + logits;
         plan.cache = 2 * tokens(load.prompts) * kv_width * value_bytes;
         plan
     }
@@ -169,6 +252,47 @@ mod tests {
         };
         assert_eq!(plan.total(), 46_000_000);
         assert!(plan.to_string().starts_with("46 MB: parameters 4.0,"));
+    }
+
+    #[test]
+    fn layers_that_are_computed_again_are_not_counted() {
+        let linear = ParameterSize {
+            values: 12,
+            value_bytes: 2,
+            trainable: true,
+            decoder_linear: Some([3, 4]),
+            keys: false,
+        };
+        let shape = |recompute| MemoryShape {
+            parameters: vec![linear; 12],
+            layers: 12,
+            hidden_size: 3,
+            query_heads: 2,
+            vocab_size: 5,
+            reference: true,
+            micro_batch_groups: 1,
+            head_chunk: 4,
+            recompute,
+        };
+        let load = Workload {
+            prompts: 3,
+            num_generations: 2,
+            prompt_tokens: 10,
+            completion_tokens: 6,
+        };
+        let plan = |recompute| MemoryPlan::of(&shape(recompute), &load);
+        let kept = plan(0);
+        let tokens = 10 + 2 * 6;
+        let numbers = tokens * 12 * 7 + 2 * probabilities(&load, 12);
+        let logits = 2 * 4 * 5 * 4;
+        assert_eq!(kept.activations, numbers * 2 + logits);
+        let again = plan(4);
+        let numbers = numbers / 12 * 4 + tokens * 3 * 3;
+        assert_eq!(again.activations, numbers * 2 + logits);
+        let (bytes, wide) = (12 * 12 * 2, 12 * 12 * 4);
+        let same = [again.parameters, again.reference, again.masters];
+        assert_eq!(same, [bytes, bytes, wide]);
+        assert_eq!([again.moments, again.gradients], [2 * wide, wide]);
     }
 
     #[test]

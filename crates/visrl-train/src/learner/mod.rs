@@ -21,6 +21,6 @@ pub use config::LearnerConfig;
 pub use groups::{LearnGroup, TokenGroup};
 pub use learner::Learner;
 pub use log_probs::LogProbs;
-pub use memory::{MemoryPlan, Workload, peak_memory, resident_memory};
+pub use memory::{MemoryPlan, MemoryShape, ParameterSize, Workload, peak_memory, resident_memory};
 pub use reference::ReferencePolicy;
 pub use report::{LearnReport, LearnTimes};
