@@ -30,6 +30,9 @@ pub fn own_question(question: &str) -> Result<Cow<'_, str>, Error> {
     let (text, marks) = strip(question);
     match &marks[..] {
         [] => Ok(text),
+        [Mark::Unknown, ..] => {
+            fail("marks an image in a way that is not known; write `<image>` or nothing".into())
+        }
         [Mark::Numbered(number), ..] if *number != "1" => fail(format!(
             "marks the place of image {number}; there is one, and it is image 1"
         )),
@@ -68,6 +71,8 @@ pub(crate) enum Mark<'t> {
     Image,
     /// The place of the image of a number, in its digits without zeros before them: `<image 2>`.
     Numbered(&'t str),
+    /// What begins as a mark and is none that is known: `<image -1>`, `<image_token>`.
+    Unknown,
 }
 
 /// The marks of a text in their order, with their places.
@@ -99,11 +104,14 @@ fn mark(tag: &str) -> Option<Mark<'_>> {
         .strip_prefix('|')
         .and_then(|inner| inner.strip_suffix('|'))
         .unwrap_or(inner);
-    let (word, number) = inner.split_at_checked("image".len())?;
-    let number = number.trim_start_matches([' ', '_', '-', '#']).trim_end();
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    if !word.eq_ignore_ascii_case("image") || !digits {
+    let (word, rest) = inner.split_at_checked("image".len())?;
+    // A word of its own, `<imagery>` is none.
+    if !word.eq_ignore_ascii_case("image") || rest.starts_with(char::is_alphabetic) {
         return None;
+    }
+    let number = rest.strip_prefix(['_', '-', '#']).unwrap_or(rest).trim();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Mark::Unknown);
     }
     Some(Mark::Numbered(match number.trim_start_matches('0') {
         "" => "0",
@@ -155,7 +163,7 @@ mod tests {
             // Without a mark a question stays as it is written.
             (" Is 1 < 2, or <b>? ", " Is 1 < 2, or <b>? "),
             ("<imagery> ", "<imagery> "),
-            ("<image a>?", "<image a>?"),
+            ("<images 2>?", "<images 2>?"),
         ] {
             assert_eq!(own_question(question).unwrap(), text, "{question}");
         }
@@ -171,6 +179,8 @@ mod tests {
             "<image 0>Which?",
             "<image 2>Which?",
             "<image 99999999999999999999>Which?",
+            "<image -1>Which?",
+            "<image_token>Which?",
         ] {
             let message = own_question(question).unwrap_err().to_string();
             assert!(message.starts_with("field `question`: marks"), "{message}");

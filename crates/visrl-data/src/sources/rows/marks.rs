@@ -100,6 +100,14 @@ pub(crate) fn pieces(
         rest = place.end;
         match mark {
             Mark::Around => {}
+            Mark::Unknown => {
+                let mark = &text[place];
+                let message = format!(
+                    "has {mark}, which is no mark of an image that is known; write `<image>`, or \
+                     `<image 2>` by number"
+                );
+                return Err(at.error(column, message));
+            }
             Mark::Image => pieces.push(Piece::Place { is_part: false }),
             Mark::Numbered(number) => pieces.push(Piece::Numbered {
                 number: number.to_owned(),
@@ -153,7 +161,15 @@ mod tests {
             pieces(qwen, at, "q", true).unwrap(),
             [place, text("Which?")]
         );
-        for text in [qwen, "a<|im_end|>", "<video> b", "<bbox>"] {
+        for text in [
+            qwen,
+            "a<|im_end|>",
+            "<video> b",
+            "<bbox>",
+            "<image -1>",
+            "<image_token> a",
+            "<image src=\"a.png\">",
+        ] {
             let message = pieces(text, at, "q", false).unwrap_err().to_string();
             assert!(
                 message.starts_with("f: line 3: field `q`: has <"),
