@@ -10,13 +10,13 @@ use burn::tensor::Device;
 use serde_json::Value;
 use visrl::classifier::{Classifier, PictureAnswer, Question, RunWeights};
 use visrl::core::ImageSource;
-use visrl::data::{Dataset, FashionMnist, Split, few_shot};
+use visrl::data::{Dataset, FashionMnist, Record, Split, few_shot};
 use visrl::experiment::evaluate;
 use visrl::train::Answer;
 use visrl::vlm::{LoraConfig, Pretrained, QwenVl};
 use visrl::{FineTune, Recipe};
 
-/// Pictures of the test split that are asked about: two of each class, as they come.
+/// The first pictures of the test split, for what needs few.
 const PICTURES: usize = 60;
 
 fn asset(name: &str) -> PathBuf {
@@ -50,12 +50,16 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let train = few_shot(&data, 2, 1).unwrap();
     let recipe = Recipe::no_thinking_rl();
     settings.run(base, &recipe, &train, &data).unwrap();
-    let photos = dir.path().join("photos");
-    fs::create_dir(&photos).unwrap();
-    for (number, record) in data.records(Split::Test).unwrap()[..PICTURES]
-        .iter()
-        .enumerate()
-    {
+    let records = data.records(Split::Test).unwrap();
+    write_pictures(&dir.path().join("photos"), &records[..PICTURES]);
+    write_pictures(&dir.path().join("all"), records);
+    Fixture { dir, settings }
+});
+
+/// The pictures of records as files whose names are in their order.
+fn write_pictures(dir: &Path, records: &[Record]) {
+    fs::create_dir(dir).unwrap();
+    for (number, record) in records.iter().enumerate() {
         let ImageSource::Gray {
             width,
             height,
@@ -66,10 +70,9 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
             panic!("Fashion-MNIST is grey");
         };
         let image = image::GrayImage::from_raw(*width, *height, pixels.to_vec()).unwrap();
-        image.save(photos.join(format!("{number:04}.png"))).unwrap();
+        image.save(dir.join(format!("{number:04}.png"))).unwrap();
     }
-    Fixture { dir, settings }
-});
+}
 
 impl Fixture {
     fn path(&self, name: &str) -> PathBuf {
@@ -137,14 +140,15 @@ fn answers(path: &Path) -> Vec<PictureAnswer> {
 #[test]
 fn a_run_classifies_as_its_evaluation_does() {
     let fixture = &*FIXTURE;
-    let out = fixture.path("whole.jsonl");
-    let said = succeeds(&classify_into(&out, &fixture.path("photos"), &[]));
+    let out = fixture.path("all.jsonl");
+    let said = succeeds(&classify_into(&out, &fixture.path("all"), &[]));
+    let (found, expected) = (answers(&out), fixture.evaluated());
+    assert!(found.len() >= 1000 && found.len() == expected.len());
+    let pictures = format!("{} pictures in ", found.len());
     assert!(
-        said.contains("60 pictures in ") && said.contains("pictures a second"),
+        said.contains(&pictures) && said.contains("pictures a second"),
         "{said}"
     );
-    let (found, expected) = (answers(&out), fixture.evaluated());
-    assert_eq!(found.len(), PICTURES);
     for (number, (answer, expected)) in found.iter().zip(&expected).enumerate() {
         assert!(answer.image.ends_with(&format!("{number:04}.png")));
         assert_eq!(answer.completion.as_deref(), Some(&*expected.completion));
