@@ -56,8 +56,8 @@ fn vision(config: &QwenVlConfig, all: &mut Parameters) {
         true => all.with_bias(&patches, &vision.patch_shape()),
         false => all.weight(&patches, &vision.patch_shape()),
     }
-    if let Some(side) = vision.position_side {
-        all.weight(&format!("{root}.pos_embed"), &[side * side, width]);
+    if let Some(places) = vision.position_embeddings {
+        all.weight(&format!("{root}.pos_embed"), &[places, width]);
     }
     for block in 0..vision.depth {
         let name = |part: &str| format!("{root}.blocks.{block}.{part}");

@@ -458,3 +458,15 @@ fn ends_of_generation_config_are_blamed_on_it() {
         );
     }
 }
+
+#[test]
+fn a_table_of_positions_that_is_no_square_is_read_up_to_the_largest_one() {
+    let path = fixtures().join("models/tiny-qwen3-vl/config.json");
+    let config: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    for (places, side) in [(64, 8), (70, 8), (80, 8), (81, 9)] {
+        let place = "vision_config/num_position_embeddings";
+        let vision = read(&with(&config, place, &json!(places))).unwrap().vision;
+        let found = (vision.position_embeddings, vision.position_side());
+        assert_eq!(found, (Some(places), side));
+    }
+}

@@ -112,8 +112,8 @@ pub struct VisionConfig {
     pub rope_theta: f64,
     /// The windows that most blocks attend within, where the tower has them.
     pub windows: Option<Windows>,
-    /// The side of the table of learnt positions, where the tower has one.
-    pub position_side: Option<usize>,
+    /// The places of the table of learnt positions, where the tower has one.
+    pub position_embeddings: Option<usize>,
     /// The blocks whose output a deepstack merger makes features of, by the order of the mergers;
     /// they are added after the decoder's first layers, in the order of the blocks.
     pub deepstack: Vec<usize>,
@@ -151,6 +151,12 @@ impl VisionConfig {
     /// The number of values in a flattened patch.
     pub fn patch_dim(&self) -> usize {
         self.channels * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+
+    /// The side of the square of learnt positions: as transformers has it, the largest square that
+    /// the table holds, from its beginning.
+    pub fn position_side(&self) -> usize {
+        self.position_embeddings.unwrap_or_default().isqrt()
     }
 }
 
@@ -373,11 +379,11 @@ impl QwenVlConfig {
                 Some(Windows { side, full_blocks })
             }
         };
-        let (position_side, deepstack) = match kind {
+        let (position_embeddings, deepstack) = match kind {
             QwenVlKind::Qwen2 | QwenVlKind::Qwen2_5 => (None, Vec::new()),
             QwenVlKind::Qwen3 => {
-                let (side, deepstack) = qwen3_parts(fields, depth, text.layers)?;
-                (Some(side), deepstack)
+                let (places, deepstack) = qwen3_parts(fields, depth, text.layers)?;
+                (Some(places), deepstack)
             }
         };
         Ok(VisionConfig {
@@ -391,26 +397,21 @@ impl QwenVlConfig {
             merge_size,
             rope_theta: rope.theta,
             windows,
-            position_side,
+            position_embeddings,
             deepstack,
         })
     }
 }
 
-/// What Qwen3-VL's tower alone has: the side of the table of positions, and the blocks behind which
+/// What Qwen3-VL's tower alone has: the places of the table of positions, and the blocks behind which
 /// deepstack mergers stand.
 fn qwen3_parts(
     fields: &Fields<'_>,
     depth: usize,
     layers: usize,
 ) -> Result<(usize, Vec<usize>), Error> {
-    let places = fields.size_or("num_position_embeddings", MAX_WIDTH, 48 * 48)?;
-    let side = places.isqrt();
-    if side * side != places {
-        let message = format!("is {places}, expected a square");
-        return Err(fields.error("num_position_embeddings", message));
-    }
     const FIELD: &str = "deepstack_visual_indexes";
+    let places = fields.size_or("num_position_embeddings", MAX_WIDTH, 48 * 48)?;
     let blocks: Vec<usize> = fields.optional(FIELD)?.unwrap_or_else(|| vec![8, 16, 24]);
     let other =
         |(place, block): &(usize, &usize)| **block >= depth || blocks[..*place].contains(block);
@@ -422,7 +423,7 @@ fn qwen3_parts(
         let message = format!("has {} blocks for {layers} decoder layers", blocks.len());
         return Err(fields.error(FIELD, message));
     }
-    Ok((side, blocks))
+    Ok((places, blocks))
 }
 
 /// Whether the output matrix is the input embedding: where one of the places says so, as in

@@ -57,7 +57,7 @@ impl Tower {
     ) -> Result<Self, Error> {
         let (width, inner) = (config.embed_dim, config.intermediate_size);
         let patch_embed = PatchEmbed::new(build, config, true)?;
-        let places = config.position_side.map_or(0, |side| side * side);
+        let places = config.position_embeddings.unwrap_or_default();
         let pos_embed = build.embedding("visual.pos_embed", places, width)?;
         let mut blocks = Vec::with_capacity(config.depth);
         for index in 0..config.depth {
@@ -98,7 +98,7 @@ impl Tower {
         config: &VisionConfig,
     ) -> (Tensor<2>, Tensor<2>) {
         let sizes = patches.sizes();
-        let side = config.position_side.unwrap_or_default();
+        let side = config.position_side();
         let places = interpolate(&self.pos_embed, &patches.positions, &patches.frames, side);
         let mut hidden = self.patch_embed.forward(patches.values, config) + places;
         let head_dim = config.embed_dim / config.heads;

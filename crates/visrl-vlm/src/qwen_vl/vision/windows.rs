@@ -76,7 +76,7 @@ mod tests {
                 side,
                 full_blocks: Vec::new(),
             }),
-            position_side: None,
+            position_embeddings: None,
             deepstack: Vec::new(),
         }
     }
