@@ -1,7 +1,13 @@
 //! Compiles what of LibTorch the tch crate does not reach.
 
 /// What is compiled, in `src/libtorch`.
-const FILES: [&str; 4] = ["memory.cpp", "record.cpp", "rms_norm.cpp", "shim.cpp"];
+const FILES: [&str; 5] = [
+    "kernels.cpp",
+    "memory.cpp",
+    "record.cpp",
+    "rms_norm.cpp",
+    "shim.cpp",
+];
 
 fn main() {
     for name in FILES.iter().chain(&["guarded.h"]) {
@@ -24,6 +30,7 @@ fn shim() {
         .std("c++17")
         .pic(true)
         .warnings(false)
+        .include(include.join("torch/csrc/api/include"))
         .include(include)
         .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
         // LibTorch is built so, and with it its structures are.

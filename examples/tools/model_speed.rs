@@ -98,7 +98,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     };
     let prefill_s = fastest(cli.repeats, encode_prompt)?;
     if cli.profile {
-        profiled(encode_prompt)?;
+        profiled(&device, encode_prompt)?;
     }
 
     let tokenizer = Arc::clone(base.encoder.tokenizer());
@@ -130,7 +130,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let first = fastest(cli.repeats, || generate(1))?;
     let all = fastest(cli.repeats, || generate(1 + cli.new_tokens))?;
     if cli.profile {
-        profiled(|| generate(1 + cli.new_tokens))?;
+        profiled(&device, || generate(1 + cli.new_tokens))?;
     }
     let steps = decoded.saturating_sub(1).max(1);
     let result = serde_json::json!({

@@ -45,6 +45,7 @@ mod self_attention;
 mod silu_mul;
 mod sum_of_squares;
 mod vision_block;
+mod whole_layer;
 
 #[cfg(feature = "flex")]
 mod flex;

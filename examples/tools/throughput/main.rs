@@ -219,7 +219,7 @@ fn generate(
         total = total.min(run(cli.new, step)?);
     }
     if cli.profile {
-        profiled(|| run(cli.new, 1))?;
+        profiled(device, || run(cli.new, 1))?;
     }
     let rows = cli.groups * cli.completions;
     let mut flops = rows as f64 * shape.head(cli.new);
@@ -314,7 +314,7 @@ fn train(
     }
     let peak = memory_mb("VmHWM");
     if cli.profile {
-        profiled(|| Ok(learner.update(&groups, 1e-6)?))?;
+        profiled(device, || Ok(learner.update(&groups, 1e-6)?))?;
     }
     let mut forward = 0.0;
     for input in inputs {

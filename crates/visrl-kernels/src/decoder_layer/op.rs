@@ -5,6 +5,7 @@ use super::prompts_with_rows::PromptsWithRows;
 use crate::forms::{Form, Operation, run};
 use crate::heads::Heads;
 use crate::rotary::RotationTable;
+use crate::whole_layer;
 
 /// What a layer of Qwen2's decoder does: RMS norm, attention with biases and rotary positions, RMS
 /// norm, and a gated feed-forward part (arXiv 2407.10671, section 2.2).
@@ -40,19 +41,11 @@ impl Operation<13> for DecoderLayer {
     ];
 }
 
-/// Whether a form of the whole layer takes a tensor.
-type Takes = fn(&Tensor<2>) -> bool;
-
-const TAKES: &[Takes] = &[
-    #[cfg(feature = "tch")]
-    crate::forms::takes::<crate::libtorch::LibTorch, 2>,
-];
-
 impl DecoderLayer {
     /// Whether there is a form that does more than put the layer's operations one after another, so
     /// that prompts and rows should come together.
     pub fn has_form(like: &Tensor<2>) -> bool {
-        TAKES.iter().any(|takes| takes(like))
+        whole_layer::has_form(like)
     }
 
     /// The states after the layer, `[tokens, hidden]`, from those before it.

@@ -1,9 +1,17 @@
-//! What LibTorch's operators are asked for while a program runs, through `record.cpp`.
+//! What LibTorch's operators are asked for while a program runs, through `record.cpp`, and what a GPU
+//! does for them, through `kernels.cpp`.
+#![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use burn::backend::DispatchDevice;
+use burn::backend::libtorch::LibTorchDevice;
+use burn::tensor::Device;
+
+use super::shim::{Message, check};
 
 type Each = extern "C" fn(to: *mut c_void, name: *const c_char, calls: u64, nanoseconds: u64);
 
@@ -12,6 +20,8 @@ unsafe extern "C" {
     fn visrl_record_stop();
     fn visrl_record_bytes(up: *mut u64, down: *mut u64);
     fn visrl_record_each(to: *mut c_void, each: Each);
+    fn visrl_kernels_start(device: bool) -> Message;
+    fn visrl_kernels_stop(to: *mut c_void, each: Each) -> Message;
 }
 
 /// There is one record at a time.
@@ -25,6 +35,8 @@ static RECORDING: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub struct OperatorRecording {
     _alone: MutexGuard<'static, ()>,
+    /// Whether a device is followed, too.
+    follows: bool,
 }
 
 /// The calls of an operator.
@@ -36,12 +48,15 @@ pub struct OperatorCalls {
     pub calls: u64,
     /// How long the calls took on the host, all together.
     pub on_host: Duration,
+    /// How long a GPU was busy with what they started there, where it was followed.
+    pub on_device: Duration,
 }
 
 /// What was recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorRecord {
-    /// Each operator that was called; the one that took most of the host's time first.
+    /// Each operator that was called; the one that took most of the host's time first. What a GPU
+    /// did for none of them stands here with no calls.
     pub operators: Vec<OperatorCalls>,
     /// Bytes of tensors that were made from numbers in host memory.
     pub bytes_up: u64,
@@ -53,20 +68,64 @@ pub struct OperatorRecord {
 impl OperatorRecording {
     /// Records from now on.
     pub fn start() -> Self {
+        Self::begin(None)
+    }
+
+    /// Records from now on, and follows what a GPU does, by LibTorch's profiler: this makes calls
+    /// slower. Work that was given to the device before should have ended.
+    ///
+    /// # Panics
+    /// When the profiler refuses to start.
+    pub fn start_with_kernels(device: &Device) -> Self {
+        let device = device.clone().inner();
+        let is_gpu = |device: &LibTorchDevice| matches!(device, LibTorchDevice::Cuda(_));
+        let gpu = matches!(device.as_dispatch(), DispatchDevice::LibTorch(one) if is_gpu(one));
+        Self::begin(Some(gpu))
+    }
+
+    /// `kernels` says whether LibTorch's profiler is started, and for a GPU.
+    fn begin(kernels: Option<bool>) -> Self {
         let alone = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: nothing else records, as the lock is held.
-        unsafe { visrl_record_start() };
-        Self { _alone: alone }
+        unsafe {
+            if let Some(gpu) = kernels {
+                check(visrl_kernels_start(gpu));
+            }
+            visrl_record_start();
+        }
+        Self {
+            _alone: alone,
+            follows: kernels.is_some(),
+        }
     }
 
     /// What was recorded up to now; recording ends.
-    pub fn finish(self) -> OperatorRecord {
+    ///
+    /// # Panics
+    /// When LibTorch's profiler fails.
+    pub fn finish(mut self) -> OperatorRecord {
         let mut record = OperatorRecord::default();
+        let mut kernels: Vec<OperatorCalls> = Vec::new();
         // SAFETY: the two numbers are written; `each` gets the vector that it is made for, which
         // nobody else has meanwhile.
         unsafe {
             visrl_record_bytes(&mut record.bytes_up, &mut record.bytes_down);
             visrl_record_each((&raw mut record.operators).cast(), push);
+            if std::mem::take(&mut self.follows) {
+                check(visrl_kernels_stop((&raw mut kernels).cast(), push));
+            }
+        }
+        for of in kernels {
+            let mut operators = record.operators.iter_mut();
+            match operators.find(|operator| operator.name == of.name) {
+                Some(operator) => operator.on_device = of.on_host,
+                None => record.operators.push(OperatorCalls {
+                    calls: 0,
+                    on_host: Duration::ZERO,
+                    on_device: of.on_host,
+                    ..of
+                }),
+            }
         }
         record.operators.sort_by(|a, b| b.on_host.cmp(&a.on_host));
         record
@@ -75,8 +134,14 @@ impl OperatorRecording {
 
 impl Drop for OperatorRecording {
     fn drop(&mut self) {
-        // SAFETY: `start` began what ends here, once.
-        unsafe { visrl_record_stop() };
+        // SAFETY: `begin` began what ends here, once.
+        unsafe {
+            visrl_record_stop();
+            if self.follows {
+                // What went wrong is of no more use.
+                let _ = visrl_kernels_stop((&raw mut *self).cast(), skip);
+            }
+        }
     }
 }
 
@@ -87,6 +152,9 @@ impl OperatorRecord {
     }
 }
 
+/// Looks at nothing.
+extern "C" fn skip(_: *mut c_void, _: *const c_char, _: u64, _: u64) {}
+
 /// Adds an operator to the vector that `to` points to.
 extern "C" fn push(to: *mut c_void, name: *const c_char, calls: u64, nanoseconds: u64) {
     // SAFETY: `finish` gives a pointer to its own vector, and LibTorch's names end in 0.
@@ -95,6 +163,7 @@ extern "C" fn push(to: *mut c_void, name: *const c_char, calls: u64, nanoseconds
         name: name.to_string_lossy().into_owned(),
         calls,
         on_host: Duration::from_nanos(nanoseconds),
+        on_device: Duration::ZERO,
     });
 }
 
@@ -102,7 +171,21 @@ extern "C" fn push(to: *mut c_void, name: *const c_char, calls: u64, nanoseconds
 mod tests {
     use tch::{Device, Kind, Tensor as Native};
 
-    use super::*;
+    use super::{OperatorRecording, PoisonError};
+
+    #[test]
+    fn a_device_that_is_the_host_does_nothing_beside_it() {
+        let x = Native::ones([4, 3], (Kind::Float, Device::Cpu));
+        let device = burn::tensor::Device::libtorch();
+        let recording = OperatorRecording::start_with_kernels(&device);
+        let _ = &x + &x;
+        let record = recording.finish();
+        assert!(record.calls() > 0);
+        assert!(record.operators.iter().all(|of| of.on_device.is_zero()));
+        // Given up, it leaves room for the next.
+        drop(OperatorRecording::start_with_kernels(&device));
+        assert_eq!(OperatorRecording::start().finish().calls(), 0);
+    }
 
     #[test]
     fn the_outermost_calls_of_all_are_counted() {

@@ -11,7 +11,8 @@ use tch::Tensor as Native;
 use torch_sys::C_tensor;
 
 type Tensors = *const *const C_tensor;
-type Message = *const c_char;
+/// What went wrong, or null.
+pub(super) type Message = *const c_char;
 
 unsafe extern "C" {
     fn visrl_below_autograd() -> *mut c_void;
@@ -112,7 +113,8 @@ impl Drop for BelowAutograd {
     }
 }
 
-fn check(message: Message) {
+/// Panics with what went wrong, if anything.
+pub(super) fn check(message: Message) {
     if !message.is_null() {
         // SAFETY: a message ends in 0 and lives until the thread's next call.
         let text = unsafe { CStr::from_ptr(message) };
@@ -120,8 +122,12 @@ fn check(message: Message) {
     }
 }
 
-/// The tensors that a function wrote; where it wrote none, nothing.
-fn taken<const N: usize>(out: [*mut C_tensor; N]) -> [Option<Native>; N] {
+/// The `N` results of a function that writes them; nothing in the place of those that it leaves out.
+fn results<const N: usize>(
+    function: impl FnOnce(*mut *mut C_tensor) -> Message,
+) -> [Option<Native>; N] {
+    let mut out = [ptr::null_mut(); N];
+    check(function(out.as_mut_ptr()));
     // SAFETY: what was written are tensors made for us.
     out.map(|tensor| (!tensor.is_null()).then(|| unsafe { Native::from_ptr(tensor) }))
 }
@@ -137,10 +143,8 @@ fn pointers(of: &[&Native]) -> Vec<*const C_tensor> {
 
 /// The RMS norm of rows, and one over the root mean square of each, `[rows, 1]`.
 pub(crate) fn rms_norm(x: &Native, weight: &Native, epsilon: f64) -> [Native; 2] {
-    let mut out = [ptr::null_mut(); 2];
     // SAFETY: all pointers are of living tensors; two results are written.
-    check(unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, out.as_mut_ptr()) });
-    taken(out).map(written)
+    results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, out) }).map(written)
 }
 
 /// The gradients of an RMS norm's rows and, where it is wanted, of its weight.
@@ -151,19 +155,17 @@ pub(crate) fn rms_norm_backward(
     weight: &Native,
     of_weight: bool,
 ) -> [Option<Native>; 2] {
-    let mut out = [ptr::null_mut(); 2];
     // SAFETY: all pointers are of living tensors; two results are written.
-    check(unsafe {
+    results(|out| unsafe {
         visrl_rms_norm_backward(
             grad.as_ptr(),
             x.as_ptr(),
             scale.as_ptr(),
             weight.as_ptr(),
             of_weight,
-            out.as_mut_ptr(),
+            out,
         )
-    });
-    taken(out)
+    })
 }
 
 /// The gradients of a layer norm's rows and, where they are wanted, of its weight and bias.
@@ -174,9 +176,8 @@ pub(crate) fn layer_norm_backward(
     [weight, bias]: [&Native; 2],
     wanted: [bool; 2],
 ) -> [Option<Native>; 3] {
-    let mut out = [ptr::null_mut(); 3];
     // SAFETY: all pointers are of living tensors; three results are written.
-    check(unsafe {
+    results(|out| unsafe {
         visrl_layer_norm_backward(
             grad.as_ptr(),
             x.as_ptr(),
@@ -185,10 +186,9 @@ pub(crate) fn layer_norm_backward(
             weight.as_ptr(),
             bias.as_ptr(),
             wanted.as_ptr(),
-            out.as_mut_ptr(),
+            out,
         )
-    });
-    taken(out)
+    })
 }
 
 /// The gradients of queries, keys and values `[batch, heads, tokens, dim]` of LibTorch's
@@ -199,9 +199,8 @@ pub(crate) fn efficient_attention_backward(
     bias: Option<&Native>,
     [result, log_sums, seed, offset]: [&Native; 4],
 ) -> [Option<Native>; 3] {
-    let mut out = [ptr::null_mut(); 3];
     // SAFETY: all pointers are of living tensors, or null for the bias; three results are written.
-    check(unsafe {
+    results(|out| unsafe {
         visrl_efficient_attention_backward(
             grad.as_ptr(),
             query.as_ptr(),
@@ -212,26 +211,18 @@ pub(crate) fn efficient_attention_backward(
             log_sums.as_ptr(),
             seed.as_ptr(),
             offset.as_ptr(),
-            out.as_mut_ptr(),
+            out,
         )
-    });
-    taken(out)
+    })
 }
 
 /// CUDA's flash attention of queries, keys and values `[batch, heads, tokens, dim]` in bf16: the
 /// result, log-sums and the two numbers of its dropout.
 pub(crate) fn flash_attention([query, key, value]: [&Native; 3]) -> [Option<Native>; 4] {
-    let mut out = [ptr::null_mut(); 4];
     // SAFETY: all pointers are of living tensors; four results are written.
-    check(unsafe {
-        visrl_flash_attention(
-            query.as_ptr(),
-            key.as_ptr(),
-            value.as_ptr(),
-            out.as_mut_ptr(),
-        )
-    });
-    taken(out)
+    results(|out| unsafe {
+        visrl_flash_attention(query.as_ptr(), key.as_ptr(), value.as_ptr(), out)
+    })
 }
 
 /// The gradients of queries, keys and values of [`flash_attention`], from what it gave.
@@ -240,9 +231,8 @@ pub(crate) fn flash_attention_backward(
     [query, key, value]: [&Native; 3],
     [result, log_sums, seed, offset]: [&Native; 4],
 ) -> [Option<Native>; 3] {
-    let mut out = [ptr::null_mut(); 3];
     // SAFETY: all pointers are of living tensors; three results are written.
-    check(unsafe {
+    results(|out| unsafe {
         visrl_flash_attention_backward(
             grad.as_ptr(),
             query.as_ptr(),
@@ -252,10 +242,9 @@ pub(crate) fn flash_attention_backward(
             log_sums.as_ptr(),
             seed.as_ptr(),
             offset.as_ptr(),
-            out.as_mut_ptr(),
+            out,
         )
-    });
-    taken(out)
+    })
 }
 
 /// The numbers of an AdamW step.
@@ -309,9 +298,7 @@ pub(crate) fn scale_all(of: &[&Native], factor: f64) {
 /// The Euclidean norm of each tensor, `[tensors]`, in f32, or in f64 where they are.
 pub(crate) fn norms(of: &[&Native]) -> Option<Native> {
     let of = pointers(of);
-    let mut out = [ptr::null_mut(); 1];
     // SAFETY: a list of living tensors; one result is written.
-    check(unsafe { visrl_norms(of.as_ptr(), of.len(), out.as_mut_ptr()) });
-    let [norms] = taken(out);
+    let [norms] = results(|out| unsafe { visrl_norms(of.as_ptr(), of.len(), out) });
     norms
 }

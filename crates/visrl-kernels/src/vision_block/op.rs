@@ -3,6 +3,7 @@ use burn::tensor::Tensor;
 use super::plain;
 use crate::forms::{Form, Operation, run};
 use crate::self_attention::SelfAttention;
+use crate::whole_layer;
 
 /// What a block of Qwen2-VL's vision tower does: layer norm, attention within frames, layer norm,
 /// and a feed-forward part with the quick GELU.
@@ -31,18 +32,10 @@ impl Operation<13> for VisionBlock {
     ];
 }
 
-/// Whether a form of the whole block takes a tensor.
-type Takes = fn(&Tensor<2>) -> bool;
-
-const TAKES: &[Takes] = &[
-    #[cfg(feature = "tch")]
-    crate::forms::takes::<crate::libtorch::LibTorch, 2>,
-];
-
 impl VisionBlock {
     /// Whether there is a form that does more than put the block's operations one after another.
     pub fn has_form(like: &Tensor<2>) -> bool {
-        TAKES.iter().any(|takes| takes(like))
+        whole_layer::has_form(like)
     }
 
     /// The states after the block, `[patches, width]`, from those before it.
