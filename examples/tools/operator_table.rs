@@ -12,7 +12,10 @@ use burn::tensor::Device;
 /// # Errors
 /// What the work says; that the build has no LibTorch.
 #[allow(clippy::print_stderr)]
-pub fn profiled<T>(run: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
+pub fn profiled<T>(
+    device: &Device,
+    run: impl FnOnce() -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     #[cfg(not(feature = "tch"))]
     {
         let _ = (device, run);

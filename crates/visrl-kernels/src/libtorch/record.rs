@@ -71,8 +71,8 @@ impl OperatorRecording {
         Self::begin(None)
     }
 
-    /// Records from now on, and follows what a GPU does, by LibTorch's profiler: this makes calls
-    /// slower. Work that was given to the device before should have ended.
+    /// Records from now on, and where the device is a GPU follows what that does, by LibTorch's
+    /// profiler: this makes calls slower. Work that was given to the device before should have ended.
     ///
     /// # Panics
     /// When the profiler refuses to start.
@@ -80,7 +80,7 @@ impl OperatorRecording {
         let device = device.clone().inner();
         let is_gpu = |device: &LibTorchDevice| matches!(device, LibTorchDevice::Cuda(_));
         let gpu = matches!(device.as_dispatch(), DispatchDevice::LibTorch(one) if is_gpu(one));
-        Self::begin(Some(gpu))
+        Self::begin(gpu.then_some(true))
     }
 
     /// `kernels` says whether LibTorch's profiler is started, and for a GPU.
@@ -171,19 +171,18 @@ extern "C" fn push(to: *mut c_void, name: *const c_char, calls: u64, nanoseconds
 mod tests {
     use tch::{Device, Kind, Tensor as Native};
 
-    use super::{OperatorRecording, PoisonError};
+    use super::OperatorRecording;
 
     #[test]
     fn a_device_that_is_the_host_does_nothing_beside_it() {
         let x = Native::ones([4, 3], (Kind::Float, Device::Cpu));
-        let device = burn::tensor::Device::libtorch();
-        let recording = OperatorRecording::start_with_kernels(&device);
+        let recording = OperatorRecording::begin(Some(false));
         let _ = &x + &x;
         let record = recording.finish();
         assert!(record.calls() > 0);
         assert!(record.operators.iter().all(|of| of.on_device.is_zero()));
         // Given up, it leaves room for the next.
-        drop(OperatorRecording::start_with_kernels(&device));
+        drop(OperatorRecording::begin(Some(false)));
         assert_eq!(OperatorRecording::start().finish().calls(), 0);
     }
 
