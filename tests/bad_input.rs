@@ -200,3 +200,30 @@ fn flags_that_are_none_and_flags_that_do_nothing() {
     refused("compare", &["--seeds", "1,2,1"], &["--seeds", "`1` twice"]);
     refused("compare", &["--seed", "1"], &["--seed", "--seeds"]);
 }
+
+#[test]
+fn a_run_that_is_not_there_is_not_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("nowhere");
+    let mut run = example("no_thinking_rl");
+    let output = run.arg("--resume").arg("--out").arg(&out).output().unwrap();
+    let shown = out.display().to_string();
+    fails(&output, &["`fine_tune.out`", &shown, "does not exist"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_question_that_is_none_is_refused() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let image = picture(dir.path());
+    for (question, said) in [(" ", "is empty"), ("Which?<|im_end|>", "<|im_end|>")] {
+        let mut logits = example("logits");
+        logits
+            .arg("--model")
+            .arg(model.path())
+            .arg("--image")
+            .arg(&image);
+        let output = logits.args(["--question", question]).output().unwrap();
+        fails(&output, &[said]);
+    }
+}

@@ -70,7 +70,11 @@ fn finish(command: &mut Command) -> Output {
 fn an_interrupted_main_job_goes_on_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
-    finish(&mut main_job(&whole));
+    let said = String::from_utf8(finish(&mut main_job(&whole)).stdout).unwrap();
+    let run = fs::read_to_string(whole.join("run.toml")).unwrap();
+    // The embedded data by a path without steps up.
+    assert!(said.contains("assets/fashion-mnist is read as"), "{said}");
+    assert!(!said.contains("..") && !run.contains(".."), "{said}{run}");
 
     let out = dir.path().join("interrupted");
     let mut child = main_job(&out).spawn().unwrap();

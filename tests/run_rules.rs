@@ -94,6 +94,20 @@ fn a_run_that_is_refused_changes_no_file_of_the_run_before() {
         ..good.clone()
     };
     refuse(&data, none, &["`fine_tune.prompts_per_step` is 0"]);
+    let mut layers = good.clone();
+    layers.learner.recompute = 999;
+    refuse(
+        &data,
+        layers,
+        &["`fine_tune.learner.recompute` is 999, expected 0 to "],
+    );
+    let mut decay = good.clone();
+    decay.learner.adamw.weight_decay = 1e30;
+    refuse(
+        &data,
+        decay,
+        &["`fine_tune.learner.adamw.weight_decay` is 1e30, expected 0 to 1000"],
+    );
     let lora = |target: &str, r| {
         Some(LoraConfig {
             r,

@@ -5,7 +5,7 @@ pub mod data;
 mod warnings;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -205,7 +205,7 @@ impl MeasureFlags {
                 version: None,
                 device: "flex".into(),
                 model: ModelConfig {
-                    path: MODEL.into(),
+                    path: tidy(MODEL),
                     adapter: None,
                     load: LoadOptions::default(),
                 },
@@ -215,7 +215,7 @@ impl MeasureFlags {
                     test_fraction: None,
                     test_seed: None,
                     classes: Classes::All,
-                    source: DataSource::FashionMnist { path: DATA.into() },
+                    source: DataSource::FashionMnist { path: tidy(DATA) },
                 },
                 test: None,
                 fine_tune: defaults(&recipe),
@@ -286,6 +286,18 @@ impl Flags {
         let file = out.unwrap_or(FineTune::default().out).join("run.toml");
         Some(file).filter(|file| file.exists())
     }
+}
+
+/// A path without the steps up that [`MODEL`] and [`DATA`] have, as it stands in the run's files.
+fn tidy(path: &str) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => drop(tidy.pop()),
+            part => tidy.push(part),
+        }
+    }
+    tidy
 }
 
 /// The recipe that a flag names; No-Thinking-RL without one, as where a file says which.

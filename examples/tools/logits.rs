@@ -52,6 +52,9 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let base = cli.load.load(&cli.model, &device)?;
     let model = base.model;
     let question = own_question(&cli.question)?;
+    if question.trim().is_empty() {
+        return Err("--question: is empty".into());
+    }
     let prompt = Prompt::user("image", ImageSource::path(&cli.image), &*question);
     let inputs = base.encoder.encode_all(&model, &[Arc::new(prompt)])?;
     let input = &inputs[0];

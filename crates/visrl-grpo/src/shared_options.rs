@@ -100,7 +100,7 @@ impl SharedOptions {
         self.beta_schedule.map_or(Ok(()), |s| s.validate_beta())?;
         let allowed = "above 0 and at most 1";
         check(share > 0.0 && share <= 1.0, "top_entropy_quantile", share, allowed)?;
-        check(coef.is_finite(), "entropy_coef", coef, "finite")?;
+        check(coef.is_finite() && coef >= 0.0, "entropy_coef", coef, "zero or more")?;
         let threshold = self.off_policy_mask_threshold.unwrap_or(0.0);
         let good = threshold >= 0.0 && threshold.is_finite();
         check(good, "off_policy_mask_threshold", threshold, "zero or more, or left out")?;
@@ -191,6 +191,7 @@ mod tests {
             (r#"{"beta": 0, "importance_correction": {}}"#, "sampler_logps"),
             (r#"{"beta": -1}"#, "beta"),
             (r#"{"top_entropy_quantile": 0}"#, "top_entropy_quantile"),
+            (r#"{"entropy_coef": -1}"#, "entropy_coef"),
             (r#"{"off_policy_mask_threshold": -0.1}"#, "off_policy_mask_threshold"),
             (r#"{"beta_schedule": {"type": "constant", "value": -1}}"#, "beta_schedule"),
         ] {

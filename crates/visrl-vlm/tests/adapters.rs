@@ -240,6 +240,37 @@ fn options_that_choose_layers_and_ranks_are_computed() {
 }
 
 #[test]
+fn keys_that_name_no_layer_with_an_adapter_are_told() {
+    let config = LoraConfig {
+        r: 2,
+        target_modules: names(&["q_proj"]),
+        ..LoraConfig::default()
+    };
+    let dir = saved(&config);
+    let plain = quiet(&dir);
+    for (field, key) in [
+        ("rank_pattern", "no_proj"),
+        ("alpha_pattern", r"layers\.9\.self_attn\.q_proj"),
+        ("alpha_pattern", "k_proj"),
+    ] {
+        with(&dir, &json!({ "rank_pattern": {}, "alpha_pattern": {} }));
+        with(&dir, &json!({ field: { key: 4 } }));
+        let (found, told) = warnings_of(|| load(&dir));
+        assert_eq!(found.unwrap(), plain);
+        let expected = format!("adapter_config.json: field `{field}`: `{key}` is the name of no");
+        assert!(told.len() == 1 && told[0].contains(&expected), "{told:?}");
+    }
+    for (field, value) in [("lora_alpha", json!(1e38)), ("lora_alpha", json!(0))] {
+        with(&dir, &json!({ "alpha_pattern": {}, field: value }));
+        let error = load(&dir).unwrap_err();
+        assert!(
+            error.contains("adapter_config.json: field `lora_alpha`: is"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn options_without_an_effect_are_no_hindrance() {
     let config = LoraConfig {
         r: 2,

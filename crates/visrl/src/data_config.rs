@@ -11,6 +11,7 @@ use visrl_data::{
 use crate::data_errors::{of_source, tell_small_classes};
 use crate::drawn_shapes::DrawnShapes;
 use crate::error::Error;
+use crate::question_check::check_question;
 use crate::registry::Registry;
 
 /// A data set, or a part of one.
@@ -115,23 +116,19 @@ pub enum DataSource {
 }
 
 impl DataConfig {
-    /// Checks the numbers of the part `name` of a run's file.
-    pub(crate) fn validate(&self, name: &str) -> Result<(), Error> {
-        if self.shots == Some(0) {
-            let message = "is 0, expected at least 1, or leave it out to take all images";
-            return Err(Error::setting(format!("{name}.shots"), message));
+    /// Checks the question that the part `name` of a run's file gives.
+    pub(crate) fn check_question(&self, name: &str) -> Result<(), Error> {
+        let Ok(source) = serde_json::to_value(&self.source) else {
+            return Ok(());
+        };
+        match source["options"]["question"].as_str() {
+            Some(question) => check_question(&format!("{name}.source.options.question"), question),
+            None => Ok(()),
         }
-        if let Some(fraction) = self.test_fraction
-            && !(fraction > 0.0 && fraction < 1.0)
-        {
-            let message = format!("is {fraction}, expected more than 0 and less than 1");
-            return Err(Error::setting(format!("{name}.test_fraction"), message));
-        }
-        if let DataSource::DrawnShapes { options } = &self.source {
-            options.validate().map_err(|(field, message)| {
-                Error::setting(format!("{name}.source.options.{field}"), message)
-            })?;
-        }
+    }
+
+    /// Tells what has no effect in the part `name` of a run's file.
+    pub(crate) fn warn_of_idle(&self, name: &str) {
         if self.test_fraction.is_none() && self.test_seed.is_some() {
             visrl_core::warn_once(format!(
                 "`{name}.test_seed` has no effect without `test_fraction`: nothing is held out"
@@ -142,7 +139,6 @@ impl DataConfig {
                 "`{name}.shot_seed` has no effect without `shots`: nothing is drawn"
             ));
         }
-        Ok(())
     }
 
     /// Opens the data set with all its images; a part of them is held out where that is asked for.
@@ -162,6 +158,21 @@ impl DataConfig {
         self.open_as("data", registry, seed)
     }
 
+    /// As [`open_as`](Self::open_as), to train on: classes that have fewer images than are drawn are
+    /// told.
+    pub(crate) fn open_to_train(
+        &self,
+        name: &str,
+        registry: &Registry,
+        seed: u64,
+    ) -> Result<MemoryDataset, Error> {
+        let data = self.open_source(name, registry, seed)?;
+        if let Some(shots) = self.shots {
+            tell_small_classes(name, &data, shots)?;
+        }
+        self.part(data, seed)
+    }
+
     /// As [`open`](Self::open), of the part `name` of a run's file.
     pub(crate) fn open_as(
         &self,
@@ -169,9 +180,13 @@ impl DataConfig {
         registry: &Registry,
         seed: u64,
     ) -> Result<MemoryDataset, Error> {
-        let mut data = self.open_source(name, registry, seed)?;
+        let data = self.open_source(name, registry, seed)?;
+        self.part(data, seed)
+    }
+
+    /// The part of the data that is asked for.
+    fn part(&self, mut data: MemoryDataset, seed: u64) -> Result<MemoryDataset, Error> {
         if let Some(shots) = self.shots {
-            tell_small_classes(name, &data, shots)?;
             data = FewShot::new(shots, self.shot_seed.unwrap_or(seed)).draw(&data)?;
         }
         match self.classes {

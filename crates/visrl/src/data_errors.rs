@@ -92,8 +92,26 @@ pub(crate) fn tell_small_classes(
 mod tests {
     use std::fs;
 
+    use visrl_testing::warnings_of;
+
     use crate::data_config::DataConfig;
     use crate::registry::Registry;
+
+    #[test]
+    fn small_classes_are_told_of_what_is_trained_on_alone() {
+        let text =
+            "shots = 3\n[source]\nkind = \"drawn_shapes\"\noptions = { side = 8, train = 2 }";
+        let data: DataConfig = toml::from_str(text).unwrap();
+        let registry = Registry::new();
+        let (read, told) = warnings_of(|| data.open(&registry, 1));
+        assert_eq!((read.is_ok(), told), (true, Vec::new()));
+        let (read, told) = warnings_of(|| data.open_to_train("data", &registry, 1));
+        assert!(read.is_ok() && told.len() == 1, "{told:?}");
+        assert!(
+            told[0].starts_with("`data.shots` is 3, but 8 of 8"),
+            "{told:?}"
+        );
+    }
 
     #[test]
     fn a_list_of_classes_is_blamed_by_its_own_name() {

@@ -87,8 +87,9 @@ pub struct FineTune {
     pub tensorboard: bool,
     /// Where metrics, summary and checkpoints go.
     pub out: PathBuf,
-    /// Whether to go on after the newest checkpoint in the output folder. Without one the run
-    /// begins anew; without this flag, checkpoints that are there are removed.
+    /// Whether to go on after the newest checkpoint in the output folder. A run that was ended before
+    /// its first one begins anew, and a folder without a run is refused; without this flag,
+    /// checkpoints that are there are removed.
     #[serde(skip)]
     pub resume: bool,
     /// Whether a progress bar is drawn on standard error when that is a terminal.

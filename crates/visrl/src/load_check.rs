@@ -1,7 +1,5 @@
 //! What is wrong with the options of loading, by their names in a run file.
 
-use visrl_vlm::LoadOptions;
-
 use crate::error::Error;
 
 const FIELDS: [&str; 5] = [
@@ -11,22 +9,6 @@ const FIELDS: [&str; 5] = [
     "max_prompt_tokens",
     "limits",
 ];
-
-/// Checks the options that need no checkpoint.
-pub(crate) fn check_load(load: &LoadOptions) -> Result<(), Error> {
-    let numbers = [
-        ("min_pixels", load.min_pixels),
-        ("max_pixels", load.max_pixels),
-        ("max_prompt_tokens", load.max_prompt_tokens),
-    ];
-    match numbers.into_iter().find(|(_, number)| *number == Some(0)) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let message = "is 0, expected at least 1, or leave it out";
-            Err(Error::setting(format!("model.load.{name}"), message))
-        }
-    }
-}
 
 /// The error of loading a checkpoint: that of an option by its full name, any other as it is.
 pub(crate) fn of_load(error: visrl_vlm::Error) -> Error {
@@ -58,12 +40,6 @@ mod tests {
 
     #[test]
     fn options_are_named_in_full() {
-        for name in ["min_pixels", "max_pixels", "max_prompt_tokens"] {
-            let load: LoadOptions = toml::from_str(&format!("{name} = 0")).unwrap();
-            let error = check_load(&load).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("`model.load.{name}` is 0")));
-        }
-        assert!(check_load(&LoadOptions::default()).is_ok());
         let input = |text: &str| visrl_vlm::Error::Input(text.into());
         let image = |text: &str| visrl_vlm::Error::Image(visrl_image::Error::Input(text.into()));
         for (error, expected) in [

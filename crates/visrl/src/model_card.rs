@@ -15,7 +15,7 @@ use crate::summary::Summary;
 const CARD: &str = "README.md";
 
 /// Stands in every card that a run wrote.
-const MARK: &str = "<!-- A run of visrl wrote this card, and a later run in the same folder replaces \
+pub(crate) const MARK: &str = "<!-- A run of visrl wrote this card, and a later run in the same folder replaces \
                     it. Remove this line to keep what you change. -->";
 
 /// What a card is of.

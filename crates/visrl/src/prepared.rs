@@ -11,17 +11,17 @@ use visrl_kernels::device_memory;
 use visrl_train::{ExampleDealer, Learner, MemoryPlan, Warnings};
 use visrl_vlm::{LoadedAdapter, Pretrained, VisionLanguageModel};
 
+use crate::bounds::{MOST_STEPS, check_numbers};
 use crate::device_room::check_room;
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::idle_adapters;
 use crate::label_check::check_labels;
-use crate::number_range::check_numbers;
 use crate::preflight::Preflight;
 use crate::recipe::Recipe;
 use crate::run::{Run, RunFile};
 use crate::run_folder::RunFolder;
-use crate::settings_check::{MOST_STEPS, of_learner};
+use crate::settings_check::of_learner;
 
 /// Examples that are encoded before the first step, of training and of evaluations: together as many
 /// as images are kept, so that the work is done once. The pictures of further ones are read, but not
@@ -64,6 +64,9 @@ impl<'d, M: VisionLanguageModel> Prepared<'d, M> {
             return Err(Error::setting("recipe.rewards", message));
         }
         RunFolder::check(&settings.out, [Path::new(&base.name).join("config.json")])?;
+        if settings.resume {
+            RunFolder::check_begun(&settings.out)?;
+        }
         if let Some(adapter) = &base.adapter {
             check_adapter(adapter, settings)?;
         }

@@ -8,19 +8,20 @@ use visrl_core::files::FileError;
 use visrl_data::MemoryDataset;
 use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
 
+use crate::bounds::{check_file, check_numbers};
 use crate::data_config::DataConfig;
 use crate::device::parse_device;
 use crate::error::Error;
 use crate::file_version::check_version;
 use crate::fine_tune::FineTune;
-use crate::load_check::{check_load, of_load};
+use crate::load_check::of_load;
 use crate::loss_setting::LossSetting;
-use crate::number_range::check_numbers;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::run::RunFile;
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
+use crate::toml_place::placed;
 use crate::trainer::Trainer;
 use crate::unread_keys::refuse_unread;
 
@@ -139,29 +140,33 @@ impl RunConfig {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// [`Error::Toml`]: the line, the field and what was expected there; [`Error::Setting`] for one
-    /// that nothing reads beside the others, and for a `version` that is none.
+    /// [`Error::Toml`]: the line, the field and what was expected there; [`Error::Setting`] for a
+    /// number out of its bound, for a key that nothing reads beside the others, and for a `version`
+    /// that is none.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         Self::read(text, None)
     }
 
     /// Reads a configuration, of this file where it is one.
     fn read(text: &str, file: Option<&Path>) -> Result<Self, Error> {
-        let run: Self = toml::from_str(text)?;
+        check_file(&toml::from_str(text)?)?;
+        let run: Self = toml::from_str(text).map_err(|error| placed(text, error))?;
         refuse_unread(text, &run)?;
         let file = file.map(|file| file.display().to_string());
         check_version(run.version.as_deref(), file.as_deref())?;
         Ok(run)
     }
 
-    /// Reads a file.
+    /// Reads a file and checks its numbers.
     ///
     /// # Errors
     /// [`Error::Files`]; [`Error::File`] with the line, the field and what was expected there.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|source| FileError::io(path, source))?;
-        Self::read(&text, Some(path)).map_err(|error| Error::file(path, error.to_string()))
+        let run = Self::read(&text, Some(path));
+        let run = run.and_then(|run| run.fine_tune.validate().map(|()| run));
+        run.map_err(|error| Error::file(path, error.to_string()))
     }
 
     /// The configuration as a file, with the version that is running. Parts of one's own are in it
@@ -176,18 +181,20 @@ impl RunConfig {
         })?)
     }
 
-    /// Checks every number, before anything is read or written.
+    /// Checks every number and the question, before anything is read or written.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the name of the first that is out of its range.
+    /// [`Error::Setting`] with the name of the first that is out of its bound, and for a question
+    /// that is empty or holds a token that ends a turn.
     pub fn validate(&self) -> Result<(), Error> {
-        check_load(&self.model.load)?;
-        self.data.validate("data")?;
-        if let Some(test) = &self.test {
-            test.validate("test")?;
+        check_numbers("", self)?;
+        for (name, data) in [("data", Some(&self.data)), ("test", self.test.as_ref())] {
+            if let Some(data) = data {
+                data.check_question(name)?;
+                data.warn_of_idle(name);
+            }
         }
-        self.fine_tune.validate()?;
-        check_numbers("", self)
+        self.fine_tune.validate()
     }
 
     /// Loads the model, with its adapter.
@@ -211,7 +218,7 @@ impl RunConfig {
     /// says.
     pub fn load_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
         let seed = self.fine_tune.seed;
-        let train = self.data.open_as("data", registry, seed)?;
+        let train = self.data.open_to_train("data", registry, seed)?;
         let test = match &self.test {
             Some(test) => test.open_as("test", registry, seed)?,
             None => train.clone(),

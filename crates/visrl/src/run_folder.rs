@@ -88,6 +88,21 @@ impl RunFolder {
         }
     }
 
+    /// Checks that a run was begun in a folder, which is to go on.
+    pub(crate) fn check_begun(dir: &Path) -> Result<(), Error> {
+        let what = match dir.is_dir() {
+            true if was_run(dir) || dir.join("checkpoints").is_dir() => return Ok(()),
+            true => "holds no run",
+            false => "does not exist",
+        };
+        let message = format!(
+            "is {}, which {what}: there is nothing to resume; name the folder of a run, or begin one \
+             without `resume`",
+            dir.display()
+        );
+        Err(Error::setting("fine_tune.out", message))
+    }
+
     /// Takes the folder, which is made where it is not there.
     pub(crate) fn lock(dir: &Path) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(|source| FileError::io(dir, source))?;
@@ -185,9 +200,11 @@ impl RunFolder {
     }
 
     /// Keeps a copy of a model's folder, which is about to be replaced; nothing where there is none.
+    /// Its card, which tells of an end that is passed, stays behind.
     pub(crate) fn set_aside(&self, name: &str) -> Result<(), FileError> {
         let own = entries(&self.dir.join(name))?.into_iter();
-        let own: Vec<_> = own.filter(|path| is_of_model(path)).collect();
+        let own = own.filter(|path| is_of_model(path) && !is_own_card(path));
+        let own: Vec<_> = own.collect();
         if own.is_empty() {
             return Ok(());
         }
@@ -286,21 +303,26 @@ fn rename(path: &Path, folder: &Path) -> Result<(), FileError> {
     fs::rename(path, &to).map_err(|source| FileError::io(&to, source))
 }
 
-/// A file of a folder that a run would replace, where no run was ever.
-fn foreign(dir: &Path) -> Option<&'static str> {
+/// Whether a run was begun in a folder.
+fn was_run(dir: &Path) -> bool {
     let config = fs::read(dir.join("config.json")).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
-    let was_run = config.get("fine_tune").is_some()
+    config.get("fine_tune").is_some()
         || [LOCK, "run.toml"]
             .iter()
-            .any(|name| dir.join(name).exists());
-    let mut names = FILES.into_iter().filter(|_| !was_run);
+            .any(|name| dir.join(name).exists())
+}
+
+/// A file of a folder that a run would replace, where no run was ever.
+fn foreign(dir: &Path) -> Option<&'static str> {
+    let mut names = FILES.into_iter().filter(|_| !was_run(dir));
     names.find(|name| dir.join(name).exists())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_card::MARK;
 
     fn write(dir: &Path, names: &[&str]) {
         for name in names {
@@ -377,6 +399,27 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_without_a_run_has_nothing_to_go_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        for (path, what) in [
+            (gone.as_path(), "does not exist"),
+            (dir.path(), "holds no run"),
+        ] {
+            let error = RunFolder::check_begun(path).unwrap_err().to_string();
+            let shown = path.display();
+            assert!(
+                error.starts_with(&format!("`fine_tune.out` is {shown}, which {what}: ")),
+                "{error}"
+            );
+        }
+        assert!(!gone.exists());
+        // One that was ended before its first checkpoint.
+        drop(RunFolder::lock(dir.path()).unwrap());
+        assert!(RunFolder::check_begun(dir.path()).is_ok());
+    }
+
+    #[test]
     fn a_model_that_was_set_aside_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::lock(dir.path()).unwrap();
@@ -391,7 +434,15 @@ mod tests {
         let back = fs::read_to_string(best.join("model.safetensors")).unwrap();
         assert_eq!(back, "best/model.safetensors");
         assert_eq!(left(&best), ["model.safetensors", "notes.txt"]);
+        // A card tells of an end that a longer run passes.
+        let card = format!("{MARK}\n");
+        fs::write(best.join("README.md"), card).unwrap();
         folder.set_aside("best").unwrap();
+        assert_eq!(
+            left(&dir.path().join(".earlier-best")),
+            ["model.safetensors"]
+        );
+        fs::remove_file(best.join("README.md")).unwrap();
         folder.clear().unwrap();
         assert_eq!(left(dir.path()), [LOCK, "best/notes.txt"]);
     }

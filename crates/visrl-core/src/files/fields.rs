@@ -107,6 +107,34 @@ impl<'a> Fields<'a> {
         self.within(field, value, most)
     }
 
+    /// A number from `least` to `most`, or the default.
+    ///
+    /// # Errors
+    /// [`FileError::Field`].
+    pub fn number_or(
+        &self,
+        field: &str,
+        [least, most]: [f64; 2],
+        or: f64,
+    ) -> Result<f64, FileError> {
+        let value: f64 = self.optional(field)?.unwrap_or(or);
+        if !(least..=most).contains(&value) {
+            let found = self.value.get(field).map_or_else(String::new, shown);
+            let message = format!("is {found}, expected {least:?} to {most:?}");
+            return Err(self.error(field, message));
+        }
+        Ok(value)
+    }
+
+    /// A switch: true, false, or nothing where it is missing or null. What is neither is told in a
+    /// warning, for switches that change nothing.
+    pub fn switch(&self, field: &str) -> Option<bool> {
+        self.optional::<bool>(field).unwrap_or_else(|error| {
+            warn_once(error.to_string());
+            None
+        })
+    }
+
     fn within(&self, field: &str, value: usize, most: usize) -> Result<usize, FileError> {
         if value == 0 || value > most {
             return Err(self.error(field, format!("is {value}, expected 1 to {most}")));
@@ -175,6 +203,20 @@ mod tests {
         assert!(same(&json!([1, 2.0]), &json!([1.0, 2])));
         assert!(!same(&json!([1, 2]), &json!([1])));
         assert!(!same(&json!(1), &json!("1")));
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_named_as_it_stands() {
+        let value = json!({"a": 1e40, "b": 0.5, "c": "x"});
+        let fields = Fields::new(Path::new("f.json"), "in", &value);
+        let read = |field| fields.number_or(field, [0.1, 10.0], 1.0);
+        let error = read("a").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "f.json: field `in.a`: is 1e+40, expected 0.1 to 10.0"
+        );
+        assert_eq!((read("b").unwrap(), read("d").unwrap()), (0.5, 1.0));
+        assert!(read("c").unwrap_err().to_string().contains("`in.c`"));
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         self.config.validate()?;
         self.check_trainable()?;
         self.check_refresh()?;
+        self.check_recompute()?;
         let groups = &self.config.parameter_groups;
         let (mut named, mut held) = (vec![false; groups.len()], vec![false; groups.len()]);
         visit_parameters(&self.model, |parameter| {
@@ -120,6 +121,16 @@ impl<M: VisionLanguageModel> Learner<M> {
         let number = empty + 1;
         let message = format!("group {number} (`{pattern}`) {why}: change or remove it");
         Err(Error::config("parameter_groups", message))
+    }
+
+    /// Checks that there are as many layers as are to be computed again together.
+    fn check_recompute(&self) -> Result<(), Error> {
+        let (every, layers) = (self.config.recompute, self.model.info().layers);
+        if every <= layers {
+            return Ok(());
+        }
+        let message = format!("is {every}, expected 0 to {layers}, the layers of the model");
+        Err(Error::config("recompute", message))
     }
 
     /// Checks that the reference can follow the policy by the shares that are set.

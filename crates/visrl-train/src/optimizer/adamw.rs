@@ -8,7 +8,7 @@ use visrl_kernels::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all, ca
 use visrl_vlm::{NamedParameter, map_parameters, replace_values, visit_handles};
 
 use super::gradients::{Gradients, widened};
-use super::parameter_group::ParameterGroup;
+use super::parameter_group::{MOST_DECAY, ParameterGroup};
 use crate::error::Error;
 
 /// AdamW's settings (arXiv 1711.05101); the defaults are the paper's, which are PyTorch's with no
@@ -55,19 +55,19 @@ impl AdamWSettings {
         let decay_rates = betas.iter().all(|beta| (0.0..1.0).contains(beta));
         let expected = "two numbers from 0 to below 1";
         check("adamw.betas", decay_rates, format!("{betas:?}"), expected)?;
-        let small = epsilon > 0.0 && epsilon.is_finite();
+        let small = epsilon > 0.0 && epsilon <= 1.0;
         check(
             "adamw.epsilon",
             small,
             epsilon.to_string(),
-            "a number above 0",
+            "a number above 0, at most 1",
         )?;
-        let decays = weight_decay >= 0.0 && weight_decay.is_finite();
+        let decays = (0.0..=MOST_DECAY).contains(&weight_decay);
         check(
             "adamw.weight_decay",
             decays,
             weight_decay.to_string(),
-            "0 or more",
+            &format!("0 to {MOST_DECAY}"),
         )
     }
 }

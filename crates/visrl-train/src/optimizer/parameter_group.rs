@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+/// The largest weight decay: far more than any use.
+pub(super) const MOST_DECAY: f32 = 1e3;
+/// The most that a group's rate may be of the learner's.
+const MOST_RATIO: f64 = 1e6;
+
 /// Parameters with a learning rate or weight decay of their own. By default all parameters, treated
 /// as all others.
 ///
@@ -58,16 +63,16 @@ impl ParameterGroup {
 
     /// Checks the numbers of the group, the so-manieth of its list.
     pub(crate) fn validate(&self, number: usize) -> Result<(), Error> {
-        let good = |value: f64| value >= 0.0 && value.is_finite();
         let decay = self.weight_decay.map_or(0.0, f64::from);
         let values = [
-            ("learning_rate", self.learning_rate),
-            ("weight_decay", decay),
+            ("learning_rate", self.learning_rate, MOST_RATIO),
+            ("weight_decay", decay, MOST_DECAY.into()),
         ];
-        match values.into_iter().find(|(_, value)| !good(*value)) {
+        let other = |(_, value, most): &(_, f64, f64)| !(0.0..=*most).contains(value);
+        match values.into_iter().find(other) {
             None => Ok(()),
-            Some((field, value)) => {
-                let message = format!("group {number}: `{field}` is {value}, expected 0 or more");
+            Some((field, value, most)) => {
+                let message = format!("group {number}: `{field}` is {value}, expected 0 to {most}");
                 Err(Error::config("parameter_groups", message))
             }
         }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use visrl_core::files::{self, Fields, FileError};
+use visrl_core::files::{self, Fields, FileError, shown};
 
+use super::generation_fields;
 use crate::error::Error;
 
 /// The largest JSON file that is read, in bytes: real ones hold a few kilobytes.
@@ -40,7 +41,8 @@ pub(crate) struct EndTokens {
 impl EndTokens {
     /// Reads `eos_token_id` of `generation_config.json`, or else of the first of the parts of
     /// `config.json` that has it. Nothing else of `generation_config.json` is used: its sampling
-    /// settings are for chat, and would quietly turn training into greedy decoding.
+    /// settings are for chat, and would quietly turn training into greedy decoding. Settings that are not known are told in a
+    /// warning.
     ///
     /// # Errors
     /// [`Error::File`] with the file and the field.
@@ -52,6 +54,11 @@ impl EndTokens {
             false => Value::Null,
         };
         let generation = Fields::new(&path, "", &value);
+        if !value.is_null() && !value.is_object() {
+            let message = format!("is {}, expected an object with settings", shown(&value));
+            return Err(generation.error(FIELD, message));
+        }
+        generation_fields::tell(&generation);
         for fields in [generation].iter().chain(config) {
             if let Some(ids) = fields.optional::<Ids>(FIELD)? {
                 return Ok(Self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint_files;
 pub(crate) mod config_files;
+mod generation_fields;
 pub(crate) mod hub;
 pub(crate) mod layer_builder;
 pub(crate) mod load_model;

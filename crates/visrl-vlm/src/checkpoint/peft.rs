@@ -122,8 +122,9 @@ fn as_modules<M: VisionLanguageModel>(model: &M, config: &LoraConfig) -> LoraCon
 /// (`modules_to_save`) take the places of the model's.
 ///
 /// Modules are meant by the names that the tensors in the file have, which are those of the version
-/// of transformers that it was trained with. Names in `target_modules` that mean no layer, and options
-/// that are not known, are told in warnings.
+/// of transformers that it was trained with. Names in `target_modules` that mean no layer, those of
+/// `rank_pattern` and `alpha_pattern` that mean no target, and options that are not known, are told
+/// in warnings.
 ///
 /// # Errors
 /// [`Error::File`] with `adapter_config.json` and the field: an adapter of another kind, options that
@@ -149,6 +150,10 @@ pub fn load_lora<M: VisionLanguageModel>(
     for name in &picked.without_layer {
         let message = format!("`{name}` matches no layer of the model");
         warn_once(FileError::field(&path, "target_modules", message).to_string());
+    }
+    for (field, key) in &picked.without_target {
+        let message = format!("`{key}` is the name of no layer with an adapter and has no effect");
+        warn_once(FileError::field(&path, field, message).to_string());
     }
     let targets = picked.targets.iter();
     let targets: BTreeMap<_, _> = targets

@@ -13,21 +13,6 @@ use crate::lora::config::{LoraConfig, MAX_RANK};
 const RANK: usize = 8;
 const ALPHA: f64 = 8.0;
 
-/// Options that [`LoraConfig`] has.
-const COMPUTED: [&str; 11] = [
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "use_dora",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-];
-
 /// Options that change nothing about what trained tensors mean: notes, what matters in training alone,
 /// and settings of other options.
 const WITHOUT_EFFECT: [&str; 17] = [
@@ -113,7 +98,7 @@ pub(super) fn read(path: &Path, raw: &Value) -> Result<LoraConfig, Error> {
     tell(&fields, object);
     // As the settings of a run, without what is null; an error names its field.
     let mut options = Map::new();
-    for field in COMPUTED {
+    for field in LoraConfig::FIELDS {
         if let Some(value) = object.get(field).filter(|value| !value.is_null()) {
             options.insert(field.to_owned(), value.clone());
             let one = Value::from(Map::from_iter([(field.to_owned(), value.clone())]));
@@ -167,7 +152,7 @@ fn tell(fields: &Fields<'_>, object: &Map<String, Value>) {
     const FAN_IN: &str = "fan_in_fan_out";
     let refused = REFUSED.map(|(field, _)| field);
     let others = ["bias", "init_lora_weights", FAN_IN];
-    fields.tell_unknown(&[&COMPUTED, &WITHOUT_EFFECT, &refused, &others]);
+    fields.tell_unknown(&[&LoraConfig::FIELDS, &WITHOUT_EFFECT, &refused, &others]);
     if object.get(FAN_IN).is_some_and(is_set) {
         let message = "is true, which has no meaning for the layers of this model, as in PEFT";
         fields.warn(FAN_IN, message);

@@ -14,6 +14,7 @@ use super::save::save_options::SaveOptions;
 use super::weights::safetensors_dir::SafetensorsDir;
 use super::weights::weight_source::WeightSource;
 use crate::encoder::prompt_encoder::PromptEncoder;
+use crate::encoder::tokenizer::special_tokens::{IMAGE_PAD, VIDEO_PAD};
 use crate::error::Error;
 use crate::lora::config::LoraConfig;
 use crate::model::vision_language_model::VisionLanguageModel;
@@ -157,6 +158,7 @@ struct Parts<M: LoadModel> {
     config: M::Config,
     encoder: PromptEncoder,
     files: CheckpointFiles,
+    dir: PathBuf,
     name: String,
 }
 
@@ -178,6 +180,7 @@ impl<M: LoadModel> Parts<M> {
             config,
             encoder,
             files,
+            dir: dir.to_owned(),
             name: dir.display().to_string(),
         })
     }
@@ -189,6 +192,7 @@ impl<M: LoadModel> Parts<M> {
         options: &LoadOptions,
     ) -> Result<Pretrained<M>, Error> {
         let model = M::from_weights(self.config, source, device, options.dtype)?;
+        check_pads(&self.dir.join("config.json"), &model, &self.encoder)?;
         let vocabulary = model.info().vocab_size;
         let last = self.encoder.tokenizer().last_added();
         if let Some((id, token)) = last.filter(|(id, _)| *id as usize >= vocabulary) {
@@ -204,5 +208,27 @@ impl<M: LoadModel> Parts<M> {
             self.encoder,
             self.files,
         ))
+    }
+}
+
+/// Checks that the model knows the tokens for images and videos by the ids that the tokenizer gives
+/// them.
+fn check_pads<M: VisionLanguageModel>(
+    config: &Path,
+    model: &M,
+    encoder: &PromptEncoder,
+) -> Result<(), Error> {
+    let (info, tokenizer) = (model.info(), encoder.tokenizer());
+    let (found, pad) = (info.image_token_id, tokenizer.image_pad_id());
+    if found != pad {
+        let message = format!("is {found}, but the tokenizer has `{IMAGE_PAD}` with id {pad}");
+        return Err(Error::field(config, "image_token_id", message));
+    }
+    match tokenizer.token_id(VIDEO_PAD) {
+        Some(pad) if !info.banned_ids.contains(&pad) => {
+            let message = format!("is not {pad}, with which the tokenizer has `{VIDEO_PAD}`");
+            Err(Error::field(config, "video_token_id", message))
+        }
+        _ => Ok(()),
     }
 }

@@ -84,6 +84,22 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
+    /// The names of the fields, which are those of PEFT's `adapter_config.json`; the message of an
+    /// [`Error::Adapter`] about one begins with it.
+    pub const FIELDS: [&str; 11] = [
+        "r",
+        "lora_alpha",
+        "use_rslora",
+        "use_dora",
+        "target_modules",
+        "exclude_modules",
+        "layers_to_transform",
+        "layers_pattern",
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+    ];
+
     /// The layers of a model that are meant.
     ///
     /// # Errors
@@ -188,6 +204,14 @@ mod by_layer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fields_are_those_that_a_file_has() {
+        let error = serde_json::from_str::<LoraConfig>(r#"{"x": 1}"#).unwrap_err();
+        let known = LoraConfig::FIELDS.map(|field| format!("`{field}`"));
+        let expected = format!("unknown field `x`, expected one of {}", known.join(", "));
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
 
     #[test]
     fn a_configuration_is_written_as_it_is_read() {

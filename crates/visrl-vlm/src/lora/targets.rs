@@ -3,6 +3,11 @@
 use super::config::{LoraConfig, MAX_RANK, TargetModules};
 use super::python_regex::PythonRegex;
 
+/// The sizes of what the product of the factors is multiplied by, times the rank: far beyond any use,
+/// and below what single precision would turn into infinities.
+const MIN_ALPHA: f64 = 1e-6;
+const MAX_ALPHA: f64 = 1e6;
+
 /// A layer that gets an adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
@@ -71,6 +76,8 @@ pub(crate) fn module_name(hub: &str) -> String {
 pub(crate) struct Picked {
     pub(crate) targets: Vec<Target>,
     pub(crate) without_layer: Vec<String>,
+    /// Numbers for layers that are none of the targets: the field and the key.
+    pub(crate) without_target: Vec<(&'static str, String)>,
 }
 
 /// The layers of a model that a configuration means, in the order of `layers`. Expressions see the
@@ -121,7 +128,7 @@ pub(crate) fn pick(
         .iter()
         .zip(is_target)
         .filter(|(_, is_target)| *is_target);
-    let targets = chosen
+    let targets: Vec<Target> = chosen
         .map(|(layer, _)| {
             let rank = ranks.get(layer, naming)?.unwrap_or(config.r);
             let alpha = alphas.get(layer, naming)?.unwrap_or(config.lora_alpha);
@@ -133,9 +140,12 @@ pub(crate) fn pick(
             })
         })
         .collect::<Result<_, _>>()?;
+    let mut without_target = ranks.without(&targets, naming)?;
+    without_target.extend(alphas.without(&targets, naming)?);
     Ok(Picked {
         targets,
         without_layer,
+        without_target,
     })
 }
 
@@ -162,11 +172,9 @@ fn check_numbers(config: &LoraConfig) -> Result<(), Fault> {
         .iter()
         .map(|(_, alpha)| ("alpha_pattern", *alpha));
     for (field, alpha) in alphas.chain([("lora_alpha", config.lora_alpha)]) {
-        if !(alpha as f32).is_normal() {
-            return Err(Fault::of(
-                field,
-                format!("is {alpha}, which makes no adapter"),
-            ));
+        if !(MIN_ALPHA..=MAX_ALPHA).contains(&alpha.abs()) {
+            let message = format!("is {alpha:?}, expected {MIN_ALPHA:?} to {MAX_ALPHA:?}");
+            return Err(Fault::of(field, message));
         }
     }
     Ok(())
@@ -294,7 +302,7 @@ pub(crate) fn by_modules(config: &LoraConfig, targets: &[Target]) -> LoraConfig 
 /// Numbers for some layers, by expressions for the last parts of names; the first that matches counts.
 struct ByLayer<T> {
     field: &'static str,
-    numbers: Vec<(PythonRegex, T)>,
+    numbers: Vec<(String, PythonRegex, T)>,
 }
 
 impl<T: Copy> ByLayer<T> {
@@ -303,7 +311,7 @@ impl<T: Copy> ByLayer<T> {
             let regex = PythonRegex::whole(key)
                 .and_then(|_| PythonRegex::whole(&format!(r"(.*\.)?({key})")))
                 .map_err(|message| Fault::of(field, told(key, &message)))?;
-            Ok((regex, *number))
+            Ok((key.clone(), regex, *number))
         });
         let numbers = numbers.collect::<Result<_, _>>()?;
         Ok(Self { field, numbers })
@@ -312,7 +320,7 @@ impl<T: Copy> ByLayer<T> {
     fn get(&self, layer: &str, naming: Naming) -> Result<Option<T>, Fault> {
         for naming in [naming, naming.other()] {
             let name = naming.name(layer);
-            for (regex, number) in &self.numbers {
+            for (_, regex, number) in &self.numbers {
                 if regex
                     .is_match(&name)
                     .map_err(|m| Fault::of(self.field, m))?
@@ -322,6 +330,30 @@ impl<T: Copy> ByLayer<T> {
             }
         }
         Ok(None)
+    }
+
+    /// The field and the keys that are the name of no target.
+    fn without(
+        &self,
+        targets: &[Target],
+        naming: Naming,
+    ) -> Result<Vec<(&'static str, String)>, Fault> {
+        let mut without = Vec::new();
+        for (key, regex, _) in &self.numbers {
+            let mut names = targets
+                .iter()
+                .flat_map(|target| [naming, naming.other()].map(|n| n.name(&target.name)));
+            let matched = names.try_fold(false, |matched, name| {
+                Ok(matched
+                    || regex
+                        .is_match(&name)
+                        .map_err(|m| Fault::of(self.field, m))?)
+            })?;
+            if !matched {
+                without.push((self.field, key.clone()));
+            }
+        }
+        Ok(without)
     }
 }
 

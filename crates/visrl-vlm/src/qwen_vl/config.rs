@@ -6,6 +6,7 @@ use serde_json::Value;
 use visrl_core::files::Fields;
 
 use super::rope_config::{Expected, RopeConfig};
+use super::sliding_windows::refuse_windows;
 use super::{default, known_fields};
 use crate::checkpoint::config_files::{EndTokens, read_json};
 use crate::error::Error;
@@ -268,11 +269,7 @@ impl QwenVlConfig {
         };
         let rope = RopeConfig::read(fields, &expected)?;
         let mrope_section = rope.sections(head_dim / 2, or.mrope_section, is_third)?;
-        let rms_norm_eps = fields.optional("rms_norm_eps")?.unwrap_or(or.rms_norm_eps);
-        if !(rms_norm_eps > 0.0 && f64::is_finite(rms_norm_eps)) {
-            let message = format!("is {rms_norm_eps}, expected more than 0");
-            return Err(fields.error("rms_norm_eps", message));
-        }
+        let rms_norm_eps = fields.number_or("rms_norm_eps", [1e-30, 1.0], or.rms_norm_eps)?;
         let act = fields
             .optional::<String>("hidden_act")?
             .unwrap_or_else(|| "silu".into());
@@ -283,7 +280,7 @@ impl QwenVlConfig {
         if is_third && fields.optional("attention_bias")? == Some(true) {
             return Err(fields.error("attention_bias", "is true, which is not supported"));
         }
-        refuse_windows(&fields, layers)?;
+        refuse_windows(&fields, layers, kind)?;
         Ok(TextConfig {
             hidden_size,
             layers,
@@ -336,12 +333,12 @@ impl QwenVlConfig {
         }
         let intermediate_size = match kind {
             QwenVlKind::Qwen2 => {
-                let ratio: f64 = fields.optional("mlp_ratio")?.unwrap_or(4.0);
-                let size = embed_dim as f64 * ratio;
-                if !(size >= 1.0 && size <= (MAX_WIDTH * 8) as f64) {
+                let ratio = fields.number_or("mlp_ratio", [0.01, 1024.0], 4.0)?;
+                let size = (embed_dim as f64 * ratio) as usize;
+                if !(1..=MAX_WIDTH * 8).contains(&size) {
                     return Err(fields.error("mlp_ratio", format!("is {ratio}, expected about 4")));
                 }
-                size as usize
+                size
             }
             QwenVlKind::Qwen2_5 | QwenVlKind::Qwen3 => {
                 fields.size_or("intermediate_size", MAX_WIDTH * 8, or.intermediate_size)?
@@ -373,9 +370,13 @@ impl QwenVlConfig {
                     let message = format!("is {pixels}, less than a visual token's {token} pixels");
                     return Err(fields.error("window_size", message));
                 }
-                let full_blocks: Vec<usize> = fields
-                    .optional("fullatt_block_indexes")?
-                    .unwrap_or_else(|| vec![7, 15, 23, 31]);
+                const FULL: &str = "fullatt_block_indexes";
+                let full_blocks: Option<Vec<usize>> = fields.optional(FULL)?;
+                if let Some(block) = full_blocks.iter().flatten().find(|block| **block >= depth) {
+                    let message = format!("has {block}, but `depth` is {depth}: there is none");
+                    fields.warn(FULL, message);
+                }
+                let full_blocks = full_blocks.unwrap_or_else(|| vec![7, 15, 23, 31]);
                 Some(Windows { side, full_blocks })
             }
         };
@@ -442,46 +443,6 @@ fn is_tied(root: &Fields<'_>, prefix: &str, text: &Fields<'_>) -> Result<bool, E
         root.warn(FIELD, message);
     }
     Ok(outer.unwrap_or(false) || inner.unwrap_or(false))
-}
-
-/// Refuses layers that attend within a window of tokens.
-fn refuse_windows(fields: &Fields<'_>, layers: usize) -> Result<(), Error> {
-    let kinds = fields.optional::<Vec<String>>("layer_types")?;
-    if let Some(kinds) = kinds {
-        // The second is its older name.
-        let known = ["full_attention", "attention"];
-        let other = kinds.iter().find(|kind| !known.contains(&kind.as_str()));
-        if let Some(kind) = other {
-            let message = format!("holds `{kind}`, expected `full_attention` alone");
-            return Err(fields.error("layer_types", message));
-        }
-        if kinds.len() != layers {
-            let message = format!(
-                "names {} layers, but num_hidden_layers is {layers}",
-                kinds.len()
-            );
-            return Err(fields.error("layer_types", message));
-        }
-        return Ok(());
-    }
-    let is_on = fields
-        .optional::<bool>("use_sliding_window")?
-        .unwrap_or(false);
-    // A window of null is none; one that is left out has a default.
-    let is_none = fields
-        .value()
-        .get("sliding_window")
-        .is_some_and(Value::is_null);
-    let first: Option<usize> = fields.optional("max_window_layers")?;
-    let first = first.unwrap_or(default::SLIDING_FROM);
-    if is_on && !is_none && first < layers {
-        let message = format!(
-            "is true, which is not supported: layers from {first} on (`max_window_layers`) would \
-             attend within a window"
-        );
-        return Err(fields.error("use_sliding_window", message));
-    }
-    Ok(())
 }
 
 impl VisionConfig {

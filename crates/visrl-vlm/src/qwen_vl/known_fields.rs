@@ -177,6 +177,20 @@ fn fixed(kind: QwenVlKind) -> [(&'static str, bool); 2] {
     ]
 }
 
+/// Number formats of weights, by PyTorch's names.
+const DTYPES: [&str; 10] = [
+    "auto",
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "half",
+    "torch.bfloat16",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+];
+
 /// Fields that make another model of the weights, and what they do.
 const REFUSED: [(&str, &str); 3] = [
     (
@@ -238,16 +252,31 @@ pub(super) fn tell(path: &Path, kind: QwenVlKind, raw: &Value) {
         let known: Vec<&[&str]> = common.iter().chain(own).copied().collect();
         fields.tell_unknown(&known);
         for (field, value) in fixed {
-            let said = fields.value().get(field).and_then(Value::as_bool);
+            let said = fields.switch(field);
             if said.is_some_and(|said| said != value) {
                 let message = format!("is {}, but is {value} in this model", !value);
                 fields.warn(field, message);
             }
         }
-        let kind_of = fields.value().get("model_type").and_then(Value::as_str);
-        if let Some(found) = kind_of.filter(|found| !model_types(kind).contains(found)) {
-            let message = format!("is `{found}`, but the model is `{}`", model_types(kind)[0]);
-            fields.warn("model_type", message);
+        let said = |field: &str| fields.value().get(field).filter(|value| !value.is_null());
+        let is_one_of = |value: &Value, known: &[&str]| {
+            value.as_str().is_some_and(|value| known.contains(&value))
+        };
+        if let Some(found) = said("model_type").filter(|v| !is_one_of(v, &model_types(kind))) {
+            let (found, kind) = (shown(found), model_types(kind)[0]);
+            fields.warn(
+                "model_type",
+                format!("is {found}, but the model is `{kind}`"),
+            );
+        }
+        for field in ["dtype", "torch_dtype"] {
+            if let Some(found) = said(field).filter(|found| !is_one_of(found, &DTYPES)) {
+                let message = format!(
+                    "is {}, which is no number format of weights: that of the tensors counts",
+                    shown(found)
+                );
+                fields.warn(field, message);
+            }
         }
     };
     tell(&root, &[&ROOT, &TEXT]);

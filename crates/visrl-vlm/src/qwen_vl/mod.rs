@@ -9,6 +9,7 @@ pub(crate) mod model;
 mod positions;
 mod rope;
 mod rope_config;
+mod sliding_windows;
 mod step_decoder;
 mod text;
 mod vision;

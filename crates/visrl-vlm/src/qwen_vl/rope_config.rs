@@ -17,6 +17,10 @@ const KNOWN: [&str; 6] = [
     "type",
 ];
 
+/// The bases that make frequencies: those of 1 and less do not fall, and single precision holds the
+/// powers of no larger ones.
+const THETA: [f64; 2] = [1.0, 1e15];
+
 /// What is asked of a part's settings.
 pub(super) struct Expected {
     /// The kinds of embedding that are computed.
@@ -42,8 +46,8 @@ impl<'a> RopeConfig<'a> {
     /// warnings.
     ///
     /// # Errors
-    /// [`Error::File`] with the field: another kind of embedding, settings by kind of layer, or a
-    /// base that is no positive number.
+    /// [`Error::File`] with the field: another kind of embedding, settings by kind of layer, a
+    /// switch that is neither true nor false, or a base that makes no frequencies.
     pub(super) fn read(part: Fields<'a>, expected: &Expected) -> Result<Self, Error> {
         let value = part.value();
         let mut set = PLACES.into_iter().filter_map(|field| {
@@ -63,9 +67,14 @@ impl<'a> RopeConfig<'a> {
         let theta = match theta.filter(|theta| !theta.is_null()) {
             None => expected.theta,
             Some(theta) => {
-                let number = theta.as_f64().filter(|number| *number > 0.0);
+                let [least, most] = THETA;
+                let number = theta.as_f64();
+                let number = number.filter(|number| (least..=most).contains(number));
                 number.ok_or_else(|| -> Error {
-                    let message = format!("is {}, expected a number more than 0", shown(theta));
+                    let message = format!(
+                        "is {}, expected a number from {least:?} to {most:?}",
+                        shown(theta)
+                    );
                     part.error(&theta_field, message)
                 })?
             }
@@ -206,7 +215,7 @@ fn check(
             return Err(fields.error(field, message));
         }
     }
-    let said = settings.get("mrope_interleaved").and_then(Value::as_bool);
+    let said: Option<bool> = fields.optional("mrope_interleaved")?;
     if said.is_some_and(|said| said != expected.interleaved) {
         let message = format!(
             "is {}, but is {} in this model, as in transformers",

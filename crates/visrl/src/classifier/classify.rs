@@ -19,6 +19,7 @@ use super::picture_answer::{PictureAnswer, thought};
 use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::fingerprint;
+use crate::question_check::check_question;
 use crate::recipe::Recipe;
 use crate::written_dataset::{Vocabulary, WrittenDataset};
 
@@ -91,13 +92,15 @@ impl<M: VisionLanguageModel> Classifier<M> {
     ///
     /// # Errors
     /// [`Error::Data`] for choices that the model cannot write or tell apart, or an evaluation that
-    /// has no words for the recipe; [`Error::Setting`] where there is nothing to choose from.
+    /// has no words for the recipe; [`Error::Setting`] where there is nothing to choose from, and for
+    /// a question that is empty or holds a token that ends a turn.
     pub fn new(
         base: Pretrained<M>,
         recipe: &Recipe,
         settings: &FineTune,
         question: Question,
     ) -> Result<Self, Error> {
+        check_question("question", &question.text)?;
         let open = settings.choices == ChoiceRule::Open;
         let choices = match open {
             true => Vec::new(),

@@ -6,7 +6,7 @@ use visrl_image::image_tokens;
 
 use super::template::ChatTemplate;
 use crate::encoder::tokenizer::byte_level::Tokenizer;
-use crate::encoder::tokenizer::special_tokens::{VIDEO_PAD, VISION_TOKENS};
+use crate::encoder::tokenizer::special_tokens::{TURN_TOKENS, VIDEO_PAD, VISION_TOKENS};
 use crate::error::Error;
 
 /// A prompt as a model takes it.
@@ -28,7 +28,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`Error::Prompt`] with the prompt's id when grids and images differ in number, a grid is no
-    /// whole number of visual tokens, a text holds a vision token, or the prompt is too long;
+    /// whole number of visual tokens, a text holds a token of pictures or turns, or the prompt is too long;
     /// [`Error::Template`] when the template refuses the conversation.
     pub fn encode_prompt(
         &self,
@@ -42,7 +42,7 @@ impl ChatTemplate {
             id: prompt.id.clone(),
             message,
         };
-        refuse_vision_tokens(prompt).map_err(fail)?;
+        refuse_chat_tokens(prompt).map_err(fail)?;
         let images = prompt.images().count();
         if images != grids.len() {
             return Err(fail(format!(
@@ -117,14 +117,19 @@ fn count(grid: [usize; 3], merge: usize) -> Result<usize, String> {
     }
 }
 
-fn refuse_vision_tokens(prompt: &Prompt) -> Result<(), String> {
+fn refuse_chat_tokens(prompt: &Prompt) -> Result<(), String> {
     for part in prompt.messages.iter().flat_map(|message| &message.content) {
         let Content::Text(text) = part else { continue };
-        if let Some(token) = VISION_TOKENS.iter().find(|token| text.contains(*token)) {
-            return Err(format!(
-                "has {token} in its text, which would be taken for an image; remove it from the \
-                 data"
-            ));
+        for (tokens, meaning) in [
+            (&VISION_TOKENS[..], "an image"),
+            (&TURN_TOKENS[..], "the end of a turn"),
+        ] {
+            if let Some(token) = tokens.iter().find(|token| text.contains(*token)) {
+                return Err(format!(
+                    "has {token} in its text, which would be taken for {meaning}; remove it from the \
+                     data"
+                ));
+            }
         }
     }
     Ok(())
@@ -231,7 +236,7 @@ mod tests {
         let refused = |content: Vec<Content>, grids: &[[usize; 3]]| {
             parts.encode(content, grids, 1024).unwrap_err().to_string()
         };
-        for token in VISION_TOKENS {
+        for token in VISION_TOKENS.into_iter().chain(TURN_TOKENS) {
             let message = refused(vec![image(), text(&format!("say {token}"))], &[[1, 2, 2]]);
             assert!(message.contains("remove it"), "{message}");
         }

@@ -8,5 +8,5 @@ pub(crate) mod special_tokens;
 pub(crate) mod train_bpe;
 
 pub use byte_level::Tokenizer;
-pub use special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, VIDEO_PAD, VISION_TOKENS};
+pub use special_tokens::{IMAGE_PAD, SPECIAL_TOKENS, TURN_TOKENS, VIDEO_PAD, VISION_TOKENS};
 pub use train_bpe::train_bpe;

@@ -26,6 +26,9 @@ pub const VIDEO_PAD: &str = "<|video_pad|>";
 
 const VISION_PAD: &str = "<|vision_pad|>";
 
+/// Those of [`SPECIAL_TOKENS`] that part a chat into turns: text must not hold them.
+pub const TURN_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+
 /// Those of [`SPECIAL_TOKENS`] that have to do with images: text must not hold them and a policy
 /// must not sample them.
 pub const VISION_TOKENS: [&str; 5] = [
