@@ -109,21 +109,39 @@ fn explore(file: &Value, path: &[String], found: &mut Vec<NumberField>) {
     } else if let Some(tag) = tag.filter(|_| error.contains("missing")) {
         let variants = read(&with(file, path, json!({ tag: NONE }))).unwrap_err();
         for variant in names(&variants) {
-            let tagged = with(file, path, json!({ tag: variant }));
-            let asked = with(&tagged, &below(path, NONE), json!(0));
-            if let Err(error) = read(&asked)
-                && error.contains("unknown field `?`")
-            {
-                explore_fields(&tagged, path, &error, found);
-            }
+            explore_kind(with(file, path, json!({ tag: variant })), path, found);
         }
-    } else if ["f64", "f32", "usize", "u64", "u32", "a number"]
+    } else if error.contains("expected a number or a list of numbers") {
+        add(file, path.to_owned(), found);
+        add(file, below(path, "0"), found);
+    } else if ["f64", "f32", "usize", "u64", "u32"]
         .iter()
         .any(|kind| error.contains(&format!("invalid type: map, expected {kind}")))
     {
         add(file, path.to_owned(), found);
     } else if error.contains("expected a sequence") || error.contains("an array of length") {
         explore(&with(file, path, json!([])), &below(path, "0"), found);
+    }
+}
+
+/// The fields of a table of one kind: those that an error names, or that it misses one by one.
+fn explore_kind(mut file: Value, path: &[String], found: &mut Vec<NumberField>) {
+    loop {
+        let asked = with(&file, &below(path, NONE), json!(0));
+        let Err(error) = read(&asked) else { return };
+        if error.contains("unknown field `?`") {
+            return explore_fields(&file, path, &error, found);
+        }
+        let missing = error.strip_prefix("missing field `");
+        let Some(name) = missing.and_then(|rest| rest.split('`').next()) else {
+            return;
+        };
+        let place = below(path, name);
+        explore(&file, &place, found);
+        file = with(&file, &place, json!(1));
+        if read(&file).is_err_and(|again| again == error) {
+            return;
+        }
     }
 }
 
@@ -141,15 +159,14 @@ fn add(file: &Value, path: Vec<String>, found: &mut Vec<NumberField>) {
     let table = &path[..path.len() - 1];
     while let Err(error) = read(&file) {
         let missing = error.strip_prefix("missing field `");
-        let name = missing.and_then(|rest| rest.split('`').next());
-        let place = match name {
-            Some(name) => below(table, name),
+        let name = match missing.and_then(|rest| rest.split('`').next()) {
             // The second number of a pair.
-            None if error.contains("invalid length 1, expected an array of length 2") => {
-                below(table, "1")
-            }
-            None => panic!("{path:?}: {error}"),
+            None if error.contains("invalid length 1, expected an array of length 2") => "1",
+            // A 1 that does not go with the defaults beside it.
+            None => break,
+            Some(name) => name,
         };
+        let place = below(table, name);
         let values = [
             json!(0.5),
             json!(1),
@@ -160,13 +177,12 @@ fn add(file: &Value, path: Vec<String>, found: &mut Vec<NumberField>) {
         let values = values.map(|value| with(&file, &place, value));
         let fits = |file: &&Value| match read(file) {
             Ok(()) => true,
-            Err(error) => error.starts_with("missing") && !error.contains(&place[table.len()]),
+            Err(error) => error.starts_with("missing") && !error.contains(name),
         };
-        file = values
-            .iter()
-            .find(fits)
-            .unwrap_or_else(|| panic!("{path:?}: {error}"))
-            .clone();
+        let Some(fit) = values.iter().find(fits) else {
+            break;
+        };
+        file = fit.clone();
     }
     found.push(NumberField { path, file });
 }

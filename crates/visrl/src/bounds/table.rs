@@ -171,11 +171,16 @@ pub(super) fn bound(path: &[String]) -> Option<Bound> {
     found.map(|(_, bound)| *bound)
 }
 
-/// Whether a name of the table means a number.
+/// Whether a name of the table means a number, by that name or by another one that a file may have.
 pub(super) fn is_meant(name: &str, path: &[String]) -> bool {
     let parts: Vec<&str> = name.split('.').collect();
+    let same = |names: [&str; 3]| path.iter().zip(names).filter(|(a, b)| a == b).count() == 3;
     match path.split_first() {
         Some((first, below)) if first == "test" => parts[0] == "data" && fits(&parts[1..], below),
+        _ if same(["fine_tune", "loss", "loss"]) => {
+            let family = ["fine_tune", "loss", "family"];
+            parts.starts_with(&family) && fits(&parts[3..], &path[3..])
+        }
         _ => fits(&parts, path),
     }
 }
