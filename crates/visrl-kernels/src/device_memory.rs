@@ -14,10 +14,14 @@ pub struct DeviceMemory {
 /// The memory of a device beside the host's; nothing where there is none, or where it is not told of.
 /// LibTorch tells of GPUs on which something was computed.
 pub fn device_memory(device: &Device) -> Option<DeviceMemory> {
-    MEMORIES.iter().find_map(|memory| memory(device))
+    let (peak, free) = MEMORIES.iter().find_map(|memory| memory(device))?;
+    Some(DeviceMemory { peak, free })
 }
 
-const MEMORIES: &[fn(&Device) -> Option<DeviceMemory>] = &[
+/// The bytes of the peak and those that are free, of a device of one backend.
+type Memory = fn(&Device) -> Option<(u64, Option<u64>)>;
+
+const MEMORIES: &[Memory] = &[
     #[cfg(feature = "tch")]
     crate::libtorch::memory,
 ];

@@ -235,15 +235,15 @@ impl DecoderLayer {
             down,
         ] = inputs;
         let tokens = x.tensor.size()[0];
-        let norm = |x: &Native, gamma: &Torch| shim::rms_norm(x, &gamma.tensor, self.epsilon);
-        let [normed_1, scale_1] = norm(&x.tensor, &norm_1);
+        let norm = |x: &Native, gamma: &Torch| shim::rms_norm(x, &gamma.tensor, self.epsilon, keep);
+        let (normed_1, scale_1) = norm(&x.tensor, &norm_1);
         let projections = Native::cat(&[&wq.tensor, &wk.tensor, &wv.tensor], 1);
         let biases = Native::cat(&[&bq.tensor, &bk.tensor, &bv.tensor], 0);
         let qkv = biases.addmm(&normed_1, &projections);
         self.turn(Columns::of(self), &qkv, tokens, false);
         let (mixed, attention) = self.mix(&qkv, tokens, keep);
         let middle = x.tensor.addmm(&mixed, &wo.tensor);
-        let [normed_2, scale_2] = norm(&middle, &norm_2);
+        let (normed_2, scale_2) = norm(&middle, &norm_2);
         let of_gate = normed_2.mm(&gate.tensor);
         let of_up = normed_2.mm(&up.tensor);
         let mut inner = of_gate.silu();
@@ -253,7 +253,7 @@ impl DecoderLayer {
             weights: [norm_1, wo, norm_2, gate, up, down],
             projections: libtorch::fresh(projections),
             states: [x, libtorch::fresh(middle)],
-            scales: [scale_1, scale_2].map(libtorch::fresh),
+            scales: [scale_1, scale_2].map(|of| libtorch::fresh(shim::written(of))),
             normed: [normed_1, normed_2].map(libtorch::fresh),
             attention,
             mixed: libtorch::fresh(mixed),
@@ -273,8 +273,7 @@ fn norm_backward(
 ) -> (Native, Option<Torch>) {
     let [of_x, of_gamma] =
         shim::rms_norm_backward(grad, &x.tensor, &scale.tensor, &gamma.tensor, wanted);
-    let of_x = of_x.unwrap_or_else(|| unreachable!("a gradient that was asked for"));
-    (of_x, of_gamma.map(libtorch::fresh))
+    (shim::written(of_x), of_gamma.map(libtorch::fresh))
 }
 
 impl Fused<LibTorch, 13> for DecoderLayer {

@@ -8,8 +8,6 @@ use burn::backend::DispatchDevice;
 use burn::backend::libtorch::LibTorchDevice;
 use burn::tensor::Device;
 
-use crate::device_memory::DeviceMemory;
-
 unsafe extern "C" {
     fn visrl_memory(
         device: c_int,
@@ -20,8 +18,9 @@ unsafe extern "C" {
     ) -> bool;
 }
 
-/// What LibTorch tells of a GPU; nothing for other devices, and before anything was computed there.
-pub(crate) fn memory(device: &Device) -> Option<DeviceMemory> {
+/// The most bytes that tensors have held on a GPU, and those that they can still have, where LibTorch
+/// tells; nothing for other devices, and before anything was computed there.
+pub(crate) fn memory(device: &Device) -> Option<(u64, Option<u64>)> {
     let device = device.clone().inner();
     let DispatchDevice::LibTorch(LibTorchDevice::Cuda(number)) = device.as_dispatch() else {
         return None;
@@ -37,8 +36,5 @@ pub(crate) fn memory(device: &Device) -> Option<DeviceMemory> {
             &mut all,
         )
     };
-    known.then_some(DeviceMemory {
-        peak,
-        free: (all > 0).then_some(free + spare),
-    })
+    known.then_some((peak, (all > 0).then_some(free + spare)))
 }

@@ -24,14 +24,15 @@ constexpr int64_t GRAIN = 1 << 14;
 template <class In, class T> struct OnHost {
   at::ScalarType wide;
 
-  // With r = 1 / sqrt(mean(x^2) + epsilon), y = x r gamma; y and r.
-  std::tuple<Tensor, Tensor> forward(const Tensor &x, const Tensor &gamma, double epsilon) const {
+  // With r = 1 / sqrt(mean(x^2) + epsilon), y = x r gamma; y and, where it is kept, r.
+  std::tuple<Tensor, Tensor> forward(const Tensor &x, const Tensor &gamma, double epsilon,
+                                     bool keep) const {
     Tensor of = x.contiguous(), weight = gamma.contiguous(), y = at::empty_like(of);
     int64_t width = weight.numel(), rows = of.numel() / std::max<int64_t>(width, 1);
-    Tensor scales = at::empty({rows, 1}, of.options().dtype(wide));
+    Tensor scales = keep ? at::empty({rows, 1}, of.options().dtype(wide)) : Tensor();
     const In *in = of.const_data_ptr<In>(), *w = weight.const_data_ptr<In>();
     In *out = y.data_ptr<In>();
-    T *scale = scales.data_ptr<T>();
+    T *scale = keep ? scales.data_ptr<T>() : nullptr;
     int64_t grain = std::max<int64_t>(GRAIN / std::max<int64_t>(width, 1), 1);
     at::parallel_for(0, rows, grain, [=](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
@@ -41,7 +42,10 @@ template <class In, class T> struct OnHost {
           T value = h[i];
           sum += value * value;
         }
-        T r = scale[row] = 1 / std::sqrt(sum / width + epsilon);
+        T r = 1 / std::sqrt(sum / width + epsilon);
+        if (scale) {
+          scale[row] = r;
+        }
         for (int64_t i = 0; i < width; ++i) {
           // Rounded before the weights multiply it, as transformers does.
           T normed = In(T(h[i]) * r);
@@ -95,14 +99,16 @@ template <class F> std::tuple<Tensor, Tensor> on_host(const Tensor &x, F run) {
 } // namespace
 
 extern "C" {
-// Results: the norm and one over the root mean square of each row.
-const char *visrl_rms_norm(Tensor *x, Tensor *weight, double epsilon, Tensor **out) {
+// Results: the norm and, where it is kept, one over the root mean square of each row.
+const char *visrl_rms_norm(Tensor *x, Tensor *weight, double epsilon, bool keep, Tensor **out) {
   return guarded([&] {
     auto [y, scale] =
         x->is_cuda() ? at::_fused_rms_norm(*x, weight->sizes(), *weight, epsilon)
-                     : on_host(*x, [&](auto norm) { return norm.forward(*x, *weight, epsilon); });
+                     : on_host(*x, [&](auto norm) {
+                         return norm.forward(*x, *weight, epsilon, keep);
+                       });
     out[0] = give(y);
-    out[1] = give(scale);
+    out[1] = keep ? give(scale) : nullptr;
   });
 }
 

@@ -21,6 +21,7 @@ unsafe extern "C" {
         x: *const C_tensor,
         weight: *const C_tensor,
         epsilon: f64,
+        keep: bool,
         out: *mut *mut C_tensor,
     ) -> Message;
     fn visrl_rms_norm_backward(
@@ -133,7 +134,7 @@ fn results<const N: usize>(
 }
 
 /// A result that an operator always writes.
-pub(super) fn written(result: Option<Native>) -> Native {
+pub(crate) fn written(result: Option<Native>) -> Native {
     result.unwrap_or_else(|| unreachable!("a result that LibTorch left out"))
 }
 
@@ -141,10 +142,18 @@ fn pointers(of: &[&Native]) -> Vec<*const C_tensor> {
     of.iter().map(|tensor| tensor.as_ptr()).collect()
 }
 
-/// The RMS norm of rows, and one over the root mean square of each, `[rows, 1]`.
-pub(crate) fn rms_norm(x: &Native, weight: &Native, epsilon: f64) -> [Native; 2] {
+/// The RMS norm of rows and, where it is to be kept, one over the root mean square of each,
+/// `[rows, 1]`.
+pub(crate) fn rms_norm(
+    x: &Native,
+    weight: &Native,
+    epsilon: f64,
+    keep: bool,
+) -> (Native, Option<Native>) {
     // SAFETY: all pointers are of living tensors; two results are written.
-    results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, out) }).map(written)
+    let [y, scale] =
+        results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, keep, out) });
+    (written(y), scale)
 }
 
 /// The gradients of an RMS norm's rows and, where it is wanted, of its weight.

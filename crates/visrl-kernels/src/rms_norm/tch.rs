@@ -10,13 +10,14 @@ impl Fused<LibTorch, 2> for RootMeanSquare {
     type Saved = [Torch; 3];
 
     fn forward(&self, [x, gamma]: [Torch; 2]) -> Torch {
-        let [y, _] = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon);
+        let (y, _) = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon, false);
         libtorch::fresh(y)
     }
 
     fn forward_saving(&self, [x, gamma]: [Torch; 2]) -> (Torch, [Torch; 3]) {
-        let [y, scale] = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon);
-        (libtorch::fresh(y), [x, gamma, libtorch::fresh(scale)])
+        let (y, scale) = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon, true);
+        let scale = libtorch::fresh(shim::written(scale));
+        (libtorch::fresh(y), [x, gamma, scale])
     }
 
     fn backward(
