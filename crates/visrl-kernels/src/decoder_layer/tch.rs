@@ -5,6 +5,7 @@
 //! are never repeated over heads. Rows get a copy of their prompt's keys and values before their own.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
+use burn::backend::TensorMetadata;
 use tch::Tensor as Native;
 
 use super::op::DecoderLayer;
@@ -120,7 +121,10 @@ impl DecoderLayer {
     /// Turns queries and keys in place, backwards where asked to.
     fn turn(&self, columns: Columns, qkv: &Native, tokens: i64, backwards: bool) {
         let like = libtorch::fresh(qkv.shallow_clone());
-        let tables = self.rotation.tensors(&libtorch::device(&like)).clone();
+        let tables = self
+            .rotation
+            .tensors_for(&libtorch::device(&like), like.dtype())
+            .clone();
         let [cos, forth, back] = tables.map(|table| libtorch::unwrap(table).tensor);
         let sin = if backwards { back } else { forth };
         let size = [tokens, (columns.per_kv + 1) * columns.kv, columns.dim];

@@ -8,7 +8,7 @@ pub(crate) fn rotate(table: &RotationTable, x: Tensor<2>) -> Tensor<2> {
     let [tokens, width] = x.dims();
     let half = table.half();
     let [cos, sin, _] = table
-        .tensors(&x.device())
+        .tensors_for(&x.device(), x.dtype())
         .clone()
         .map(|table| table.cast(x.dtype()));
     let x = x.reshape([tokens, width / (2 * half), 2 * half]);

@@ -1,6 +1,8 @@
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::half::is_half;
 
 /// Cosines and sines of the angles of each token, `[tokens, half]`.
 ///
@@ -18,6 +20,8 @@ struct Angles {
     half: usize,
     /// Cosines, sines and sines backwards, `[tokens, 1, 2 half]`; made when tensor operations ask.
     tensors: OnceLock<[Tensor<3>; 3]>,
+    /// The same in the format of what is turned, where that has 16 bits.
+    rounded: OnceLock<[Tensor<3>; 3]>,
 }
 
 impl RotationTable {
@@ -28,6 +32,7 @@ impl RotationTable {
             sin: angles.iter().map(|angle| angle.sin()).collect(),
             half,
             tensors: OnceLock::new(),
+            rounded: OnceLock::new(),
         };
         Self {
             angles: Arc::new(angles),
@@ -62,5 +67,18 @@ impl RotationTable {
                 Tensor::from_data(TensorData::new(twice, [tokens, 1, 2 * half]), device)
             })
         })
+    }
+
+    /// The same for turning numbers of a format. Numbers of 16 bits are turned by angles rounded to
+    /// their own format, as transformers turns the heads of a decoder; others by these in f32.
+    pub(crate) fn tensors_for(&self, device: &Device, dtype: DType) -> &[Tensor<3>; 3] {
+        let tables = self.tensors(device);
+        match is_half(dtype) {
+            true => self.angles.rounded.get_or_init(|| {
+                let round = |table: Tensor<3>| table.cast(dtype);
+                tables.clone().map(round)
+            }),
+            false => tables,
+        }
     }
 }

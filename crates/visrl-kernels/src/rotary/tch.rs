@@ -1,6 +1,8 @@
 //! The rotation in LibTorch's operators, in place.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
+use burn::backend::TensorMetadata;
+
 use super::table::RotationTable;
 use crate::forms::Fused;
 use crate::libtorch::{self, LibTorch, Torch};
@@ -10,7 +12,7 @@ impl RotationTable {
     fn turn_heads(&self, x: Torch, backwards: bool) -> Torch {
         let x = libtorch::owned(x);
         let dim = 2 * self.half() as i64;
-        let tables = self.tensors(&libtorch::device(&x)).clone();
+        let tables = self.tensors_for(&libtorch::device(&x), x.dtype()).clone();
         let [cos, forth, back] = tables.map(|table| libtorch::unwrap(table).tensor);
         let sin = if backwards { back } else { forth };
         let mut heads = x.tensor.view([cos.size()[0], -1, dim]);

@@ -1,7 +1,7 @@
 //! The attention in LibTorch's operators, runs of one length together.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use tch::Tensor as Native;
+use tch::{Kind, Tensor as Native};
 
 use super::op::SelfAttention;
 use crate::forms::Fused;
@@ -41,7 +41,8 @@ impl SelfAttention {
         self.heads as i64 * self.dim()
     }
 
-    /// Turns queries and keys in place, backwards where asked to.
+    /// Turns queries and keys in place, backwards where asked to; numbers of 16 bits in f32, rounded
+    /// once, as transformers turns the heads of vision towers.
     pub(crate) fn turn(&self, qkv: &Native, tokens: i64, backwards: bool) {
         let like = libtorch::fresh(qkv.shallow_clone());
         let tables = self.rotation.tensors(&libtorch::device(&like));
@@ -50,6 +51,12 @@ impl SelfAttention {
         let sin = if backwards { back } else { forth };
         let (heads, dim) = (2 * self.heads as i64, self.dim());
         let mut turned = qkv.as_strided([tokens, heads, dim], [3 * self.width(), dim, 1], 0);
+        if matches!(turned.kind(), Kind::BFloat16 | Kind::Half) {
+            let wide = turned.to_kind(Kind::Float);
+            let swapped = wide.roll([dim / 2], [-1]);
+            turned.copy_(&(wide * &cos).addcmul_(&swapped, &sin));
+            return;
+        }
         let swapped = turned.roll([dim / 2], [-1]);
         let _ = turned.g_mul_(&cos);
         let _ = turned.addcmul_(&swapped, &sin);
