@@ -223,7 +223,41 @@ fn a_question_that_is_none_is_refused() {
             .arg(model.path())
             .arg("--image")
             .arg(&image);
+        logits
+            .arg("--out")
+            .arg(dir.path().join("logits.safetensors"));
         let output = logits.args(["--question", question]).output().unwrap();
         fails(&output, &[said]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_result_is_not_overwritten() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let image = picture(dir.path());
+    let before = fs::read(&image).unwrap();
+    let mut logits = example("logits");
+    logits.arg("--model").arg(model.path());
+    logits.arg("--image").arg(&image).arg("--out").arg(&image);
+    fails(&logits.output().unwrap(), &["--out", "holds no logits"]);
+    let mut random = example("random_checkpoint");
+    random.arg("--like").arg(model.path());
+    let output = random.arg("--out").arg(&image).output().unwrap();
+    fails(&output, &["--out", "no empty folder"]);
+    assert_eq!(fs::read(&image).unwrap(), before);
+}
+
+#[test]
+fn sizes_of_an_estimate_have_bounds() {
+    let model = model();
+    for (flag, value) in [
+        ("--size", "0"),
+        ("--G", "0"),
+        ("--new", "18446744073709551615"),
+        ("--recompute", "999"),
+    ] {
+        let mut memory = example("memory");
+        memory.arg("--model").arg(model.path());
+        fails(&memory.args([flag, value]).output().unwrap(), &[flag]);
     }
 }

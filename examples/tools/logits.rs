@@ -10,12 +10,12 @@
 mod common;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use visrl::core::{ImageSource, Prompt};
 use visrl::data::own_question;
 use visrl::vlm::{DecoderInput, Output, Segment, VisionLanguageModel};
@@ -47,7 +47,23 @@ fn main() -> std::process::ExitCode {
     common::main(|| run(cli))
 }
 
+/// Whether a file may be replaced: it is not there, or holds what this program writes.
+fn is_own(path: &Path) -> bool {
+    if path.symlink_metadata().is_err() {
+        return true;
+    }
+    let names = std::fs::read(path).ok().and_then(|bytes| {
+        let file = SafeTensors::deserialize(&bytes).ok()?;
+        Some(file.names().contains(&"logits"))
+    });
+    names == Some(true)
+}
+
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    if !is_own(&cli.out) {
+        let out = cli.out.display();
+        return Err(format!("--out: {out} is there and holds no logits").into());
+    }
     let device = visrl::parse_device(&cli.device)?;
     let base = cli.load.load(&cli.model, &device)?;
     let model = base.model;

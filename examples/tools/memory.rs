@@ -17,6 +17,7 @@ mod shapes;
 use std::error::Error;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use shapes::Shape;
 use visrl::core::files::write_dir;
@@ -33,32 +34,37 @@ struct Cli {
     #[arg(long, default_value = "bf16")]
     dtype: Dtype,
     /// Width and height of the images in pixels.
-    #[arg(long, default_value_t = 384)]
+    #[arg(long, default_value_t = 384, value_parser = number(1, 1 << 14))]
     size: usize,
     /// Tokens of a prompt beside those of its image.
-    #[arg(long, default_value_t = 70)]
+    #[arg(long, default_value_t = 70, value_parser = number(0, 1 << 24))]
     text: usize,
     /// Prompts of a step.
-    #[arg(long = "B", default_value_t = 8)]
+    #[arg(long = "B", default_value_t = 8, value_parser = number(1, 1 << 16))]
     prompts: usize,
     /// Completions of each prompt.
-    #[arg(long = "G", default_value_t = 8)]
+    #[arg(long = "G", default_value_t = 8, value_parser = number(1, 1 << 16))]
     completions: usize,
     /// Most tokens of a completion.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = number(1, 1 << 24))]
     new: usize,
     /// Prompts that are learnt from at once; 0 takes all.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = number(0, 1 << 16))]
     micro_batch_groups: usize,
     /// Layers that are computed again together in the backward pass; 0 keeps all.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = number(0, 1 << 10))]
     recompute: usize,
     /// Rank of the adapters of the last column.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = number(1, 1 << 14))]
     lora_rank: usize,
     /// Without a reference policy (no KL term).
     #[arg(long)]
     no_reference: bool,
+}
+
+/// A number from one to another, as a run file bounds it.
+fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -89,6 +95,13 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
                 let name = shape.to_possible_value().unwrap_or_else(|| "".into());
                 configs.push((name.get_name().to_owned(), published(*shape)?));
             }
+        }
+    }
+    for (name, config) in &configs {
+        let layers = config.text.layers;
+        if cli.recompute > layers {
+            let given = cli.recompute;
+            return Err(format!("--recompute is {given}, and {name} has {layers} layers").into());
         }
     }
     println!("gigabytes (10^9 bytes), {cli}", cli = settings(cli));
