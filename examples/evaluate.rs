@@ -12,6 +12,8 @@
 #[allow(dead_code)]
 mod common;
 
+use std::path::Path;
+
 use clap::Parser;
 use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
@@ -35,6 +37,23 @@ fn main() -> std::process::ExitCode {
     common::main(|| run(&cli))
 }
 
+/// Whether the numbers may stand in a folder: an earlier evaluation is replaced, no other file.
+fn check_out(out: &Path) -> Result<(), String> {
+    if out.exists() && !out.is_dir() {
+        return Err(format!("--out: {} is a file: name a folder", out.display()));
+    }
+    let path = out.join("evaluation.json");
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let found = std::fs::read(&path).unwrap_or_default();
+    let found: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
+    match found.get("greedy") {
+        Some(_) => Ok(()),
+        None => Err(format!("--out: {} is no evaluation's", path.display())),
+    }
+}
+
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(out) = &cli.flags.out
         && ["run.toml", "summary.json"]
@@ -43,6 +62,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     {
         let out = out.display();
         return Err(format!("--out: {out} is a run's folder, whose evaluation.json stays").into());
+    }
+    if let Some(out) = &cli.flags.out {
+        check_out(out)?;
     }
     let run = cli.flags.run(common::recipe(cli.recipe.as_deref())?)?;
     run.validate()?;

@@ -261,3 +261,16 @@ fn sizes_of_an_estimate_have_bounds() {
         fails(&memory.args([flag, value]).output().unwrap(), &[flag]);
     }
 }
+
+#[test]
+fn an_evaluation_does_not_replace_another_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mine = dir.path().join("evaluation.json");
+    fs::write(&mine, "{\"mine\": 1}").unwrap();
+    for (out, said) in [(dir.path(), "is no evaluation's"), (&*mine, "is a file")] {
+        let mut evaluate = example("evaluate");
+        evaluate.current_dir(root()).arg("--out").arg(out);
+        fails(&evaluate.output().unwrap(), &["--out", said]);
+    }
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "{\"mine\": 1}");
+}

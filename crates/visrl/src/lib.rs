@@ -114,6 +114,7 @@ pub mod report;
 mod resume;
 mod run;
 mod run_config;
+mod run_files;
 mod run_folder;
 mod samples;
 mod settings_check;

@@ -8,27 +8,10 @@ use visrl_core::files::FileError;
 
 use crate::error::Error;
 use crate::model_card::is_own_card;
+use crate::run_files::{
+    FILES, LOCK, MODELS, OTHER_FOLDERS, entries, foreign, is_of_model, is_sample, name, was_run,
+};
 
-/// Held by the run that uses the folder.
-const LOCK: &str = ".lock";
-/// The files that a run writes, and that of the report beside them.
-const FILES: [&str; 8] = [
-    "run.toml",
-    "config.json",
-    "metrics.jsonl",
-    "events.out.tfevents",
-    "samples.jsonl",
-    "evaluation.json",
-    "summary.json",
-    "report.html",
-];
-/// The folders of models and adapters that a run writes.
-const MODELS: [&str; 3] = ["model", "best", "adapter"];
-/// Its other folders.
-const OTHER_FOLDERS: [&str; 2] = ["checkpoints", "samples"];
-/// Endings of the files of a model or an adapter, and its files with other endings.
-const MODEL_ENDINGS: [&str; 3] = ["safetensors", "json", "jinja"];
-const MODEL_FILES: [&str; 3] = ["merges.txt", "vocab.txt", "tokenizer.model"];
 /// Begins the names of folders that a killed process was writing.
 const SAVING: &str = ".saving-";
 /// Begins the names of folders of models that were set aside.
@@ -80,7 +63,7 @@ impl RunFolder {
                 ));
             }
         }
-        match foreign(&out) {
+        match foreign(&out)? {
             Some(name) => fault(format!(
                 "is {shown}, where `{name}` is no run's and would be replaced: name another folder"
             )),
@@ -247,43 +230,6 @@ impl RunFolder {
     }
 }
 
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-fn ending(path: &Path) -> &str {
-    path.extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or("")
-}
-
-fn is_of_model(path: &Path) -> bool {
-    let own = MODEL_ENDINGS.contains(&ending(path)) || MODEL_FILES.contains(&&*name(path));
-    (own || is_own_card(path)) && !path.is_dir()
-}
-
-fn is_sample(path: &Path) -> bool {
-    let number = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or("");
-    let counted = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    counted && ["png", "jpg"].contains(&ending(path))
-}
-
-/// What is in a folder; nothing where there is none.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let failed = |source| FileError::io(dir, source);
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
-        Ok(entries) => entries
-            .map(|entry| Ok(entry.map_err(failed)?.path()))
-            .collect(),
-    }
-}
-
 fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::io(path, error)),
@@ -301,22 +247,6 @@ fn remove_folder(path: &Path) -> Result<(), FileError> {
 fn rename(path: &Path, folder: &Path) -> Result<(), FileError> {
     let to = folder.join(path.file_name().unwrap_or_default());
     fs::rename(path, &to).map_err(|source| FileError::io(&to, source))
-}
-
-/// Whether a run was begun in a folder.
-fn was_run(dir: &Path) -> bool {
-    let config = fs::read(dir.join("config.json")).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
-    config.get("fine_tune").is_some()
-        || [LOCK, "run.toml"]
-            .iter()
-            .any(|name| dir.join(name).exists())
-}
-
-/// A file of a folder that a run would replace, where no run was ever.
-fn foreign(dir: &Path) -> Option<&'static str> {
-    let mut names = FILES.into_iter().filter(|_| !was_run(dir));
-    names.find(|name| dir.join(name).exists())
 }
 
 #[cfg(test)]
@@ -474,6 +404,20 @@ mod tests {
         }
         let error = check("run", "run/photos/kite.png").unwrap_err();
         assert!(error.contains("`config.json` is no run's"), "{error}");
+        for own in [
+            "run.toml",
+            "model/model.safetensors",
+            "best/config.json",
+            "adapter/adapter_model.safetensors",
+            "samples/0.png",
+            "checkpoints/step-1",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), &[own, "notes.txt", "model/notes.txt"]);
+            let error = RunFolder::check::<&Path>(folder.path(), []).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains(&format!("`{own}` is no run's")), "{error}");
+        }
         write(dir.path(), &["run/.lock"]);
         assert_eq!(check("run", "run/photos/kite.png"), Ok(()));
         assert_eq!(check("other", "run/model/config.json"), Ok(()));
