@@ -9,8 +9,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 #[allow(dead_code)]
-#[path = "../../common/cli.rs"]
-mod cli;
+#[path = "../../common/mod.rs"]
+mod common;
 mod flops;
 #[path = "../operator_table.rs"]
 mod operator_table;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use flops::Shape;
 use operator_table::profiled;
@@ -50,16 +51,16 @@ struct Cli {
     #[arg(long)]
     model: PathBuf,
     /// Width and height of the images in pixels.
-    #[arg(long, default_value_t = 112)]
+    #[arg(long, default_value_t = 112, value_parser = clap::value_parser!(u32).range(1..=16384))]
     size: u32,
     /// Groups.
-    #[arg(long = "B", default_value_t = 4)]
+    #[arg(long = "B", default_value_t = 4, value_parser = number(1, 65536))]
     groups: usize,
     /// Completions of each group.
-    #[arg(long = "G", default_value_t = 4)]
+    #[arg(long = "G", default_value_t = 4, value_parser = number(1, 65536))]
     completions: usize,
     /// Tokens of each completion.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = number(1, 16777216))]
     new: usize,
     /// Samples so that a group does not depend on the groups beside it.
     #[arg(long)]
@@ -68,13 +69,13 @@ struct Cli {
     #[arg(long)]
     alone: bool,
     /// Layers that `train` computes again in the backward pass; 0 keeps all activations.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = number(0, 1024))]
     recompute: usize,
     /// Repetitions after one that warms up; the fastest counts.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = number(1, 1048576))]
     reps: usize,
     /// Threads.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = number(1, 1024))]
     threads: usize,
     /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]
@@ -103,8 +104,17 @@ enum Engine {
     Device,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let cli: Cli = cli::parse();
+/// A number from one to another.
+fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = common::cli::parse();
+    common::main(|| run(cli))
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(cli.threads)
         .build_global()?;
