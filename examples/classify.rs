@@ -214,9 +214,7 @@ fn many(
             while let Some(more) = file.next_batch(classifier)? {
                 bar.inc(more.len() as u64);
             }
-            if cli.html.is_some() {
-                answers = AnswersFile::read(out)?;
-            }
+            answers = AnswersFile::read(out)?;
             count - before
         }
         None => {
@@ -236,6 +234,13 @@ fn many(
     eprintln!("{asked} pictures in {seconds:.1} s, {speed:.1} pictures a second");
     if let Some(out) = &cli.out {
         eprintln!("{count} answers in {}", out.display());
+    }
+    let failed = answers.iter().filter(|answer| answer.error.is_some());
+    match failed.count() {
+        0 => {}
+        failed => {
+            eprintln!("warning: {failed} of {count} pictures have no answer; their lines say why")
+        }
     }
     if let Some(html) = &cli.html {
         let title = cli.images.as_deref().unwrap_or(Path::new("")).display();

@@ -328,7 +328,9 @@ fn a_damaged_picture_is_told_in_its_line_and_a_page_shows_all() {
     fs::write(&list, "0001.png\n0000b.png\nnone.png\n0000.png\n").unwrap();
     let (out, page) = (fixture.path("list.jsonl"), fixture.path("page.html"));
     let html = ["--html", page.to_str().unwrap()];
-    succeeds(&classify_into(&out, &list, &html));
+    let said = succeeds(&classify_into(&out, &list, &html));
+    let told = "warning: 2 of 4 pictures have no answer; their lines say why";
+    assert!(said.contains(told), "{said}");
     let found = answers(&out);
     let errors: Vec<_> = found.iter().map(|answer| answer.error.is_some()).collect();
     assert_eq!(errors, [false, true, true, false]);
