@@ -388,6 +388,9 @@ fn options_that_change_the_meaning_are_refused_with_file_and_field() {
         ("r", json!(-1)),
         ("lora_alpha", json!(0)),
         ("lora_alpha", json!("x")),
+        ("lora_alpha", json!(-4)),
+        ("lora_dropout", json!(2)),
+        ("lora_dropout", json!("x")),
     ] {
         fs::write(dir.path().join("adapter/adapter_config.json"), &good).unwrap();
         with(&dir, &json!({ field: value }));

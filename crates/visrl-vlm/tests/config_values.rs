@@ -173,3 +173,39 @@ fn settings_of_generation_that_transformers_does_not_know_are_told() {
     let error = load(dir.path()).0.unwrap_err();
     assert!(error.contains("generation_config.json"), "{error}");
 }
+
+#[test]
+fn settings_of_generation_that_are_not_followed_are_told() {
+    let dir = copy("tiny-tied");
+    let path = dir.path().join("generation_config.json");
+    let mut file = json!({
+        "num_beams": 1, "min_length": 0, "suppress_tokens": null, "bad_words_ids": [],
+        "guidance_scale": 1.0, "no_repeat_ngram_size": 0, "repetition_penalty": 1.05,
+        "max_new_tokens": 8, "stop_strings": ["</answer>"],
+    });
+    fs::write(&path, file.to_string()).unwrap();
+    assert_eq!(load(dir.path()), (Ok(()), Vec::new()));
+    let not_followed = "which changes what transformers generates";
+    for (name, value, expected) in [
+        ("suppress_tokens", json!([5]), not_followed),
+        ("bad_words_ids", json!([[5]]), not_followed),
+        ("forced_eos_token_id", json!(0), not_followed),
+        ("min_new_tokens", json!(3), not_followed),
+        ("num_beams", json!(4), not_followed),
+        ("temperature", json!("a"), "expected a number"),
+        ("pad_token_id", json!("x"), "expected the id of a token"),
+        ("do_sample", json!(2), "expected true or false"),
+    ] {
+        let before = file.clone();
+        file[name] = value;
+        fs::write(&path, file.to_string()).unwrap();
+        let (read, told) = load(dir.path());
+        assert_eq!(read, Ok(()));
+        let field = format!("generation_config.json: field `{name}`: is ");
+        assert!(
+            told.len() == 1 && told[0].contains(&field) && told[0].contains(expected),
+            "{name}: {told:?}"
+        );
+        file = before;
+    }
+}

@@ -41,8 +41,8 @@ pub(crate) struct EndTokens {
 impl EndTokens {
     /// Reads `eos_token_id` of `generation_config.json`, or else of the first of the parts of
     /// `config.json` that has it. Nothing else of `generation_config.json` is used: its sampling
-    /// settings are for chat, and would quietly turn training into greedy decoding. Settings that are not known are told in a
-    /// warning.
+    /// settings are for chat, and would quietly turn training into greedy decoding. Settings that
+    /// are not known, or that change what is generated otherwise, are told in a warning.
     ///
     /// # Errors
     /// [`Error::File`] with the file and the field.

@@ -110,6 +110,8 @@ pub(super) fn read(path: &Path, raw: &Value) -> Result<LoraConfig, Error> {
     fields.required::<Value>("target_modules")?;
     check_layers_pattern(&fields, object)?;
     fields.size_or("r", MAX_RANK, RANK)?;
+    // Without effect outside of training, but what is no share of anything is a mistake.
+    fields.number_or("lora_dropout", [0.0, 1.0], 0.0)?;
     for (field, or) in [("r", json!(RANK)), ("lora_alpha", json!(ALPHA))] {
         options.entry(field).or_insert(or);
     }

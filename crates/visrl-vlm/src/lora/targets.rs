@@ -172,7 +172,7 @@ fn check_numbers(config: &LoraConfig) -> Result<(), Fault> {
         .iter()
         .map(|(_, alpha)| ("alpha_pattern", *alpha));
     for (field, alpha) in alphas.chain([("lora_alpha", config.lora_alpha)]) {
-        if !(MIN_ALPHA..=MAX_ALPHA).contains(&alpha.abs()) {
+        if !(MIN_ALPHA..=MAX_ALPHA).contains(&alpha) {
             let message = format!("is {alpha:?}, expected {MIN_ALPHA:?} to {MAX_ALPHA:?}");
             return Err(Fault::of(field, message));
         }
