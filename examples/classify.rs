@@ -147,6 +147,9 @@ fn classifier(cli: &Cli, device: &Device) -> Result<Classifier<QwenVl>, Box<dyn 
     let choices: Vec<String> = choices.collect();
     common::cli::unique("--choices", &choices)?;
     let asked = cli.question.as_deref().map(own_question).transpose()?;
+    if asked.as_ref().is_some_and(|asked| asked.trim().is_empty()) {
+        return Err("--question: is empty".into());
+    }
     let mut question = Question {
         text: asked.unwrap_or_default().into_owned(),
         choices,

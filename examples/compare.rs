@@ -45,7 +45,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         run.validate()?;
         common::announce(&run);
         let base = run.load_model()?;
-        let data = run.data.open_whole(&Registry::new(), run.fine_tune.seed)?;
+        let data = run.data.open_whole(&Registry::new(), run.fine_tune.seed);
+        let data = data.map_err(|error| run.of_file(error))?;
         let shots = common::shots(&run)?;
         let mut done = Vec::new();
         for &seed in &cli.seeds {
@@ -53,7 +54,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
                 seed,
                 ..run.fine_tune.clone()
             };
-            let found = Comparison::run(&base, &run.recipe, &settings, &data, shots)?;
+            let found = Comparison::run(&base, &run.recipe, &settings, &data, shots);
+            let found = found.map_err(|error| run.of_file(error))?;
             println!(
                 "  seed {seed}: {:.1} -> {:.1} % in {:.0} s",
                 100.0 * found.few_shot.before.greedy,

@@ -74,7 +74,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     if let DataSource::CvBench { path, options } = &tested.source {
         return by_task(&base, run.clone(), &options.open(path)?);
     }
-    let data = tested.open(&Registry::new(), run.fine_tune.seed)?;
+    let data = tested.open(&Registry::new(), run.fine_tune.seed);
+    let data = data.map_err(|error| run.of_file(error))?;
     let settings = FineTune {
         evaluation: run.fine_tune.evaluation.of_classes(tested.classes),
         ..run.fine_tune.clone()

@@ -268,10 +268,16 @@ fn a_run_file_names_parts_of_a_registry() {
         .rule("other", brief("other"));
     let error = run.run_with(&registry).unwrap_err().to_string();
     let there = "is registered; there are: none";
-    assert_eq!(error, format!("no loss of the name `my_loss` {there}"));
+    assert_eq!(
+        error,
+        format!("`fine_tune.loss`: no loss of the name `my_loss` {there}")
+    );
     let registry = registry.loss("my_loss", GrpoLoss::default());
     let error = run.run_with(&registry).unwrap_err().to_string();
-    assert_eq!(error, format!("no data set of the name `mine` {there}"));
+    assert_eq!(
+        error,
+        format!("`source.name`: no data set of the name `mine` {there}")
+    );
     let registry = registry.dataset("mine", few());
     let summary = run.run_with(&registry).unwrap();
     assert_eq!(summary.rules, ["brief"]);

@@ -141,7 +141,7 @@ fn base_to_new_is_a_run_of_its_file() {
     run.data.classes = Classes::New;
     let error = halves(&run).unwrap_err().to_string();
     assert!(
-        error.starts_with("`data.classes` are the new ones"),
+        error.contains(".toml: `data.classes` are the new ones"),
         "{error}"
     );
 }

@@ -18,8 +18,8 @@ use visrl::rollout::SamplingParams;
 use visrl::train::Interrupt;
 use visrl::vlm::{LoadOptions, LoraConfig, Pretrained, QwenVl};
 use visrl::{
-    DataConfig, DataSource, EvaluationSetting, FineTune, ModelConfig, Recipe, Registry, RunConfig,
-    Summary,
+    DataConfig, DataSource, EvaluationSetting, FineTune, ModelConfig, ReadFrom, Recipe, Registry,
+    RunConfig, Summary,
 };
 
 /// The embedded model and data.
@@ -203,6 +203,7 @@ impl MeasureFlags {
             Some(file) => RunConfig::from_file(file)?,
             None => RunConfig {
                 version: None,
+                read_from: ReadFrom::default(),
                 device: "flex".into(),
                 model: ModelConfig {
                     path: tidy(MODEL),

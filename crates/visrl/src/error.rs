@@ -80,8 +80,19 @@ pub enum Error {
         /// What is wrong with it and what is expected.
         message: String,
     },
+    /// A setting of a run that was read from a file.
+    #[error("run file {}: {source}", path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the setting.
+        source: Box<Error>,
+    },
     /// A part of one's own that a run names, and nobody gave.
-    #[error("no {kind} of the name `{name}` is registered; there are: {known}")]
+    #[error(
+        "{}no {kind} of the name `{name}` is registered; there are: {known}",
+        setting_of(kind)
+    )]
     UnknownName {
         /// What it is: a data set, a loss.
         kind: &'static str,
@@ -101,6 +112,15 @@ pub enum Error {
         /// The folder of the checkpoint.
         checkpoint: PathBuf,
     },
+}
+
+/// Where a run file names a part of one's own, as the beginning of a message.
+fn setting_of(kind: &str) -> &'static str {
+    match kind {
+        "loss" => "`fine_tune.loss`: ",
+        "data set" => "`source.name`: ",
+        _ => "",
+    }
 }
 
 impl From<toml::de::Error> for Error {

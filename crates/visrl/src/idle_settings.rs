@@ -1,5 +1,6 @@
 //! Settings that do nothing in a run, though each is in its range.
 
+use toml::Table;
 use visrl_grpo::{ReferenceRefresh, SharedOptions};
 use visrl_train::{ParameterGroup, Warnings};
 
@@ -62,6 +63,22 @@ pub(crate) fn warn_of_idle(settings: &FineTune, steps: usize, warnings: &Warning
     }
     idle_refresh(settings, steps, warnings);
     idle_groups(&settings.learner.parameter_groups, warnings);
+}
+
+/// Warns of `steps` that a run's file says beside `epochs`, which come first. A file that a run left
+/// says both.
+pub(crate) fn warn_of_both(file: &Table, name: Option<&str>) {
+    let number = |field: &str| file.get("fine_tune")?.get(field)?.as_integer();
+    let (Some(steps), Some(epochs)) = (number("steps"), number("epochs")) else {
+        return;
+    };
+    if epochs != 0 && !file.contains_key("version") {
+        let file = name.map_or(String::new(), |name| format!("{name}: "));
+        visrl_core::warn_once(format!(
+            "{file}`fine_tune.steps` is {steps}, but has no effect beside `epochs`, which is {epochs}: \
+             leave one out"
+        ));
+    }
 }
 
 fn idle_schedule(terms: &SharedOptions, warnings: &Warnings) {

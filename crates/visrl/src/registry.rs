@@ -33,7 +33,7 @@ type NewLoss = dyn Fn() -> Box<dyn PolicyLoss<f32>> + Send + Sync;
 /// let brief = rule_fn("brief", |completion, _| Some(f32::from(completion.len() < 20)));
 /// let registry = Registry::new().rule("brief", brief);
 /// let error = run.trainer(&registry).unwrap_err().to_string();
-/// assert_eq!(error, "no data set of the name `mine` is registered; there are: none");
+/// assert_eq!(error, "`source.name`: no data set of the name `mine` is registered; there are: none");
 /// # Ok::<(), visrl::Error>(())
 /// ```
 #[derive(Clone, Default)]

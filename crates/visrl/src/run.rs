@@ -24,6 +24,7 @@ use crate::fine_tune::FineTune;
 use crate::fingerprint;
 use crate::generation_config::files_to_save;
 use crate::model_card::{ModelCard, base_name};
+use crate::read_from::ReadFrom;
 use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
 use crate::run_folder::RunFolder;
@@ -50,9 +51,10 @@ pub(crate) struct Run<'a, M> {
     file: Option<RunFile>,
 }
 
-/// A run's own file: what it is written as, and as a value.
+/// A run's own file: where it was read, what it is written as, and as a value.
 #[derive(Clone, Debug)]
 pub(crate) struct RunFile {
+    pub(crate) read_from: ReadFrom,
     pub(crate) text: String,
     pub(crate) value: Value,
 }

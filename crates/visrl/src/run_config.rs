@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use toml::Table;
 use visrl_core::files::FileError;
 use visrl_data::MemoryDataset;
 use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
@@ -14,8 +15,10 @@ use crate::device::parse_device;
 use crate::error::Error;
 use crate::file_version::check_version;
 use crate::fine_tune::FineTune;
+use crate::idle_settings::warn_of_both;
 use crate::load_check::of_load;
 use crate::loss_setting::LossSetting;
+use crate::read_from::ReadFrom;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::run::RunFile;
@@ -55,6 +58,9 @@ pub struct RunConfig {
     /// The version of visrl that wrote the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The file that the run was read from.
+    #[serde(skip)]
+    pub read_from: ReadFrom,
     /// The device, as [`parse_device`] reads it.
     #[serde(default = "default_device")]
     pub device: String,
@@ -149,11 +155,21 @@ impl RunConfig {
 
     /// Reads a configuration, of this file where it is one.
     fn read(text: &str, file: Option<&Path>) -> Result<Self, Error> {
-        check_file(&toml::from_str(text)?)?;
-        let run: Self = toml::from_str(text).map_err(|error| placed(text, error))?;
+        let table: Table = toml::from_str(text)?;
+        let numbers = check_file(&table);
+        let run = match toml::from_str::<Self>(text) {
+            // A name that is none says more than the number behind it.
+            Err(error) if error.message().contains("unknown field") => Err(placed(text, error)),
+            run => numbers.and_then(|()| run.map_err(|error| placed(text, error))),
+        };
+        let mut run = run?;
         refuse_unread(text, &run)?;
-        let file = file.map(|file| file.display().to_string());
-        check_version(run.version.as_deref(), file.as_deref())?;
+        let name = file.map(|file| file.display().to_string());
+        check_version(run.version.as_deref(), name.as_deref())?;
+        warn_of_both(&table, name.as_deref());
+        if let Some(file) = file {
+            run.read_from = file.into();
+        }
         Ok(run)
     }
 
@@ -187,7 +203,18 @@ impl RunConfig {
     /// [`Error::Setting`] with the name of the first that is out of its bound, and for a question
     /// that is empty or holds a token that ends a turn.
     pub fn validate(&self) -> Result<(), Error> {
+        self.check().map_err(|error| self.of_file(error))
+    }
+
+    /// An error with the name of the run's file in front, where it was read from one and the error
+    /// is that of a setting.
+    pub fn of_file(&self, error: Error) -> Error {
+        self.read_from.named(error)
+    }
+
+    fn check(&self) -> Result<(), Error> {
         check_numbers("", self)?;
+        self.check_paths()?;
         for (name, data) in [("data", Some(&self.data)), ("test", self.test.as_ref())] {
             if let Some(data) = data {
                 data.check_question(name)?;
@@ -197,14 +224,32 @@ impl RunConfig {
         self.fine_tune.validate()
     }
 
+    /// Whether each path is one.
+    fn check_paths(&self) -> Result<(), Error> {
+        let data = self.data.source.path();
+        let test = self.test.as_ref().and_then(|test| test.source.path());
+        for (name, path) in [
+            ("model.path", Some(&*self.model.path)),
+            ("model.adapter", self.model.adapter.as_deref()),
+            ("data.source.path", data),
+            ("test.source.path", test),
+        ] {
+            if path.is_some_and(|path| path.as_os_str().is_empty()) {
+                return Err(Error::setting(name, "is empty, expected a path"));
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the model, with its adapter.
     ///
     /// # Errors
     /// [`Error::Device`] for a device that cannot be had; what checkpoint and adapter say.
     pub fn load_model(&self) -> Result<Pretrained<QwenVl>, Error> {
-        let device = parse_device(&self.device)?;
+        let device = parse_device(&self.device).map_err(|error| self.of_file(error.into()))?;
         let model = &self.model;
-        let base = Pretrained::load_with(&model.path, &device, &model.load).map_err(of_load)?;
+        let base = Pretrained::load_with(&model.path, &device, &model.load)
+            .map_err(|error| self.of_file(of_load(error)))?;
         Ok(match &model.adapter {
             Some(dir) => base.with_adapter(dir)?,
             None => base,
@@ -217,6 +262,11 @@ impl RunConfig {
     /// [`Error::UnknownName`] for a data set that the registry does not know; what the data set
     /// says.
     pub fn load_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
+        self.open_data(registry)
+            .map_err(|error| self.of_file(error))
+    }
+
+    fn open_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
         let seed = self.fine_tune.seed;
         let train = self.data.open_to_train("data", registry, seed)?;
         let test = match &self.test {
@@ -233,8 +283,13 @@ impl RunConfig {
     /// [`Error::UnknownName`] for a part of one's own that the registry does not know; what any
     /// part says.
     pub fn trainer(&self, registry: &Registry) -> Result<Trainer<'static, QwenVl>, Error> {
+        self.prepare(registry).map_err(|error| self.of_file(error))
+    }
+
+    fn prepare(&self, registry: &Registry) -> Result<Trainer<'static, QwenVl>, Error> {
         self.validate()?;
         let file = RunFile {
+            read_from: self.read_from.clone(),
             text: self.to_toml()?,
             value: serde_json::to_value(self)
                 .map_err(|error| Error::file("run.toml", error.to_string()))?,

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::fine_tune::FineTune;
 use crate::loss_setting::LossSetting;
 use crate::prepared::Prepared;
+use crate::read_from::ReadFrom;
 use crate::recipe::Recipe;
 use crate::resume::Resumed;
 use crate::run::{BegunRun, Run, RunFile, Trained};
@@ -206,7 +207,12 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
     ///
     /// # Errors
     /// As [`launch`](Self::launch).
-    pub fn check(mut self) -> Result<(), Error> {
+    pub fn check(self) -> Result<(), Error> {
+        let file = self.read_from();
+        self.find().map_err(|error| file.named(error))
+    }
+
+    fn find(mut self) -> Result<(), Error> {
         let (loss, warnings) = (self.take_loss()?, Warnings::new());
         let words = Vocabulary::of(&self.base);
         let train = WrittenDataset::new(self.train.get(), &words)?;
@@ -226,10 +232,22 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
     /// not resume first removes what an earlier run left there; other files stay.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the setting's name in a run file, [`Error::UnknownName`] for a loss
+    /// [`Error::Setting`] with the setting's name in a run file, within [`Error::RunFile`] for a run
+    /// that was read from one, [`Error::UnknownName`] for a loss
     /// that is only a name, [`Error::File`] for a folder that another run uses and for a checkpoint
     /// of another run, [`Error::Interrupted`], and what any part of the run says.
-    pub fn launch(mut self) -> Result<Outcome<M>, Error> {
+    pub fn launch(self) -> Result<Outcome<M>, Error> {
+        let file = self.read_from();
+        self.run().map_err(|error| file.named(error))
+    }
+
+    /// The file that the run was read from.
+    fn read_from(&self) -> ReadFrom {
+        let file = self.run_file.as_ref();
+        file.map_or_else(ReadFrom::default, |file| file.read_from.clone())
+    }
+
+    fn run(mut self) -> Result<Outcome<M>, Error> {
         let (loss, warnings) = (self.take_loss()?, Warnings::new());
         let (settings, recipe) = (&self.settings, &self.recipe);
         let words = Vocabulary::of(&self.base);

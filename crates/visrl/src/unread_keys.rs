@@ -25,6 +25,7 @@ pub(crate) fn refuse_unread(text: &str, run: &RunConfig) -> Result<(), Error> {
     let file = Value::Table(file);
     let mut suspects = Vec::new();
     missing(&mut Vec::new(), &file, Some(&read), &mut suspects);
+    refuse_longer(&mut Vec::new(), &file, &read)?;
     for path in suspects {
         let mut other = file.clone();
         change(&mut other, &path);
@@ -64,6 +65,31 @@ fn missing(
             }
         }
         _ => {}
+    }
+}
+
+/// Refuses a list that has more values than were read: one of a fixed length.
+fn refuse_longer(path: &mut Vec<String>, file: &Value, read: &Json) -> Result<(), Error> {
+    let mut below = |name: String, value: &Value, read: Option<&Json>| {
+        path.push(name);
+        let found = read.map_or(Ok(()), |read| refuse_longer(path, value, read));
+        path.pop();
+        found
+    };
+    match (file, read) {
+        (Value::Table(fields), Json::Object(read)) => fields
+            .iter()
+            .try_for_each(|(name, value)| below(name.clone(), value, read.get(name))),
+        (Value::Array(values), Json::Array(read)) if values.len() > read.len() => {
+            let message = format!("has {} values, expected {}", values.len(), read.len());
+            Err(Error::setting(path.join("."), message))
+        }
+        (Value::Array(values), Json::Array(read)) => values
+            .iter()
+            .zip(read)
+            .enumerate()
+            .try_for_each(|(place, (value, read))| below(place.to_string(), value, Some(read))),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::bound::Number;
+use super::bound::{Bound, Number};
 use super::table::{MOST_WHOLE, bound};
 use crate::error::Error;
 
@@ -78,11 +78,23 @@ fn walk(path: &mut Vec<String>, value: &Value) -> Result<(), Error> {
 }
 
 fn number(path: &[String], number: Number) -> Result<(), Error> {
+    let bound = bound(path);
     let fault = |expected: String| {
-        let message = format!("is {number}, expected {expected}");
+        // A number with a point is no whole one, whatever is behind the point.
+        let point = match (bound, number) {
+            (Some(Bound::Whole(..)), Number::Real(value)) if value.fract() == 0.0 => {
+                if number.to_string().contains('e') {
+                    ""
+                } else {
+                    ".0"
+                }
+            }
+            _ => "",
+        };
+        let message = format!("is {number}{point}, expected {expected}");
         Err(Error::setting(path.join("."), message))
     };
-    match bound(path) {
+    match bound {
         Some(bound) if !bound.holds(number) => fault(bound.to_string()),
         _ if !number.is_single() => fault("a number in f32's range".to_owned()),
         _ => Ok(()),
@@ -141,6 +153,12 @@ mod tests {
         assert_eq!(
             error,
             "`test.test_fraction` is nan, expected 1e-6 to 0.999999"
+        );
+        let file: Table = toml::from_str("[fine_tune]\nsteps = 1.0").unwrap();
+        let error = check_file(&file).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`fine_tune.steps` is 1.0, expected a whole number, 0 to 4294967295"
         );
         let good = json!({"steps": 1, "mine": [1e30, 0.0], "learning_rate": 0.0});
         assert!(check_numbers("fine_tune", &good).is_ok());

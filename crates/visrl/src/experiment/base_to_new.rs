@@ -98,6 +98,11 @@ impl RunConfig {
         registry: &Registry,
         interrupt: Interrupt,
     ) -> Result<BaseToNew, Error> {
+        let found = self.both_halves(registry, interrupt);
+        found.map_err(|error| self.of_file(error))
+    }
+
+    fn both_halves(&self, registry: &Registry, interrupt: Interrupt) -> Result<BaseToNew, Error> {
         let whole = DataConfig {
             shots: None,
             shot_seed: None,
