@@ -33,7 +33,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     run.validate()?;
     common::announce(&run);
     let base = run.load_model()?;
-    let fashion = run.data.open_whole(&Registry::new(), run.fine_tune.seed)?;
+    let fashion = run.data.open_whole(&Registry::new(), run.fine_tune.seed);
+    let fashion = fashion.map_err(|error| run.of_file(error))?;
     let shapes = DrawnShapes::default().draw()?;
     let shots = common::shots(&run)?;
     let matrix = cross_dataset(
@@ -42,7 +43,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         &run.fine_tune,
         &[&fashion, &shapes],
         shots,
-    )?;
+    );
+    let matrix = matrix.map_err(|error| run.of_file(error))?;
     let out = &run.fine_tune.out;
     visrl::core::files::write_file(
         &out.join("cross_dataset.json"),

@@ -83,6 +83,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let most = settings.sampling.max_new_tokens;
     let measure =
         |sampling: SamplingParams| evaluate_with(&base, &run.recipe, &settings, &data, &sampling);
+    let measure = |sampling| measure(sampling).map_err(|error| run.of_file(error));
     let measured = Measured {
         greedy: measure(SamplingParams::greedy(most))?,
         t1: measure(SamplingParams {

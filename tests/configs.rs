@@ -262,6 +262,47 @@ fn mistakes_are_named_with_file_and_field() {
     assert!(error("assets/base\"", "assets/base").contains("line 6"));
     let gone = RunConfig::from_file(dir.path().join("none.toml")).unwrap_err();
     assert!(gone.to_string().contains("none.toml"));
+    assert!(error("steps", "step = nan\nsteps").contains("unknown field `step`"));
+    let path = dir.path().join("run.toml");
+    for (from, to, expected) in [
+        (
+            "steps = 150",
+            "steps = 1\nloss = \"grpo\"",
+            "`fine_tune.loss`: no loss of the name",
+        ),
+        (
+            "steps = 150",
+            "steps = 1\nlearner.recompute = 9",
+            "`fine_tune.learner.recompute` is 9",
+        ),
+        (
+            "steps = 150",
+            "steps = 1\nlora.target_modules = [\"x\"]",
+            "`fine_tune.lora.target_modules` ",
+        ),
+        ("\"assets/base\"", "\"\"", "`model.path` is empty"),
+        (
+            "\"assets/fashion-mnist\"",
+            "\"\"",
+            "`data.source.path` is empty",
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let mut run = RunConfig::from_file(&path).unwrap();
+        if !expected.contains("`model.path`") {
+            run.model.path = root().join("assets/base");
+        }
+        if let DataSource::FashionMnist { path } = &mut run.data.source
+            && !path.as_os_str().is_empty()
+        {
+            *path = root().join("assets/fashion-mnist");
+        }
+        run.fine_tune.out = dir.path().join("out");
+        let error = run.run().unwrap_err().to_string();
+        let file = format!("run file {}: {expected}", path.display());
+        assert!(error.starts_with(&file), "{error}");
+    }
     let mut run = RunConfig::from_toml(&good).unwrap();
     run.device = "abacus".into();
     run.fine_tune.out = dir.path().join("out");

@@ -378,8 +378,13 @@ pub fn main(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// The images of each class that an experiment draws.
 pub fn shots(run: &RunConfig) -> Result<usize, Box<dyn Error>> {
-    let none = "`data.shots` is left out: say how many images of each class are drawn";
-    Ok(run.data.shots.ok_or(none)?)
+    let none = || {
+        run.of_file(visrl::Error::Setting {
+            name: "data.shots".into(),
+            message: "is left out: say how many images of each class are drawn".into(),
+        })
+    };
+    Ok(run.data.shots.ok_or_else(none)?)
 }
 
 /// Success, or an error that is printed and gives exit code 1.

@@ -172,6 +172,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_beside_epochs_are_told_where_a_file_says_both() {
+        let told = |text: &str| {
+            let file: Table = toml::from_str(text).unwrap();
+            visrl_testing::warnings_of(|| warn_of_both(&file, Some("a.toml"))).1
+        };
+        let both = told("[fine_tune]\nsteps = 1\nepochs = 2");
+        assert!(
+            both.len() == 1 && both[0].starts_with("a.toml: `fine_tune.steps` is 1, but"),
+            "{both:?}"
+        );
+        for good in [
+            "[fine_tune]\nepochs = 2",
+            "[fine_tune]\nsteps = 1\nepochs = 0",
+            "version = \"0.1.0\"\n[fine_tune]\nsteps = 1\nepochs = 2",
+        ] {
+            assert!(told(good).is_empty(), "{good}");
+        }
+    }
+
+    #[test]
     fn what_does_something_is_not_told() {
         for text in [
             "",

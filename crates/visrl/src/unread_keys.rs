@@ -187,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn a_list_longer_than_its_length_is_refused() {
+        let error = read("", "learner.adamw.betas = [0.9, 0.95, 0.99]").unwrap_err();
+        assert_eq!(
+            error,
+            "`fine_tune.learner.adamw.betas` has 3 values, expected 2"
+        );
+        assert!(read("", "learner.adamw.betas = [0.9, 0.95]").is_ok());
+    }
+
+    #[test]
     fn what_is_read_by_another_name_or_not_written_again_is_read() {
         for fine_tune in [
             "loss.loss = { type = \"grpo\" }",
