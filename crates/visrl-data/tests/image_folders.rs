@@ -301,6 +301,19 @@ fn splits_below_other_folders_are_refused_or_told() {
         ],
         &["`seg_train` is read as one class with all pictures in the folders below it; if these"],
     );
+    refused(
+        &[
+            "seg_train/seg_train/kite/1.png",
+            "seg_test/seg_test/kite/2.png",
+            "seg_pred/seg_pred/3.png",
+        ],
+        "seg_test: field `folder`: holds all pictures in folders below `seg_test/seg_test`: if these \
+         are the classes, move them one folder up, as `test/<class>`",
+    );
+    refused(
+        &["Train/Train/kite/1.png", "Test/Test/kite/2.png"],
+        "Train: field `folder`: holds all pictures in folders below `Train/Train`",
+    );
     quiet(
         &["machine/train/1.png", "machine/car/2.png", "bird/3.png"],
         &[

@@ -42,6 +42,7 @@ impl<'t> Layout<'t> {
         };
         if splits.is_empty() || (full.is_empty() && !beside.is_empty()) {
             for class in &beside {
+                check_nested(class).map_err(|message| fail(class, message))?;
                 check_below(class, beside.len()).map_err(|message| fail(class, message))?;
             }
             return Ok(Self::Classes);
@@ -88,11 +89,38 @@ impl<'t> Layout<'t> {
             }
             known.extend(folders.into_iter().map(|folder| (split, folder)));
         }
+        for (_, folder) in &known {
+            check_nested(folder).map_err(|message| fail(folder, message))?;
+        }
         Ok(Self::Splits {
             splits: known,
             beside,
         })
     }
+}
+
+/// Refuses a folder called much like a split with nothing but another such folder in it, below which
+/// the classes may lie: `seg_train/seg_train/<class>`.
+fn check_nested(folder: &Folder) -> Result<(), String> {
+    let mut full = folder.folders.iter().filter(|below| below.all() > 0);
+    let (Some(below), None) = (full.next(), full.next()) else {
+        return Ok(());
+    };
+    let split = match (like_split(&folder.name), like_split(&below.name)) {
+        (Some(split), Some(_)) if folder.direct() == 0 && below.direct() == 0 => split,
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "holds all pictures in folders below `{}/{}`: if these are the classes, move them one folder \
+         up, as `{split}/<class>`",
+        folder.name, below.name
+    ))
+}
+
+/// The split that a word of a folder's name is called like: `seg_train`.
+pub(super) fn like_split(name: &str) -> Option<Split> {
+    let mut words = name.split(|c: char| !c.is_alphanumeric());
+    words.find_map(Split::named)
 }
 
 /// Refuses splits in a folder of their own below the root, or below the folders of classes: a folder

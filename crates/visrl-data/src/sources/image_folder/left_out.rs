@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use crate::files::told::tell;
+use crate::sources::image_folder::layout::like_split;
 use crate::sources::image_folder::tree::{Folder, Unread};
 use crate::split::Split;
 
@@ -87,8 +88,7 @@ pub(super) fn tell_untrained(root: &Path, classes: &[&str]) {
 
 /// Tells of a class whose folder is called much like a split and holds folders of pictures.
 pub(super) fn tell_like_split(root: &Path, class: &Folder) {
-    let words = class.name.split(|c: char| !c.is_alphanumeric());
-    let split = words.filter_map(Split::named).next();
+    let split = like_split(&class.name);
     let below = class.folders.iter().filter(|folder| folder.count() > 0);
     if let (Some(split), [], 2..) = (split, &class.pictures[..], below.count()) {
         let message = format!(
