@@ -71,11 +71,7 @@ fn dollars(text: &str) -> Option<&str> {
 fn without_mathematics(text: &str) -> &str {
     let bare = dollars(text).unwrap_or(text).trim();
     let Some(boxed) = within(bare, "\\boxed{") else {
-        return if bare.len() < text.len() {
-            texted(bare)
-        } else {
-            text
-        };
+        return texted(bare);
     };
     let boxed = dollars(boxed.trim()).unwrap_or(boxed).trim();
     texted(boxed)
@@ -143,6 +139,8 @@ mod tests {
             (r#""\\boxed{kite}""#, "kite"),
             (r#""$\\boxed{\\text{a kite}}$""#, "a kite"),
             (r#""<answer>\\boxed{3}</answer>""#, "3"),
+            (r#""\\text{a kite}""#, "a kite"),
+            (r#""\\text{a} or \\text{b}""#, "\\text{a} or \\text{b}"),
             (r#""$5 and $6""#, "$5 and $6"),
             (r#""(A)""#, "(A)"),
             (r#""\\frac{1}{2}""#, "\\frac{1}{2}"),
