@@ -29,19 +29,25 @@ pub enum Classes {
 ///
 /// # Errors
 ///
-/// [`Error::NoSplit`] when there is no training split to count classes in; those of
+/// [`Error::NoSplit`] of a half when there is no training split to count classes in; those of
 /// [`Dataset::records`].
 pub fn base_new(dataset: &dyn Dataset, classes: Classes) -> Result<MemoryDataset, Error> {
-    let labels: BTreeSet<usize> = dataset
-        .records(Split::Train)?
-        .iter()
-        .map(|record| record.label)
-        .collect();
-    let half = labels.len().div_ceil(2);
-    let kept: Vec<usize> = match classes {
+    let labels = || -> Result<Vec<usize>, Error> {
+        let records = dataset.records(Split::Train)?.iter();
+        let labels: BTreeSet<usize> = records.map(|record| record.label).collect();
+        Ok(labels.into_iter().collect())
+    };
+    let kept = match classes {
         Classes::All => return MemoryDataset::copy_of(dataset),
-        Classes::Base => labels.into_iter().take(half).collect(),
-        Classes::New => labels.into_iter().skip(half).collect(),
+        Classes::Base => {
+            let mut labels = labels()?;
+            labels.truncate(labels.len().div_ceil(2));
+            labels
+        }
+        Classes::New => {
+            let mut labels = labels()?;
+            labels.split_off(labels.len().div_ceil(2))
+        }
     };
     let names = kept
         .iter()
@@ -102,6 +108,10 @@ mod tests {
         assert_eq!(labels(&new, Split::Test), [1, 0]);
         assert!(new.records(Split::Val).is_err());
         assert_eq!(base_new(&full, Classes::All).unwrap(), full);
+        let tested = MemoryDataset::new("d", ["a"], "?").with_split(Split::Test, Vec::new());
+        let tested = tested.unwrap();
+        assert_eq!(base_new(&tested, Classes::All).unwrap(), tested);
+        assert!(base_new(&tested, Classes::Base).is_err());
     }
 
     #[test]
