@@ -1,4 +1,6 @@
-use visrl_core::{Domain, SeedStream};
+use std::collections::BTreeSet;
+
+use visrl_core::{Domain, SeedStream, warn_once};
 
 use crate::dataset::Dataset;
 use crate::error::Error;
@@ -72,6 +74,22 @@ pub fn hold_out(data: &dyn Dataset, fraction: f64, seed: u64) -> Result<MemoryDa
             records.len()
         )));
     }
+    let labels =
+        |part: &[Record]| -> BTreeSet<usize> { part.iter().map(|record| record.label).collect() };
+    let untrained = &labels(&test) - &labels(&train);
+    let mut names = untrained
+        .iter()
+        .filter_map(|label| data.classes().get(*label));
+    if let Some(first) = names.next() {
+        let more = match untrained.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        warn_once(format!(
+            "`test_fraction` leaves the class `{first}`{more} of `{name}` without a training image: \
+             hold less out, or give the class more images"
+        ));
+    }
     let percent = (1e4 * fraction).round() / 100.0;
     let name = format!("{name} ({percent} % held out as test by seed {seed})");
     MemoryDataset::copy_of(data)?
@@ -113,6 +131,11 @@ mod tests {
         // A class of one image: the share is of all.
         let single = hold_out(&data(&[0, 0, 0, 1, 2]), 0.4, 7).unwrap();
         assert_eq!(single.records(Split::Test).unwrap().len(), 2);
+        let (_, told) = visrl_testing::warnings_of(|| hold_out(&data(&[0, 1, 2]), 0.7, 7));
+        assert!(
+            told.len() == 1 && told[0].contains("(and 1 more) of `d` without a training image"),
+            "{told:?}"
+        );
     }
 
     #[test]
