@@ -12,7 +12,7 @@ const MARKERS: [&str; 5] = [
     "<|image_pad|>",
 ];
 
-/// What may stand around Qwen's mark.
+/// What may stand around a mark, as in Qwen's prompts.
 const AROUND: [&str; 2] = ["<|vision_start|>", "<|vision_end|>"];
 
 /// A question of one's own about one image, without the mark of where the image is (`<image>` and
@@ -30,7 +30,7 @@ pub fn own_question(question: &str) -> Result<Cow<'_, str>, Error> {
     let (text, marks) = strip(question);
     match &marks[..] {
         [] => Ok(text),
-        [Mark::Unknown, ..] => {
+        marks if marks.contains(&Mark::Unknown) => {
             fail("marks an image in a way that is not known; write `<image>` or nothing".into())
         }
         [Mark::Numbered(number), ..] if *number != "1" => fail(format!(
@@ -50,9 +50,7 @@ fn strip(text: &str) -> (Cow<'_, str>, Vec<Mark<'_>>) {
         found = true;
         join(&mut kept, &text[rest..place.start]);
         rest = place.end;
-        if mark != Mark::Around {
-            images.push(mark);
-        }
+        images.push(mark);
     }
     if !found {
         return (Cow::Borrowed(text), images);
@@ -65,50 +63,81 @@ fn strip(text: &str) -> (Cow<'_, str>, Vec<Mark<'_>>) {
 /// A mark in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark<'t> {
-    /// What may stand around Qwen's mark, and means nothing by itself.
-    Around,
     /// The place of the next image.
     Image,
     /// The place of the image of a number, in its digits without zeros before them: `<image 2>`.
     Numbered(&'t str),
-    /// What begins as a mark and is none that is known: `<image -1>`, `<image_token>`.
+    /// What begins as a mark and is none that is known: `<image -1>`, `<image_token>`, `</image>`,
+    /// an `<image` that is not closed, a `<|vision_start|>` without its image and its end.
     Unknown,
 }
 
-/// The marks of a text in their order, with their places.
+/// The marks of a text in their order, with their places; that of Qwen's has what stands around it.
 pub(crate) fn marks(text: &str) -> impl Iterator<Item = (Range<usize>, Mark<'_>)> {
     let mut from = 0;
     std::iter::from_fn(move || {
         loop {
             let start = from + text[from..].find('<')?;
-            let end = start + text[start..].find('>')? + 1;
-            if let Some(mark) = mark(&text[start..end]) {
-                from = end;
-                return Some((start..end, mark));
+            if let Some((length, mark)) = first_mark(&text[start..]) {
+                from = start + length;
+                return Some((start..from, mark));
             }
             from = start + 1;
         }
     })
 }
 
-fn mark(tag: &str) -> Option<Mark<'_>> {
-    let is = |known: &&str| tag.eq_ignore_ascii_case(known);
-    if MARKERS.iter().any(&is) {
-        return Some(Mark::Image);
+/// The mark that a text begins with, and its length.
+fn first_mark(text: &str) -> Option<(usize, Mark<'_>)> {
+    let Some(end) = text.find('>') else {
+        let word = text.split_once(char::is_whitespace);
+        let word = word.map_or(text, |(word, _)| word);
+        let is_open = is_image_word(word.trim_start_matches(['<', '/', '|']));
+        return is_open.then_some((word.len(), Mark::Unknown));
+    };
+    let length = end + 1;
+    let tag = &text[..length];
+    let [start, end] = AROUND.map(|around| tag.eq_ignore_ascii_case(around));
+    if !start && !end {
+        return Some((length, mark(tag)?));
     }
-    if AROUND.iter().any(is) {
-        return Some(Mark::Around);
+    let within = || {
+        let rest = text[length..].trim_start();
+        let close = rest.find('>')? + 1;
+        let image = mark(&rest[..close]).filter(|mark| *mark != Mark::Unknown)?;
+        let rest = rest[close..].trim_start();
+        let last = rest.get(..AROUND[1].len())?;
+        let is_end = last.eq_ignore_ascii_case(AROUND[1]);
+        is_end.then(|| (text.len() - rest.len() + last.len(), image))
+    };
+    let whole = if start { within() } else { None };
+    Some(whole.unwrap_or((length, Mark::Unknown)))
+}
+
+/// Whether a text begins with the word `image`; `imagery` is none.
+fn is_image_word(text: &str) -> bool {
+    let word = text.split_at_checked("image".len());
+    word.is_some_and(|(word, rest)| {
+        word.eq_ignore_ascii_case("image") && !rest.starts_with(char::is_alphabetic)
+    })
+}
+
+fn mark(tag: &str) -> Option<Mark<'_>> {
+    if MARKERS.iter().any(|known| tag.eq_ignore_ascii_case(known)) {
+        return Some(Mark::Image);
     }
     let inner = tag.strip_prefix('<')?.strip_suffix('>')?;
     let inner = inner
         .strip_prefix('|')
         .and_then(|inner| inner.strip_suffix('|'))
         .unwrap_or(inner);
-    let (word, rest) = inner.split_at_checked("image".len())?;
-    // A word of its own, `<imagery>` is none.
-    if !word.eq_ignore_ascii_case("image") || rest.starts_with(char::is_alphabetic) {
+    if inner.strip_prefix('/').is_some_and(is_image_word) {
+        return Some(Mark::Unknown);
+    }
+    if !is_image_word(inner) {
         return None;
     }
+    let rest = &inner["image".len()..];
     let number = rest.strip_prefix(['_', '-', '#']).unwrap_or(rest).trim();
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Mark::Unknown);
@@ -160,6 +189,8 @@ mod tests {
                 "<|vision_start|><|image_pad|><|vision_end|>What is it?",
                 "What is it?",
             ),
+            ("a <|image_pad|> b", "a b"),
+            ("1 <imagery", "1 <imagery"),
             // Without a mark a question stays as it is written.
             (" Is 1 < 2, or <b>? ", " Is 1 < 2, or <b>? "),
             ("<imagery> ", "<imagery> "),
@@ -181,6 +212,13 @@ mod tests {
             "<image 99999999999999999999>Which?",
             "<image -1>Which?",
             "<image_token>Which?",
+            "<image></image>Which?",
+            "Which <image",
+            "Which <image 1",
+            "<|vision_start|><|vision_end|>Which?",
+            "<|vision_start|>Which?",
+            "<|vision_start|><|image_pad|>Which?",
+            "<|image_pad|><|vision_end|>Which?",
         ] {
             let message = own_question(question).unwrap_err().to_string();
             assert!(message.starts_with("field `question`: marks"), "{message}");

@@ -99,7 +99,6 @@ pub(crate) fn pieces(
         push(&mut pieces, &text[rest..place.start]);
         rest = place.end;
         match mark {
-            Mark::Around => {}
             Mark::Unknown => {
                 let mark = &text[place];
                 let message = format!(
@@ -161,6 +160,9 @@ mod tests {
             pieces(qwen, at, "q", true).unwrap(),
             [place, text("Which?")]
         );
+        for text in ["<|vision_end|>", "<|vision_start|><|vision_end|>"] {
+            assert!(pieces(text, at, "q", true).is_err(), "{text}");
+        }
         for text in [
             qwen,
             "a<|im_end|>",
@@ -169,6 +171,8 @@ mod tests {
             "<image -1>",
             "<image_token> a",
             "<image src=\"a.png\">",
+            "<image",
+            "</image> a",
         ] {
             let message = pieces(text, at, "q", false).unwrap_err().to_string();
             assert!(
