@@ -19,7 +19,7 @@ use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
 use visrl::train::CvBenchAccuracy;
 use visrl::vlm::{Pretrained, QwenVl};
-use visrl::{DataSource, EvaluationPrompts, FineTune, Measured, Registry, RunConfig};
+use visrl::{DataConfig, DataSource, EvaluationPrompts, FineTune, Measured, Registry, RunConfig};
 
 #[derive(Parser, Debug)]
 #[command(about = "Evaluation of a checkpoint")]
@@ -74,7 +74,12 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     if let DataSource::CvBench { path, options } = &tested.source {
         return by_task(&base, run.clone(), &options.open(path)?);
     }
-    let data = tested.open(&Registry::new(), run.fine_tune.seed);
+    // A draw leaves the test split as it is.
+    let whole = DataConfig {
+        shots: None,
+        ..tested.clone()
+    };
+    let data = whole.open(&Registry::new(), run.fine_tune.seed);
     let data = data.map_err(|error| run.of_file(error))?;
     let settings = FineTune {
         evaluation: run.fine_tune.evaluation.of_classes(tested.classes),

@@ -434,3 +434,57 @@ fn numbered_marks_may_come_again() {
         "{names:?}"
     );
 }
+
+#[test]
+fn turns_in_a_json_text_are_turns() {
+    let data = open(
+        r#"{"image": "1.png", "messages": "[{\"role\": \"user\", \"content\": \"Which?\"}]", "label": "a", "solution": "a"}
+{"image": "2.png", "messages": " [{\"role\": \"user\", \"content\": \"What?\"}, {\"role\": \"assistant\", \"content\": \"b\"}]"}"#,
+    );
+    let train = [
+        ("1.png", "a", Some("Which?")),
+        ("2.png", "b", Some("What?")),
+    ];
+    assert_eq!(questions(&data, Split::Train), train);
+    let message = refused(
+        r#"{"image": "1.png", "messages": "[{'role': 'user'}]", "label": "a"}"#,
+        &RowsConfig::default(),
+    );
+    assert!(
+        message.starts_with("line 2: field `messages`: is a text"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_row_asks_one_list_and_one_column_has_one_meaning() {
+    let data = open(
+        r#"{"image": "1.png", "problem": "Which? Please choose one from list [ b, a].", "choices": ["a", "b"], "label": "a"}"#,
+    );
+    assert_eq!(
+        questions(&data, Split::Train),
+        [("1.png", "a", Some("Which?"))]
+    );
+    let default = RowsConfig::default();
+    for (line, text) in [
+        (
+            r#"{"image": "1.png", "problem": "Which? Please choose one from list [ a, c].", "choices": ["a", "b"], "label": "a"}"#,
+            "field `choices`: are [ a, b], and `problem` ends in the list [ a, c]",
+        ),
+        (
+            r#"{"image": "1.png", "problem": "Please choose one from list [ a, b]. Please choose one from list [ a, b].", "label": "a"}"#,
+            "field `problem`: asks to choose from a second list",
+        ),
+    ] {
+        let message = refused(line, &default);
+        assert!(message.contains(text), "{message}");
+    }
+    for (column, what) in [("label", "answer"), ("image", "images")] {
+        let mut config = RowsConfig::default();
+        config.columns.question = Some(column.into());
+        let (opened, _) = open_told(r#"{"image": "1.png", "label": "a"}"#, &config);
+        let message = opened.unwrap_err().to_string();
+        let text = format!("field `{column}`: is the question's column and that of the {what}");
+        assert!(message.contains(&text), "{message}");
+    }
+}

@@ -102,6 +102,33 @@ impl Found<'_> {
     pub(crate) fn has_turns(&self) -> bool {
         matches!(self.question.first(), Some((_, Value::List(_))))
     }
+
+    /// Refuses turns that are a text and no JSON, and a column that is the question and the answer,
+    /// or the question and the images.
+    pub(crate) fn check(&self, at: At<'_>) -> Result<(), Error> {
+        let [(column, asked)] = self.question[..] else {
+            return Ok(());
+        };
+        let is_turns = TURNS.iter().any(|name| name.eq_ignore_ascii_case(column));
+        if let (true, Value::Text(text)) = (is_turns, asked)
+            && text.trim_start().starts_with(['[', '{'])
+        {
+            let message = "is a text that is no JSON list of turns; write the turns as a list";
+            return Err(at.error(column, message));
+        }
+        let others = [
+            (self.truth.or(self.answer), "answer"),
+            (self.images, "images"),
+        ];
+        for (other, what) in others {
+            if other.is_some_and(|(_, value)| std::ptr::eq(value, asked)) {
+                let message =
+                    format!("is the question's column and that of the {what}; name another");
+                return Err(at.error(column, message));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A row's columns.

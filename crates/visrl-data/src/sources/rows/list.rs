@@ -43,6 +43,32 @@ pub(crate) fn take_list(pieces: &mut [Piece], label: &str) -> Option<Vec<String>
     Some(names)
 }
 
+/// Whether a question holds a list of choices.
+pub(crate) fn holds_list(pieces: &[Piece]) -> bool {
+    let mut pieces = pieces.iter();
+    pieces.any(|piece| matches!(piece, Piece::Text(text) if text.contains(START)))
+}
+
+/// Refuses a list in a question that has other names than the row's column of choices.
+pub(crate) fn check_same(
+    asked: &[String],
+    names: &[String],
+    at: At<'_>,
+    (question, column): (&str, &str),
+) -> Result<(), Error> {
+    let [of_question, of_column]: [HashSet<&String>; 2] =
+        [asked, names].map(|names| names.iter().collect());
+    if of_question == of_column {
+        return Ok(());
+    }
+    let message = format!(
+        "are [ {}], and `{question}` ends in the list [ {}]; leave one of the two",
+        names.join(", "),
+        asked.join(", ")
+    );
+    Err(at.error(column, message))
+}
+
 /// The names of a list between commas, of which those in the label part none.
 fn names(list: &str, label: &str) -> Vec<String> {
     let split = |list: &str| -> Vec<String> {

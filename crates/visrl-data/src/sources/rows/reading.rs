@@ -12,13 +12,13 @@ use crate::sources::rows::answers::{answer, is_same};
 use crate::sources::rows::at::At;
 use crate::sources::rows::columns::{ColumnNames, Fields, Found, find};
 use crate::sources::rows::dataset_info::Entry;
-use crate::sources::rows::list::{checked, choices, take_list};
+use crate::sources::rows::list::{check_same, checked, choices, holds_list, take_list};
 use crate::sources::rows::marks::{Piece, check_bare, pieces};
 use crate::sources::rows::pictures::Pictures;
 use crate::sources::rows::placing::{Part, contents, merged, place_images, without_marks};
 use crate::sources::rows::told::{Fact, Told};
 use crate::sources::rows::tool::Tool;
-use crate::sources::rows::turns::{TurnNames, bare, question_pieces, turns};
+use crate::sources::rows::turns::{TurnNames, bare, question_pieces, turns, with_turns};
 use crate::sources::rows::value::Value;
 use crate::split::Split;
 
@@ -120,6 +120,7 @@ impl<'a> Reading<'a> {
             return Err(at.error("row", message));
         };
         self.rows += 1;
+        let columns = &with_turns(columns)[..];
         let fields = Fields(columns);
         let found = match self.mapping {
             Mapping::Table(names) => {
@@ -134,6 +135,7 @@ impl<'a> Reading<'a> {
             }
             Mapping::Entry(entry) => entry.find(&fields, at)?,
         };
+        found.check(at)?;
         let asked = self.asked(&found, at)?;
         let label = self.label(&found, &asked, at)?;
         for (column, value) in columns {
@@ -339,13 +341,21 @@ impl<'a> Reading<'a> {
             "" => found.images_name,
             column => column,
         };
+        let asked_list = take_list(&mut asked.pieces, self.labels.name(label));
         let list = match found.choices {
-            Some((column, value)) => Some((column, choices(value, at, column)?)),
-            None => {
-                let name = self.labels.name(label);
-                take_list(&mut asked.pieces, name).map(|names| (column, names))
+            Some((field, value)) => {
+                let names = choices(value, at, field)?;
+                if let Some(asked_list) = &asked_list {
+                    check_same(asked_list, &names, at, (column, field))?;
+                }
+                Some((field, names))
             }
+            None => asked_list.map(|names| (column, names)),
         };
+        if list.is_some() && holds_list(&asked.pieces) {
+            let message = "asks to choose from a second list of choices; leave one";
+            return Err(at.error(column, message));
+        }
         let list = list.map(|(column, names)| {
             let name = self.labels.name(label);
             checked(names, name, at, column, &mut self.told)

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use crate::error::Error;
 use crate::sources::rows::at::At;
 use crate::sources::rows::marks::{Piece, check_bare, pieces, push};
@@ -48,6 +50,43 @@ pub(crate) struct Turns<'r> {
     pub(crate) system: Option<String>,
     pub(crate) question: &'r Value,
     pub(crate) answer: Option<&'r Value>,
+}
+
+/// The columns of a row, with turns that are a JSON text as the list that they are.
+pub(crate) fn with_turns(columns: &[(String, Value)]) -> Cow<'_, [(String, Value)]> {
+    let mut columns = Cow::Borrowed(columns);
+    for place in 0..columns.len() {
+        if let Some(turns) = written_turns(&columns[place].1) {
+            columns.to_mut()[place].1 = turns;
+        }
+    }
+    columns
+}
+
+/// A list of turns that stands in a row as a JSON text, as tables of texts keep it.
+fn written_turns(value: &Value) -> Option<Value> {
+    let Value::Text(text) = value else {
+        return None;
+    };
+    if !text
+        .trim_start()
+        .strip_prefix('[')?
+        .trim_start()
+        .starts_with('{')
+    {
+        return None;
+    }
+    let list = Value::of_json(text.as_bytes()).ok()?;
+    let Value::List(turns) = &list else {
+        return None;
+    };
+    let is_turn = |turn: &Value| {
+        let keys = [("role", "content"), ("from", "value")];
+        let mut keys = keys.into_iter();
+        keys.any(|(by, said)| turn.get(by).is_some() && turn.get(said).is_some())
+            || pair(turn).is_some()
+    };
+    turns.iter().all(is_turn).then_some(list)
 }
 
 /// Reads a column of turns.
@@ -238,7 +277,11 @@ fn of_part(part: &Value, at: At<'_>, column: &str, told: &mut Told) -> Result<Ve
     };
     let (piece, used) = match &kind[..] {
         "text" | "input_text" => {
-            let text = part.get("text").and_then(Value::text).unwrap_or_default();
+            let text = part.get("text").and_then(Value::text);
+            let text = text.ok_or_else(|| {
+                let message = "has a part of the type `text` without a `text`; give its text";
+                at.error(column, message)
+            })?;
             (pieces(&text, at, column, false)?, "text")
         }
         "image" | "image_url" | "input_image" | "url" | "path" | "base64" | "source" => {
