@@ -444,6 +444,19 @@ fn links_are_followed_and_those_that_lead_nowhere_told() {
     assert_eq!(told[0], text);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_split_that_is_a_link_to_another_is_told() {
+    let root = tree(&["train/kite/1.png", "train/drum/2.png", "val/kite/1.png"]);
+    std::os::unix::fs::symlink("train", root.path().join("test")).unwrap();
+    let (opened, told) = open(root.path());
+    assert_eq!(rows(&opened.unwrap()).len(), 5);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let text = "2 of the 2 records of the test split have their picture in the training split, too \
+                (the first is `test/drum/2.png`)";
+    assert!(told[0].starts_with(text), "{told:?}");
+}
+
 #[test]
 fn options_that_do_nothing_are_told() {
     let root = tree(&["train/kite/1.png", "test/kite/2.png", "train/drum/1.png"]);

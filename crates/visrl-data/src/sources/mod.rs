@@ -14,6 +14,7 @@ mod parquet;
 mod questions;
 mod rows;
 mod sat;
+mod shared_pictures;
 
 pub use self::parquet::{ParquetConfig, ParquetLimits};
 pub use coop::{CoopConfig, CoopSet};

@@ -19,6 +19,7 @@ use crate::sources::image_markers::own_question;
 use crate::sources::labels::check_unique;
 use crate::sources::name_cleanup::NameCleanup;
 use crate::sources::questions::OBJECT_QUESTION;
+use crate::sources::shared_pictures::tell_shared;
 use crate::split::Split;
 
 /// One's own images in folders: `root/{train,val,test}/<class>/<image>`, or `root/<class>/<image>`
@@ -178,6 +179,7 @@ impl ImageFolderConfig {
             });
             dataset = dataset.with_split(split, rows.collect())?;
         }
+        tell_shared(root, &dataset);
         Ok(dataset)
     }
 

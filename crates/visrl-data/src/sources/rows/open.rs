@@ -16,6 +16,7 @@ use crate::sources::rows::pictures::Pictures;
 use crate::sources::rows::reading::{Mapping, OnlyParquet, Reading};
 use crate::sources::rows::tool::Tool;
 use crate::sources::rows::value::Value;
+use crate::sources::shared_pictures::tell_shared;
 use crate::split::Split;
 
 impl RowsConfig {
@@ -176,6 +177,7 @@ pub(crate) fn open_rows(
             dataset = dataset.with_split(split, records)?;
         }
     }
+    tell_shared(path, &dataset);
     Ok(dataset)
 }
 
