@@ -286,7 +286,10 @@ fn parquet_place(row_group: Option<usize>, column: &str) -> String {
 fn no_split(split: Split) -> &'static str {
     match split {
         Split::Test => "; give other `test` data, or hold a part of these out by `test_fraction`",
-        Split::Train | Split::Val => "",
+        Split::Train => {
+            "; give data with training images: a folder `train`, rows of the split train"
+        }
+        Split::Val => "",
     }
 }
 

@@ -438,7 +438,7 @@ fn numbered_marks_may_come_again() {
 #[test]
 fn turns_in_a_json_text_are_turns() {
     let data = open(
-        r#"{"image": "1.png", "messages": "[{\"role\": \"user\", \"content\": \"Which?\"}]", "label": "a", "solution": "a"}
+        r#"{"image": "1.png", "messages": "[{\"role\": \"user\", \"content\": \"Which?\"}]", "solution": "a"}
 {"image": "2.png", "messages": " [{\"role\": \"user\", \"content\": \"What?\"}, {\"role\": \"assistant\", \"content\": \"b\"}]"}"#,
     );
     let train = [
