@@ -114,7 +114,8 @@ fn a_resumed_run_is_the_uninterrupted_run() {
 /// With the features that are added after the first layers, by every recipe.
 #[test]
 fn qwen3_vl_resumes_too() {
-    let model = visrl_testing::fixtures().join("models/tiny-qwen3-vl");
+    let model =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/tiny-qwen3-vl");
     for recipe in Recipe::all() {
         let dir = tempfile::tempdir().unwrap();
         let base = || Pretrained::load(&model, &Device::flex()).unwrap();

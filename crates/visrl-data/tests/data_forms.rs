@@ -10,9 +10,10 @@ use visrl_data::{Dataset, MemoryDataset, PromptTemplate, Record, RowsConfig, Spl
 use visrl_testing::warnings_of;
 
 fn forms() -> Vec<PathBuf> {
-    let given = std::env::var_os("VISRL_DATA_FORMS").map(PathBuf::from);
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/data-forms");
-    let folder = given.unwrap_or(own);
+    let own = "tests/fixtures/data-forms".into();
+    let folder = std::env::var_os("VISRL_DATA_FORMS").unwrap_or(own);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = root.join(folder);
     let mut forms: Vec<PathBuf> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

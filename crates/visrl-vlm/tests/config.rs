@@ -3,8 +3,12 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use visrl_testing::{fixtures, warnings_of};
+use visrl_testing::warnings_of;
 use visrl_vlm::QwenVlConfig;
+
+mod part;
+
+use part::part;
 
 fn read(config: &Value) -> Result<QwenVlConfig, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +240,7 @@ fn errors_show_defaults_and_name_their_place() {
 
 #[test]
 fn what_any_version_of_transformers_saves_is_read_quietly() {
-    let text = fs::read_to_string(fixtures().join("configs.json")).unwrap();
+    let text = fs::read_to_string(part("configs.json")).unwrap();
     let configs: Map<String, Value> = serde_json::from_str(&text).unwrap();
     assert!(configs.len() >= 15);
     for (name, config) in &configs {
@@ -461,7 +465,7 @@ fn ends_of_generation_config_are_blamed_on_it() {
 
 #[test]
 fn a_table_of_positions_that_is_no_square_is_read_up_to_the_largest_one() {
-    let path = fixtures().join("models/tiny-qwen3-vl/config.json");
+    let path = part("models/tiny-qwen3-vl/config.json");
     let config: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     for (places, side) in [(64, 8), (70, 8), (80, 8), (81, 9)] {
         let place = "vision_config/num_position_embeddings";

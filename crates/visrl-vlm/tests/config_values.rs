@@ -5,13 +5,17 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
-use visrl_testing::{fixtures, warnings_of};
+use visrl_testing::warnings_of;
 use visrl_vlm::{Pretrained, QwenVl, QwenVlConfig};
+
+mod part;
+
+use part::part;
 
 /// A copy of a small checkpoint.
 fn copy(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixtures().join("models").join(name)).unwrap() {
+    for entry in fs::read_dir(part(&format!("models/{name}"))).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }

@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use safetensors::SafeTensors;
-use visrl_testing::{fixtures, warnings_of};
+use visrl_testing::warnings_of;
 use visrl_vlm::{
     DecoderInput, Error, LoraConfig, Output, Pretrained, ProcessedImage, QwenVl, Segment,
     VisionLanguageModel, attach_lora, load_lora, merge_lora, save_lora,
 };
+
+mod part;
+
+use part::part;
 
 /// The logits of the last positions of a prompt with an image, as `make_adapters.py` asks it.
 fn logits(model: &QwenVl, last: usize) -> Vec<f32> {
@@ -72,12 +76,12 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn base(name: &str) -> QwenVl {
-    QwenVl::from_dir(fixtures().join("models").join(name), &Device::flex()).unwrap()
+    QwenVl::from_dir(part(&format!("models/{name}")), &Device::flex()).unwrap()
 }
 
 #[test]
 fn logits_are_those_of_peft() {
-    let folder = fixtures().join("adapters");
+    let folder = part("adapters");
     let bases = fs::read_to_string(folder.join("base.json")).unwrap();
     let bases: BTreeMap<String, String> = serde_json::from_str(&bases).unwrap();
     assert!(bases.len() >= 11);
@@ -146,8 +150,8 @@ fn a_head_of_its_own_can_be_saved_whole() {
 
 #[test]
 fn a_checkpoint_carries_one_adapter() {
-    let base = Pretrained::<QwenVl>::load(fixtures().join("models/tiny-tied"), &Device::flex());
-    let dir = |name: &str| fixtures().join("adapters").join(name);
+    let base = Pretrained::<QwenVl>::load(part("models/tiny-tied"), &Device::flex());
+    let dir = |name: &str| part("adapters").join(name);
     let base = base.unwrap().with_adapter(dir("names")).unwrap();
     let adapter = base.adapter.as_ref().unwrap();
     assert_eq!(
