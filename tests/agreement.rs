@@ -17,10 +17,7 @@ use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
 /// The models of the fixtures folder, `VISRL_FIXTURES` or the vendored one.
 fn fixtures() -> Vec<PathBuf> {
-    let root = std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(root);
+    let root = visrl_testing::fixtures();
     let entries = std::fs::read_dir(root.join("models")).unwrap();
     let mut models: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     models.retain(|dir| dir.join("config.json").exists() && dir.join("tokenizer.json").exists());

@@ -103,10 +103,8 @@ impl<'a, F: Real, S: Surrogate<F>> Evaluation<'a, F, S> {
         let cut = |field: Option<&'a [F]>| field.map(|values| &values[at.clone()]);
         let logps = &batch.logps[at.clone()];
         let (old_logps, sampler_logps) = (cut(batch.old_logps), cut(batch.sampler_logps));
-        let ratios = cut(batch.importance_ratios);
-        let correction = match (ratios, options.importance_correction, sampler_logps) {
-            (Some(ratios), ..) => RowCorrection::Given(ratios),
-            (None, Some(rule), Some(sampler)) => rule.row(old_logps.unwrap_or(logps), sampler),
+        let correction = match (options.importance_correction, sampler_logps) {
+            (Some(rule), Some(sampler)) => rule.row(old_logps.unwrap_or(logps), sampler),
             _ => RowCorrection::None,
         };
         let view = RowView {

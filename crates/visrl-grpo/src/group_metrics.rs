@@ -77,20 +77,6 @@ impl GroupMetrics {
         groups as f64 / self.groups.max(1) as f64
     }
 
-    /// The metrics by name, for a metrics sink; of groups the fractions.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + use<> {
-        [
-            ("reward/mean", self.mean_reward),
-            ("reward/std", self.std_reward),
-            ("groups/effective", self.fraction(self.effective())),
-            ("groups/all_right", self.fraction(self.all_right)),
-            ("groups/all_wrong", self.fraction(self.all_wrong)),
-            ("groups/zero_variance", self.fraction(self.zero_variance)),
-            ("groups/unscored", self.fraction(self.unscored)),
-        ]
-        .into_iter()
-    }
-
     /// Why this batch can teach nothing; `None` when at least one group has an advantage.
     pub fn diagnosis(&self) -> Option<Diagnosis> {
         let (groups, all_right, all_wrong) = (self.groups, self.all_right, self.all_wrong);

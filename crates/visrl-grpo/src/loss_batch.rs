@@ -34,8 +34,6 @@ pub struct LossBatch<'a, F> {
     /// Log-probabilities as the *sampler* (another engine, another precision) reported them,
     /// `[tokens]`; NaN where it reported none. For importance correction and off-policy mask.
     pub sampler_logps: Option<&'a [F]>,
-    /// Ratios learner / sampler, `[tokens]`, in place of those from `sampler_logps`.
-    pub importance_ratios: Option<&'a [F]>,
     /// Which rows were cut at the length limit, `[rows]`.
     pub truncated: Option<&'a [bool]>,
     /// The counts to divide by; `None`: those of this batch.
@@ -67,7 +65,6 @@ impl<'a, F: Real> LossBatch<'a, F> {
             advantages,
             entropies: None,
             sampler_logps: None,
-            importance_ratios: None,
             truncated: None,
             normalization: None,
         }
@@ -82,8 +79,6 @@ impl<'a, F: Real> LossBatch<'a, F> {
         with_entropies entropies: &'a [F];
         /// Sets the sampler's log-probabilities, `[tokens]`.
         with_sampler_logps sampler_logps: &'a [F];
-        /// Sets precomputed importance ratios, `[tokens]`.
-        with_importance_ratios importance_ratios: &'a [F];
         /// Sets which rows were cut at the length limit, `[rows]`.
         with_truncated truncated: &'a [bool];
         /// Sets the counts to divide by.
@@ -127,7 +122,6 @@ impl<'a, F: Real> LossBatch<'a, F> {
             ("ref_logps", self.ref_logps),
             ("entropies", self.entropies),
             ("sampler_logps", self.sampler_logps),
-            ("importance_ratios", self.importance_ratios),
         ] {
             Error::check_length(field, values.map_or(tokens, |v| v.len()), tokens)?;
         }
@@ -156,7 +150,6 @@ impl<'a, F: Real> LossBatch<'a, F> {
             advantages: &self.advantages[rows.clone()],
             entropies: cut(self.entropies),
             sampler_logps: cut(self.sampler_logps),
-            importance_ratios: cut(self.importance_ratios),
             truncated: self.truncated.map(|t| &t[rows]),
             normalization: self.normalization,
         })

@@ -82,13 +82,6 @@ impl LossMetrics {
         self.entropy.map(|sum| mean(sum, self.tokens))
     }
 
-    /// Mean, smallest and largest ratio that corrected for the sampler, as they multiplied the
-    /// policy term of each token; `None` without a correction.
-    pub fn correction(&self) -> Option<(f64, f64, f64)> {
-        let ratios = self.correction;
-        (ratios.count > 0).then(|| (ratios.mean(), ratios.min, ratios.max))
-    }
-
     /// Adds the metrics of another piece.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
@@ -118,7 +111,7 @@ impl LossMetrics {
     /// | `loss/policy` | [`policy_loss`](Self::policy_loss) |
     /// | `kl`, `entropy` | means over tokens |
     /// | `ratio/mean`, `/min`, `/max` | importance ratios of tokens (of rows at sequence level) |
-    /// | `correction/mean`, `/min`, `/max` | as [`correction`](Self::correction) |
+    /// | `correction/mean`, `/min`, `/max` | ratios that corrected tokens for the sampler |
     /// | `clip/low` | fraction with too small a ratio and a negative advantage |
     /// | `clip/high` | with too large a ratio and a positive one; CISPO: truncated weights |
     /// | `clip/region` | both |

@@ -92,8 +92,6 @@ fn log_ratio<F: Real>(old: F, sampler: F) -> F {
 pub enum RowCorrection<'a, F> {
     /// No correction: every ratio is 1.
     None,
-    /// Given with the batch, `[tokens of the row]`.
-    Given(&'a [F]),
     /// One ratio for all tokens.
     Sequence(F),
     /// One ratio per token, computed when asked for from the log-probabilities of the learner's old
@@ -106,7 +104,6 @@ impl<F: Real> RowCorrection<'_, F> {
     pub fn ratio(&self, token: usize) -> F {
         match self {
             Self::None => F::ONE,
-            Self::Given(ratios) => ratios[token],
             Self::Sequence(ratio) => *ratio,
             Self::Tokens(rule, old, sampler) => {
                 rule.bounded(log_ratio(old[token], sampler[token]).exp())

@@ -110,11 +110,10 @@ impl SharedOptions {
     /// Checks the options, the batch's lengths, and that the batch carries what they need.
     pub(crate) fn check<F: Real>(&self, batch: &LossBatch<'_, F>) -> Result<()> {
         self.check_counted(batch)?;
-        let sampler = batch.sampler_logps.or(batch.importance_ratios);
         need(self.uses_reference(), batch.ref_logps, "ref_logps", "beta")?;
         need(self.entropy_coef != 0.0, batch.entropies, "entropies", "entropy_coef")?;
         let correct = self.importance_correction.is_some();
-        need(correct, sampler, "sampler_logps", "importance_correction")
+        need(correct, batch.sampler_logps, "sampler_logps", "importance_correction")
     }
 
     /// As [`check`](Self::check), but only for what [`count`](Self::count) needs.

@@ -2,43 +2,23 @@
 
 #![allow(clippy::print_stdout)] // the number of cases is part of a fixture test's answer
 
-use std::path::Path;
-
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 use visrl_grpo::{
     Advantage, AdvantageEstimator, GrpoLoss, KlEstimator, LossBatch, LossOutput, Normalization,
     PolicyLoss, Real, RewardTable,
 };
+use visrl_testing::numbers;
 
-/// A file of the fixture folder: `VISRL_FIXTURES`, or the one in the repository.
+/// A file of the fixture folder.
 fn read(name: &str) -> Vec<u8> {
-    let folder = std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = root.join(folder).join("grpo").join(name);
+    let path = visrl_testing::fixtures().join("grpo").join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"))
 }
 
 /// A number; null and the string "nan" are NaN.
 fn number(value: &Value) -> f64 {
     if value.is_null() || value == "nan" { f64::NAN } else { value.as_f64().unwrap() }
-}
-
-/// The shape and values of a tensor.
-fn tensor(file: &SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f64>) {
-    fn of<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        let (chunks, _) = bytes.as_chunks();
-        chunks.iter().map(|chunk| read(*chunk)).collect()
-    }
-    let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let values = match view.dtype() {
-        Dtype::F64 => of(view.data(), f64::from_le_bytes),
-        Dtype::F32 => of(view.data(), |b| f64::from(f32::from_le_bytes(b))),
-        Dtype::I64 => of(view.data(), |b| i64::from_le_bytes(b) as f64),
-        Dtype::BOOL => of(view.data(), |[b]| f64::from(b)),
-        other => panic!("{name}: unexpected {other:?}"),
-    };
-    (view.shape().to_vec(), values)
 }
 
 /// Checks that two numbers are both NaN, or within `relative` of the larger of `expected` and
@@ -71,7 +51,7 @@ struct Data<F> {
 
 impl<F: Real> Data<F> {
     fn load(file: &SafeTensors<'_>, name: &str) -> Self {
-        let get = |field: &str| tensor(file, &format!("{name}.in.{field}"));
+        let get = |field: &str| numbers(file, &format!("{name}.in.{field}")).unwrap();
         let (shape, mask) = get("mask");
         let mask: Vec<bool> = mask.into_iter().map(|m| m != 0.0).collect();
         let count = |row: &[bool]| row.iter().filter(|counted| **counted).count();
@@ -176,7 +156,7 @@ fn run_case<F: Real>(file: &SafeTensors<'_>, case: &Value, precision: &str) -> u
     let (expected, scale) = (&case[format!("loss_{precision}")], if double { 1e-3 } else { 1.0 });
     check(&what, out.loss, number(expected), relative, scale);
     // Small elements are held to the tolerance of the gradient's largest.
-    let (_, grad) = tensor(file, &format!("{id}.grad.{precision}"));
+    let (_, grad) = numbers(file, &format!("{id}.grad.{precision}")).unwrap();
     let expected = pack(&data.mask, &grad);
     let finite = expected.iter().filter(|e| e.is_finite());
     let scale = finite.fold(0.0, |max: f64, e| max.max(e.abs()));
@@ -200,13 +180,9 @@ fn losses_gradients_and_metrics_equal_the_references() {
     let cases: Value = serde_json::from_slice(&read("losses.json")).unwrap();
     let bytes = read("losses.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let (mut count, mut metrics) = (0, 0);
-    for case in cases["cases"].as_array().unwrap() {
-        metrics += run_case::<f64>(&file, case, "f64");
-        metrics += run_case::<f32>(&file, case, "f32");
-        count += 1;
-    }
-    let mut tensors = 0;
+    let cases = cases["cases"].as_array().unwrap();
+    let both = |case| run_case::<f64>(&file, case, "f64") + run_case::<f32>(&file, case, "f32");
+    let (count, mut tensors, metrics) = (cases.len(), 0, cases.iter().map(both).sum::<usize>());
     for name in file.names() {
         match name.split_once(".k3kl.") {
             Some((set, "f64")) => run_k3::<f64>(&file, set, name, 1e-12),
@@ -221,7 +197,7 @@ fn losses_gradients_and_metrics_equal_the_references() {
 
 fn run_k3<F: Real>(file: &SafeTensors<'_>, set: &str, name: &str, relative: f64) {
     let data = Data::<F>::load(file, set);
-    let expected = pack(&data.mask, &tensor(file, name).1);
+    let expected = pack(&data.mask, &numbers(file, name).expect(name).1);
     for ((logp, reference), expected) in data.logps.iter().zip(&data.ref_logps).zip(expected) {
         // exp(d) - d - 1 cancels, so small values carry the rounding of 1.
         let (found, _) = KlEstimator::K3.value_and_grad(*logp, *reference);

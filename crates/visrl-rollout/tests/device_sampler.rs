@@ -2,7 +2,6 @@
 //! the fixtures folder, and for logits with many ties.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -11,12 +10,7 @@ use serde_json::{Value, json};
 use visrl_rollout::{
     DeviceSampler, DrawInput, RowSettings, SampledToken, Sampler, SamplingContext, SamplingParams,
 };
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
+use visrl_testing::{fixtures, rows};
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature `tch`
 /// or `tch:N`.
@@ -94,30 +88,6 @@ fn agree(rows: &[Row], banned_ids: &[u32]) {
             }
         }
     }
-}
-
-/// Tensors of numbers, each a list of rows.
-fn rows(file: &SafeTensors<'_>, name: &str) -> Option<Vec<Vec<f64>>> {
-    let view = file.tensor(name).ok()?;
-    let data = view.data();
-    let values: Vec<f64> = match view.dtype() {
-        safetensors::Dtype::F32 => {
-            let values = data.as_chunks().0.iter();
-            values.map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-        }
-        safetensors::Dtype::I64 => {
-            let values = data.as_chunks().0.iter();
-            values.map(|b| i64::from_le_bytes(*b) as f64).collect()
-        }
-        _ => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| f64::from_le_bytes(*b))
-            .collect(),
-    };
-    let width = *view.shape().last()?;
-    Some(values.chunks(width).map(<[f64]>::to_vec).collect())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use visrl_core::{Completion, Content, Domain, ImageSource, Message, Prompt, Role};
 use visrl_core::{SeedStream, StopReason};
@@ -15,14 +15,9 @@ use visrl_image::{ImagePipeline, Qwen2VlProcessor, Qwen2VlProcessorConfig};
 use visrl_rollout::{
     EngineConfig, EngineKind, GroupRequest, LocalEngine, RolloutEngine, SamplingParams,
 };
+use visrl_testing::{fixtures, numbers, rows};
 use visrl_vlm::{FeatureStore, ModelInput, ProcessedImage, Processor, QwenVl, Tokenizer};
 use visrl_vlm::{VisionLanguageModel, read_json};
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature `tch`
 /// or `tch:N`.
@@ -51,38 +46,17 @@ fn list(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn floats(file: &SafeTensors<'_>, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
-    let view = file
-        .tensor(name)
-        .ok()
-        .filter(|view| view.dtype() == Dtype::F32)?;
-    let values = view
-        .data()
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes));
-    Some((view.shape().to_vec(), values.collect()))
+    let (shape, values) = numbers(file, name)?;
+    Some((
+        shape,
+        values.into_iter().map(|value| value as f32).collect(),
+    ))
 }
 
 /// Whole numbers, none of them negative, as rows of the last axis.
 fn ints(file: &SafeTensors<'_>, name: &str) -> Option<Vec<Vec<u32>>> {
-    let view = file
-        .tensor(name)
-        .ok()
-        .filter(|view| view.dtype() == Dtype::I64)?;
-    let values = view
-        .data()
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| i64::from_le_bytes(*bytes));
-    let values: Vec<u32> = values.map(|value| u32::try_from(value).unwrap()).collect();
-    Some(
-        values
-            .chunks(*view.shape().last().unwrap())
-            .map(<[u32]>::to_vec)
-            .collect(),
-    )
+    let row = |row: Vec<f64>| row.into_iter().map(|value| value as u32).collect();
+    Some(rows(file, name)?.into_iter().map(row).collect())
 }
 
 /// A checkpoint with the numbers computed from it.
@@ -245,7 +219,7 @@ fn tasks(root: &Path, fixture: &Fixture, model: &QwenVl) -> Vec<(Option<Vec<u32>
             }) else {
                 continue;
             };
-            let Some(rows) = ints(&case, name) else {
+            let Some(tokens) = ints(&case, name) else {
                 continue;
             };
             let mut sampling = SamplingParams::greedy(steps);
@@ -264,7 +238,7 @@ fn tasks(root: &Path, fixture: &Fixture, model: &QwenVl) -> Vec<(Option<Vec<u32>
             };
             let ends = eos.as_ref().unwrap_or(&model.info().eos_token_ids);
             let logits = floats(&case, &format!("{name}_step_logits_first4"));
-            for (row, ((input, padded), tokens)) in inputs.iter().zip(rows).enumerate() {
+            for (row, ((input, padded), tokens)) in inputs.iter().zip(tokens).enumerate() {
                 let end = tokens.iter().position(|id| ends.contains(id));
                 let len = end.map_or(tokens.len(), |end| end + 1);
                 let logits = logits.as_ref().map_or(Vec::new(), |(shape, values)| {

@@ -2,51 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use visrl_rollout::{Sampler, SamplingContext, SamplingParams};
+use visrl_testing::{fixtures, rows};
 
 /// Probabilities, absolute.
 const TOLERANCE: f64 = 1e-6;
 /// Log-probabilities, absolute, beside the same relative to their size.
 const LOG_TOLERANCE: f64 = 2e-6;
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
-
-/// Tensors as f64, in the order of the file, each a list of rows.
-fn rows(file: &SafeTensors<'_>, name: &str) -> Option<Vec<Vec<f64>>> {
-    let view = file.tensor(name).ok()?;
-    let data = view.data();
-    let values: Vec<f64> = match view.dtype() {
-        Dtype::F32 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
-            .collect(),
-        Dtype::F64 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f64::from_le_bytes(*bytes))
-            .collect(),
-        Dtype::I64 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| i64::from_le_bytes(*bytes) as f64)
-            .collect(),
-        other => panic!("{name} is {other:?}"),
-    };
-    let width = *view.shape().last().unwrap();
-    Some(values.chunks(width).map(<[f64]>::to_vec).collect())
-}
 
 /// Settings of a case; what it does not name is off.
 fn params(settings: &Value) -> SamplingParams {

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{device, distance, fixtures};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
 use visrl_core::TokenRows;
 use visrl_core::{Domain, SeedStream};
 use visrl_grpo::{GrpoLoss, PolicyLoss, SharedOptions};
+use visrl_testing::numbers;
 use visrl_train::{AdamWSettings, LearnGroup, Learner, LearnerConfig, TokenGroup};
 use visrl_vlm::{
     Adapter, FeatureStore, LoraConfig, ModelInput, ProcessedImage, QwenVl, TargetModules,
@@ -57,23 +58,8 @@ impl Case {
         let bytes = fs::read(dir.join("grpo_step.safetensors")).ok()?;
         let json = fs::read_to_string(dir.join("grpo_step.json")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| {
-            let data = view.data();
-            let values = match view.dtype() {
-                Dtype::F32 => {
-                    let chunks = data.as_chunks::<4>().0.iter();
-                    chunks.map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-                }
-                Dtype::I64 => data
-                    .as_chunks::<8>()
-                    .0
-                    .iter()
-                    .map(|b| i64::from_le_bytes(*b) as f64)
-                    .collect(),
-                other => panic!("{name}: {other:?}"),
-            };
-            (name, (view.shape().to_vec(), values))
-        });
+        let tensors = file.names().into_iter();
+        let tensors = tensors.map(|name| (name.to_owned(), numbers(&file, name).unwrap()));
         Some(Self {
             tensors: tensors.collect(),
             json: serde_json::from_str(&json).unwrap(),

@@ -3,12 +3,8 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use visrl_testing::warnings_of;
+use visrl_testing::{part, warnings_of};
 use visrl_vlm::QwenVlConfig;
-
-mod part;
-
-use part::part;
 
 fn read(config: &Value) -> Result<QwenVlConfig, String> {
     let dir = tempfile::tempdir().unwrap();

@@ -5,12 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
-use visrl_testing::warnings_of;
+use visrl_testing::{part, warnings_of};
 use visrl_vlm::{Pretrained, QwenVl, QwenVlConfig};
-
-mod part;
-
-use part::part;
 
 /// A copy of a small checkpoint.
 fn copy(name: &str) -> tempfile::TempDir {

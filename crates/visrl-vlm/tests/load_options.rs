@@ -14,9 +14,7 @@ use visrl_vlm::{LoadOptions, Pretrained, QwenVl, SaveDtype};
 
 #[test]
 fn a_pipeline_chosen_at_loading_is_saved_with_the_checkpoint() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
+    let root = fixtures();
     let out = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let mut checked = 0;

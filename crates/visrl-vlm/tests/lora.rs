@@ -1,7 +1,6 @@
 //! Low-rank adapters: what they change, and PEFT's files.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};
@@ -14,9 +13,7 @@ use visrl_vlm::{
 
 /// Every model of the fixtures that is held in f32.
 fn models() -> Vec<QwenVl> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
+    let root = visrl_testing::fixtures();
     let mut dirs: Vec<_> = fs::read_dir(root.join("models"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

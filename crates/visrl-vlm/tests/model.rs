@@ -11,17 +11,12 @@ use burn::tensor::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use visrl_core::ImageSource;
 use visrl_image::{ImagePipeline, Processor, Qwen2VlProcessor, Qwen2VlProcessorConfig};
+use visrl_testing::fixtures;
 use visrl_vlm::qwen_vl::QwenVlKind;
 use visrl_vlm::{
     DecoderInput, Output, ParamDtype, ProcessedImage, QwenVl, QwenVlConfig, SafetensorsDir,
     Segment, VisionLanguageModel,
 };
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature
 /// `wgpu`, `tch` or `tch:N`.

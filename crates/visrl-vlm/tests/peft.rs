@@ -8,15 +8,11 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use safetensors::SafeTensors;
-use visrl_testing::warnings_of;
+use visrl_testing::{part, warnings_of};
 use visrl_vlm::{
     DecoderInput, Error, LoraConfig, Output, Pretrained, ProcessedImage, QwenVl, Segment,
     VisionLanguageModel, attach_lora, load_lora, merge_lora, save_lora,
 };
-
-mod part;
-
-use part::part;
 
 /// The logits of the last positions of a prompt with an image, as `make_adapters.py` asks it.
 fn logits(model: &QwenVl, last: usize) -> Vec<f32> {

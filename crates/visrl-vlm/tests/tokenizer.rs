@@ -13,15 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use visrl_core::{Content, ImageSource, Message, Prompt, Role};
 use visrl_image::Qwen2VlProcessorConfig;
+use visrl_testing::fixtures;
 use visrl_vlm::Error;
 use visrl_vlm::chat::{ChatTemplate, QWEN2_VL_CHAT_TEMPLATE};
 use visrl_vlm::tokenizer::{IMAGE_PAD, SPECIAL_TOKENS, Tokenizer, train_bpe};
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
 
 fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> T {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

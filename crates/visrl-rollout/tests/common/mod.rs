@@ -11,9 +11,7 @@ use visrl_vlm::{Pretrained, QwenVl};
 
 /// The models of the fixtures folder that have a tokenizer.
 pub(crate) fn models() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()));
+    let root = visrl_testing::fixtures();
     let dirs = fs::read_dir(root.join("models")).unwrap();
     let mut dirs: Vec<_> = dirs.map(|entry| entry.unwrap().path()).collect();
     dirs.retain(|dir| dir.join("config.json").exists() && dir.join("tokenizer.json").exists());

@@ -10,11 +10,7 @@ use visrl_core::{Domain, SeedStream, ShuffleRng};
 use visrl_train::{Gradients, LearnGroup, TokenGroup};
 use visrl_vlm::{ModelInput, ProcessedImage, QwenVl, VisionLanguageModel};
 
-pub(crate) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(std::env::var_os("VISRL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
-}
+pub(crate) use visrl_testing::fixtures;
 
 /// The device that `VISRL_DEVICE` names: `flex` (the default), or in a build with that feature
 /// `wgpu`, `tch` or `tch:N`.
