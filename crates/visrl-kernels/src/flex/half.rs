@@ -13,8 +13,8 @@ use crate::parallel;
 /// An operation on numbers of 16 bits by its form for f32. As in PyTorch's kernels, everything
 /// within the operation is f32, and results and gradients are rounded once.
 ///
-/// For the gradient it keeps the inputs as they are and computes the forward pass again, so that
-/// nothing is held in f32.
+/// For the gradient it keeps the inputs as they are, so that nothing is held in f32, and computes
+/// again what the form would have kept beside them.
 #[derive(Clone, Debug)]
 pub(crate) struct InF32<O>(pub(crate) O);
 
@@ -32,7 +32,7 @@ impl<O: Fused<Flex, N>, const N: usize> Fused<Flex, N> for InF32<O> {
 
     fn backward(&self, saved: [Host; N], grad: Host, wanted: [bool; N]) -> [Option<Host>; N] {
         let dtype = saved[0].dtype();
-        let (_, saved) = self.0.forward_saving(saved.map(widened));
+        let saved = self.0.saved(saved.map(widened));
         let grads = self.0.backward(saved, widened(grad), wanted);
         grads.map(|grad| grad.map(|grad| narrowed(grad, dtype)))
     }

@@ -18,6 +18,11 @@ pub trait Fused<B: Backend, const N: usize>: Clone + Debug + Send + 'static {
     /// The result and what the gradient needs.
     fn forward_saving(&self, inputs: [FloatTensor<B>; N]) -> (FloatTensor<B>, Self::Saved);
 
+    /// What the gradient needs, for who has the inputs and no use for the result.
+    fn saved(&self, inputs: [FloatTensor<B>; N]) -> Self::Saved {
+        self.forward_saving(inputs).1
+    }
+
     /// The gradients of the inputs, as far as they are `wanted`, from that of the result.
     fn backward(
         &self,

@@ -43,6 +43,10 @@ impl Fused<Flex, 1> for Gelu {
         (Fused::<Flex, 1>::forward(self, inputs), saved)
     }
 
+    fn saved(&self, [x]: [Host; 1]) -> Host {
+        x
+    }
+
     /// With s the sigmoid of 1.702 x, `d (x s) / d x = s (1 + 1.702 x (1 - s))`, and so for the
     /// other sigmoid, whose argument has the derivative `scale (1 + 3 cube x^2)`; with P and p the
     /// normal distribution and its density, `d (x P) / d x = P + x p`.

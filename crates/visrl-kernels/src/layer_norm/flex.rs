@@ -55,6 +55,10 @@ impl Fused<Flex, 3> for Standardize {
         (Fused::<Flex, 3>::forward(self, inputs), [x, gamma])
     }
 
+    fn saved(&self, [x, gamma, _]: [Host; 3]) -> [Host; 2] {
+        [x, gamma]
+    }
+
     /// With z the normed row, s its scale and e = d y gamma,
     /// `d x = s (e - mean(e) - z mean(e z))`, `d gamma = sum(d y z)` and `d beta = sum(d y)`.
     fn backward(&self, [x, gamma]: [Host; 2], grad: Host, _: [bool; 3]) -> [Option<Host>; 3] {

@@ -51,6 +51,10 @@ impl Fused<Flex, 2> for Linear {
         (forward(&x, &weight, None), [x, weight])
     }
 
+    fn saved(&self, inputs: [Host; 2]) -> [Host; 2] {
+        inputs
+    }
+
     fn backward(&self, [x, weight]: [Host; 2], grad: Host, wanted: [bool; 2]) -> [Option<Host>; 2] {
         backward(&x, &weight, &grad, wanted)
     }
@@ -65,6 +69,10 @@ impl Fused<Flex, 3> for Linear {
 
     fn forward_saving(&self, [x, weight, bias]: [Host; 3]) -> (Host, [Host; 2]) {
         (forward(&x, &weight, Some(bias)), [x, weight])
+    }
+
+    fn saved(&self, [x, weight, _]: [Host; 3]) -> [Host; 2] {
+        [x, weight]
     }
 
     fn backward(&self, [x, weight]: [Host; 2], grad: Host, wanted: [bool; 3]) -> [Option<Host>; 3] {

@@ -33,6 +33,10 @@ impl Fused<Flex, 2> for SiluMul {
         (Fused::<Flex, 2>::forward(self, inputs), saved)
     }
 
+    fn saved(&self, inputs: [Host; 2]) -> [Host; 2] {
+        inputs
+    }
+
     /// With s the sigmoid of the gate g, `d up = d g s` and `d gate = d up s (1 + g (1 - s))`.
     fn backward(&self, [gate, up]: [Host; 2], grad: Host, _: [bool; 2]) -> [Option<Host>; 2] {
         let (mut gate, mut up) = (flex::owned(gate), flex::owned(up));
