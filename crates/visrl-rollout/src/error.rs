@@ -39,6 +39,14 @@ pub enum Error {
         /// The first parameter that is not finite.
         parameter: Option<String>,
     },
+    /// A server cannot be reached, or does not do what it is asked for.
+    #[error("server {url}: {message}")]
+    Server {
+        /// Its address.
+        url: String,
+        /// What is wrong.
+        message: String,
+    },
     /// The device failed to return a result.
     #[error("reading from the device: {0}")]
     Device(String),

@@ -42,6 +42,7 @@
 //! | temperature, top-k, top-p, min-p, ... | `sampler/filters/`, a file each |
 //! | the random number of a token | `sampler/draw.rs` |
 //! | answers from a closed list, their probabilities | `choices/` |
+//! | rollouts on a vLLM server, with the feature `remote` | `remote/` |
 #![forbid(unsafe_code)]
 
 mod choices;
@@ -53,6 +54,7 @@ mod engine;
 mod error;
 mod local_engine;
 mod native;
+mod remote;
 mod request;
 mod running_group;
 mod sampler;
@@ -69,6 +71,9 @@ pub use engine::{PolicySync, RolloutEngine};
 pub use error::Error;
 pub use local_engine::LocalEngine;
 pub use native::{EngineConfig, EngineKind, NativeEngine};
+pub use remote::RemoteConfig;
+#[cfg(feature = "remote")]
+pub use remote::{RemoteCounts, RemoteEngine};
 pub use request::{Cancel, GroupRequest};
 pub use running_group::RunningGroup;
 pub use sampler::{

@@ -33,8 +33,9 @@ pub use evaluation::{
     EvaluationPoint, Evaluator, TaskAccuracy, meant_choice,
 };
 pub use learner::{
-    LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, LogProbs, MemoryPlan, MemoryShape,
-    ParameterSize, ReferencePolicy, TokenGroup, Workload, peak_memory, resident_memory,
+    Drift, LearnGroup, LearnReport, LearnTimes, Learner, LearnerConfig, LogProbs, MemoryPlan,
+    MemoryShape, ParameterSize, ReferencePolicy, TokenGroup, Workload, peak_memory,
+    resident_memory,
 };
 pub use log::{
     JsonLines, LineFile, MetricSink, Progress, Scalar, Seconds, StepMetrics, TensorBoard, Warning,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use visrl_core::{Domain, Example, SeedStream};
 use visrl_data::{ChoiceList, ChoiceRule, Dataset, ListSchedule, Split};
 use visrl_grpo::Advantage;
-use visrl_rollout::{EngineConfig, EngineKind, SamplingParams};
+use visrl_rollout::{EngineConfig, EngineKind, RemoteConfig, SamplingParams};
 use visrl_train::{
     Decay, Evaluator, ExampleDealer, LearnerConfig, LearningRateSchedule, LoopConfig,
 };
@@ -51,6 +51,10 @@ pub struct FineTune {
     /// elsewhere.
     #[serde(skip_serializing_if = "is_auto")]
     pub engine: EngineKind,
+    /// A vLLM server that samples in training, in place of an engine in this process; its folder of
+    /// weights is `handed-over` in the run's, if none is named. Needs the feature `remote`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteConfig>,
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The policy loss.
@@ -113,6 +117,7 @@ impl Default for FineTune {
             },
             resample_rounds: 0,
             engine: EngineKind::Auto,
+            remote: None,
             advantage: Advantage::default(),
             loss: LossSetting::default(),
             learner: LearnerConfig {
@@ -163,6 +168,15 @@ impl FineTune {
             engine: self.engine,
             ..EngineConfig::default()
         }
+    }
+
+    /// The server that samples, with the folder that weights are handed over in.
+    pub(crate) fn remote_config(&self) -> Option<RemoteConfig> {
+        let mut remote = self.remote.clone()?;
+        if remote.weights.as_os_str().is_empty() {
+            remote.weights = self.out.join("handed-over");
+        }
+        Some(remote)
     }
 
     /// Fine-tunes by a recipe on the training split of `train` and measures on the test split of

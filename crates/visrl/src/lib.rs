@@ -115,6 +115,7 @@ pub mod report;
 mod resume;
 mod run;
 mod run_config;
+mod run_engine;
 mod run_files;
 mod run_folder;
 mod samples;

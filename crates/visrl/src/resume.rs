@@ -108,13 +108,19 @@ pub(crate) fn of_file(mut file: Value) -> Value {
 
 /// Settings that may change when a run is resumed: they do not change what is learnt and measured,
 /// but for the number of steps, which may grow.
-const FREE: [&str; 16] = [
+const FREE: [&str; 22] = [
     "model",
     "data",
     "asks",
     "fine_tune.steps",
     "fine_tune.epochs",
     "fine_tune.engine",
+    "fine_tune.remote.url",
+    "fine_tune.remote.weights",
+    "fine_tune.remote.weights_on_server",
+    "fine_tune.remote.max_requests",
+    "fine_tune.remote.timeout",
+    "fine_tune.remote.patience",
     "fine_tune.out",
     "fine_tune.budget_seconds",
     "fine_tune.checkpoint_every",

@@ -27,6 +27,7 @@ use crate::model_card::{ModelCard, base_name};
 use crate::read_from::ReadFrom;
 use crate::recipe::{Objective, Recipe};
 use crate::resume::{self, Resumed, of_file};
+use crate::run_engine::RunEngine;
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleLog, write_images};
 use crate::settings_check::of_lora;
@@ -192,14 +193,24 @@ impl<'a, M: VisionLanguageModel> Run<'a, M> {
         Ok(Some(found))
     }
 
-    /// A rollout engine of the base, which shares the kept features.
-    pub(crate) fn engine(&self) -> LocalEngine<M> {
-        LocalEngine::new(
-            &self.base.model,
-            Arc::clone(self.base.encoder.tokenizer()),
+    /// A rollout engine of the base: one here, which shares the kept features, or a server's.
+    ///
+    /// # Errors
+    /// A setting of the server that cannot be used.
+    pub(crate) fn engine(&self) -> Result<RunEngine<M>, Error> {
+        let (encoder, model) = (&self.base.encoder, &self.base.model);
+        #[cfg(feature = "remote")]
+        if let Some(remote) = self.settings.remote_config() {
+            let files = self.files.clone();
+            let engine = visrl_rollout::RemoteEngine::new(encoder, model.info(), files, remote)?;
+            return Ok(RunEngine::Remote(Box::new(engine)));
+        }
+        Ok(RunEngine::Local(Box::new(LocalEngine::new(
+            model,
+            Arc::clone(encoder.tokenizer()),
             Arc::clone(&self.features),
             self.settings.engine_config(),
-        )
+        ))))
     }
 
     /// The model to train: the base, with the adapter that it carries or with new ones where they are

@@ -25,6 +25,7 @@ impl FineTune {
             return Err(Error::setting("fine_tune.num_generations", message));
         }
         self.check_sampling()?;
+        self.check_remote()?;
         self.check_learning()?;
         self.check_rates()
     }
@@ -67,12 +68,22 @@ impl FineTune {
     }
 
     fn check_sampling(&self) -> Result<(), Error> {
-        self.sampling.validate().map_err(|error| match error {
-            visrl_rollout::Error::Params { field, message } => {
-                Error::setting(format!("fine_tune.sampling.{field}"), message)
-            }
-            other => other.into(),
-        })
+        self.sampling
+            .validate()
+            .map_err(|error| of_params("sampling", error))
+    }
+
+    fn check_remote(&self) -> Result<(), Error> {
+        let Some(remote) = self.remote_config() else {
+            return Ok(());
+        };
+        if !cfg!(feature = "remote") {
+            let message = "needs a build with the feature `remote`: add `--features visrl/remote`";
+            return Err(Error::setting("fine_tune.remote", message));
+        }
+        remote
+            .validate()
+            .map_err(|error| of_params("remote", error))
     }
 
     fn check_learning(&self) -> Result<(), Error> {
@@ -100,6 +111,15 @@ impl FineTune {
 }
 
 /// The error of a learner's setting, by its name in a run file.
+fn of_params(part: &str, error: visrl_rollout::Error) -> Error {
+    match error {
+        visrl_rollout::Error::Params { field, message } => {
+            Error::setting(format!("fine_tune.{part}.{field}"), message)
+        }
+        other => other.into(),
+    }
+}
+
 pub(crate) fn of_learner(error: visrl_train::Error) -> Error {
     match error {
         visrl_train::Error::Config { field, message } => {

@@ -297,7 +297,7 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
             None => {
                 let mut method = GrpoTrainer {
                     learner,
-                    engine: run.engine(),
+                    engine: run.engine()?,
                     encoder,
                     template,
                     rewards: recipe.rewards.clone(),

@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::processed_image::ProcessedImage;
 use crate::error::Error;
 use crate::pipeline::ImagePipeline;
+use crate::raster::Raster;
 
 /// Prepares images for a model.
 ///
@@ -37,6 +38,19 @@ pub trait Processor: Send + Sync {
     /// # Errors
     /// [`Error::File`] with the file.
     fn save(&self, dir: &Path) -> Result<(), Error>;
+
+    /// The image as the model will see it: resized, and not yet normalized.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); [`Error::Input`] of a processor that, as by default, shows no
+    /// such image.
+    fn preview(&self, image: &ImageSource) -> Result<Raster, Error> {
+        let message = format!(
+            "this processor does not show {} as it resizes it",
+            image.name()
+        );
+        Err(Error::Input(message))
+    }
 
     /// The same processor behind another pipeline, as for an evaluation that prepares its images
     /// otherwise than the training.

@@ -62,14 +62,6 @@ impl Qwen2VlProcessor {
         })
     }
 
-    /// The resized image before it is normalized, in [`Mode::Rgb`]: what the model will see.
-    ///
-    /// # Errors
-    /// [`Error::Image`], as for [`process`](Processor::process).
-    pub fn preview(&self, image: &ImageSource) -> Result<Raster, Error> {
-        Ok(self.resized(image)?.to_rgb(AlphaMode::Drop))
-    }
-
     /// The resized image in mode L or RGB.
     fn resized(&self, image: &ImageSource) -> Result<Raster, Error> {
         let (config, name) = (&self.config, image.name());
@@ -120,6 +112,11 @@ impl Processor for Qwen2VlProcessor {
 
     fn merge_size(&self) -> usize {
         self.config.merge_size
+    }
+
+    /// In [`Mode::Rgb`].
+    fn preview(&self, image: &ImageSource) -> Result<Raster, Error> {
+        Ok(self.resized(image)?.to_rgb(AlphaMode::Drop))
     }
 
     fn save(&self, dir: &Path) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 mod alpha;
 mod mode;
 mod pixels;
+mod png;
 mod resize;
 
 pub use alpha::AlphaMode;

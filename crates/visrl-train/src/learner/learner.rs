@@ -330,7 +330,7 @@ impl<M: VisionLanguageModel> Learner<M> {
         let mut clock = Clock::start();
         inputs.ref_logps = self.reference_logps(&batch)?;
         clock.lap(&mut times.reference);
-        let mut report = None;
+        let (mut report, mut drift) = (None, None);
         for update in 0..self.config.updates_per_batch.max(1) {
             let found = self.forward_backward(&batch, &mut inputs, &mut times)?;
             if !found.loss.is_finite() {
@@ -339,12 +339,16 @@ impl<M: VisionLanguageModel> Learner<M> {
                     step: self.updates,
                 });
             }
+            if update == 0 {
+                drift = inputs.drift();
+            }
             clock = Clock::start();
             let grad_norm = self.optimizer_step(found.gradients, learning_rate)?;
             clock.lap(&mut times.optimizer);
             report = Some(LearnReport {
                 loss: found.loss,
                 metrics: found.metrics,
+                drift,
                 grad_norm,
                 effective_groups: groups.iter().filter(|group| group.is_effective()).count(),
                 times,

@@ -3,6 +3,7 @@
 use visrl_grpo::{LossBatch, Normalization};
 
 use super::batch::{Batch, MicroBatch};
+use super::drift::Drift;
 use super::groups::LearnGroup;
 use super::head::HeadPass;
 use crate::error::Error;
@@ -69,6 +70,11 @@ impl<'a> LossInputs<'a> {
     pub(crate) fn set(&mut self, part: &MicroBatch<'_>, found: &HeadPass) {
         self.logps[part.tokens.clone()].copy_from_slice(&found.logps);
         self.entropies[part.tokens.clone()].copy_from_slice(&found.entropies);
+    }
+
+    /// How far the engine's log-probabilities are from the policy's.
+    pub(crate) fn drift(&self) -> Option<Drift> {
+        Drift::of(&self.logps, self.sampler_logps.as_deref()?)
     }
 
     /// Whether no row of a micro-batch has an advantage.

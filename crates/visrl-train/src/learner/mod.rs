@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod decoder;
 mod decoder_rows;
+mod drift;
 mod forward_backward;
 mod groups;
 mod head;
@@ -18,6 +19,7 @@ mod reference;
 mod report;
 
 pub use config::LearnerConfig;
+pub use drift::Drift;
 pub use groups::{LearnGroup, TokenGroup};
 pub use learner::Learner;
 pub use log_probs::LogProbs;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use visrl_grpo::LossMetrics;
 
+use super::drift::Drift;
+
 /// What an update did.
 #[derive(Clone, Debug)]
 pub struct LearnReport {
@@ -10,6 +12,9 @@ pub struct LearnReport {
     pub loss: f64,
     /// What the loss saw: KL, ratios, clip fractions, entropy.
     pub metrics: LossMetrics,
+    /// How far the engine's log-probabilities were from those of the policy before the first
+    /// update; nothing where it reported none.
+    pub drift: Option<Drift>,
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
     /// Groups in which some completion has an advantage; the others teach nothing but to stay near

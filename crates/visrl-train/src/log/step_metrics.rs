@@ -66,7 +66,7 @@ pub struct StepMetrics {
     #[serde(default)]
     pub effective_groups: usize,
     /// What the loss saw, by the names of [`LossMetrics::named`](visrl_grpo::LossMetrics::named),
-    /// such as `ratio/max` and `clip/region`.
+    /// such as `ratio/max` and `clip/region`, and of [`Drift::named`](crate::Drift::named).
     #[serde(default)]
     pub loss_metrics: BTreeMap<String, f64>,
     /// Why the step could teach nothing, and what to do about it; nothing where it could.
@@ -98,7 +98,8 @@ impl StepMetrics {
         self.grad_norm = report.grad_norm;
         self.effective_groups = report.effective_groups;
         // A file of JSON has no infinity.
-        let named = report.metrics.named();
+        let drift = report.drift.iter().flat_map(|drift| drift.named());
+        let named = report.metrics.named().chain(drift);
         self.loss_metrics = named
             .filter(|(_, value)| value.is_finite())
             .map(|(name, value)| (name.to_owned(), value))

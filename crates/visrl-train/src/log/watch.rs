@@ -10,6 +10,10 @@ use super::warnings::{GROUP_OF_ONE, Warnings};
 
 /// Steps after which it is told that none could teach anything, or that a format was never kept.
 const FIRST: usize = 5;
+/// The mean difference of log-probabilities between engine and learner that is told.
+const DRIFT: f64 = 0.1;
+/// The share of tokens that differ by more than a factor of 2 that is told.
+const BEYOND: f64 = 0.01;
 /// Steps on end that could teach nothing, later in a run.
 const LATER: usize = 20;
 /// Completions without the reward of a rule that is none of a format, after which that is told.
@@ -54,6 +58,7 @@ impl Watch {
                 warnings.warn("even rewards", message);
             }
         }
+        drift(metrics, warnings);
         self.rules(metrics, warnings);
         self.steps += 1;
     }
@@ -86,6 +91,22 @@ impl Watch {
                 self.unrewarded.remove(name);
             }
         }
+    }
+}
+
+/// Looks whether engine and learner disagree.
+fn drift(metrics: &StepMetrics, warnings: &Warnings) {
+    let number = |name: &str| metrics.loss_metrics.get(name).copied().unwrap_or(0.0);
+    let (mean, beyond) = (number("drift/mean"), number("drift/beyond"));
+    if mean > DRIFT || beyond > BEYOND {
+        let message = format!(
+            "the engine's log-probabilities differ from the learner's by {mean:.3} in the mean, and \
+             {:.1} % of tokens are more than twice as likely to one of them: both must have the same \
+             weights and see the same picture. Where it is rounding (bf16, another engine), set \
+             `fine_tune.loss.terms.importance_correction`",
+            beyond * 100.0
+        );
+        warnings.warn("drift", message);
     }
 }
 
@@ -148,6 +169,20 @@ mod tests {
         let mut kept_once = vec![unkept; 9];
         kept_once[2].rewards[1].1 = 0.1;
         assert!(told(&kept_once).is_empty());
+    }
+
+    #[test]
+    fn engines_that_disagree_are_told_once() {
+        let (warnings, mut watch) = (Warnings::new(), Watch::default());
+        let mut drifting = step(2, &[]);
+        for (mean, beyond) in [(0.02, 0.005), (0.02, 0.02), (0.2, 0.0)] {
+            let named = [("drift/mean", mean), ("drift/beyond", beyond)];
+            drifting.loss_metrics = named.map(|(name, value)| (name.to_owned(), value)).into();
+            watch.step(&drifting, &warnings);
+        }
+        let list = warnings.list();
+        assert_eq!(list.len(), 1);
+        assert!(list[0].message.contains("2.0 % of tokens"), "{list:?}");
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl PromptEncoder {
         &*self.processor
     }
 
+    /// The image processor, for who keeps it.
+    pub fn shared_processor(&self) -> &Arc<dyn Processor> {
+        &self.processor
+    }
+
     /// The chat template.
     pub fn template(&self) -> &ChatTemplate {
         &self.template
