@@ -17,7 +17,7 @@ use visrl_rollout::{
     EngineConfig, Error, GroupRequest, NativeEngine, PolicySync, RemoteConfig, RemoteEngine,
     RolloutEngine, SamplingParams,
 };
-use visrl_vlm::{FeatureStore, Pretrained, QwenVl};
+use visrl_vlm::{FeatureStore, Pretrained, QwenVl, VisionLanguageModel};
 use vllm_server::{Fault, Server};
 
 fn base() -> Pretrained<QwenVl> {
@@ -326,7 +326,6 @@ fn what_cannot_be_is_refused_by_prompt_and_field() {
         base, mut engine, ..
     } = setup(&server.url, |_| {});
     let requests = requests(&base, &sampled(), 1);
-    let choice = "/choices/0";
     for (fault, part) in [
         (Fault::Nonsense("<html>a gateway</html>"), "no JSON"),
         (Fault::Nonsense("{}"), "`choices` is no list"),
@@ -355,7 +354,7 @@ fn what_cannot_be_is_refused_by_prompt_and_field() {
             "gives 0 tokens",
         ),
         (
-            Fault::Field("/choices/0/token_ids", json!([5; 7])),
+            Fault::Field("/choices/0/token_ids", json!([5, 5, 5, 5, 5, 5, 5])),
             "gives 7 tokens, 1 to 6",
         ),
         (
@@ -371,7 +370,7 @@ fn what_cannot_be_is_refused_by_prompt_and_field() {
         let error = engine.generate(&requests[..1]).unwrap_err().to_string();
         assert!(
             error.contains(part) && error.contains("prompt 0"),
-            "{fault:?} {choice}: {error}"
+            "{fault:?}: {error}"
         );
     }
     server.fail(Fault::NoWeights);
