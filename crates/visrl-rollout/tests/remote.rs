@@ -1,6 +1,8 @@
 //! The engine whose model runs on a vLLM server, against answers that a real one gave, or with
 //! `VISRL_VLLM` set to its address against that one, which must serve `assets/base`.
 
+#![allow(clippy::print_stdout)]
+
 mod vllm_server;
 
 use std::fs;
@@ -25,32 +27,30 @@ fn base() -> Pretrained<QwenVl> {
     Pretrained::load(dir, &Device::flex()).unwrap()
 }
 
-/// Pictures of different shapes and questions of different lengths.
-fn prompts() -> Vec<Arc<Prompt>> {
-    let questions = [
-        "What type of clothing is in the photo?\nPlease directly output the answer.",
-        "What is this?",
-    ];
-    let prompt = |(number, question): (u32, &str)| {
-        let (width, height) = (28 + 9 * number, 28 + 20 * number);
-        let pixel = |i: u32| ((i * 7 + i / width * 31 * (number + 1)) % 256) as u8;
-        let image = ImageSource::Gray {
-            name: format!("picture {number}").into(),
-            width,
-            height,
-            pixels: (0..width * height).map(pixel).collect(),
-        };
-        Arc::new(Prompt::user(format!("prompt {number}"), image, question))
+const QUESTIONS: [&str; 2] = [
+    "What type of clothing is in the photo?\nPlease directly output the answer.",
+    "What is this?",
+];
+
+/// A question about a picture, whose shape and content depend on its number.
+fn prompt(number: u32, question: &str) -> Arc<Prompt> {
+    let (width, height) = (28 + 9 * number, 28 + 20 * number);
+    let pixel = |i: u32| ((i * 7 + i / width * 31 * (number + 1)) % 256) as u8;
+    let image = ImageSource::Gray {
+        name: format!("picture {number}").into(),
+        width,
+        height,
+        pixels: (0..width * height).map(pixel).collect(),
     };
-    (0..).zip(questions).map(prompt).collect()
+    Arc::new(Prompt::user(format!("prompt {number}"), image, question))
 }
 
-fn requests(
+fn requests_of(
     base: &Pretrained<QwenVl>,
+    prompts: Vec<Arc<Prompt>>,
     sampling: &SamplingParams,
     count: usize,
 ) -> Vec<GroupRequest> {
-    let prompts = prompts();
     let inputs = base.encoder.encode_all(&base.model, &prompts).unwrap();
     let stream = SeedStream::new(1, Domain::Sampling);
     (0..)
@@ -62,6 +62,17 @@ fn requests(
             ..GroupRequest::new(prompt, input, stream)
         })
         .collect()
+}
+
+fn requests(
+    base: &Pretrained<QwenVl>,
+    sampling: &SamplingParams,
+    count: usize,
+) -> Vec<GroupRequest> {
+    let prompts = (0..)
+        .zip(QUESTIONS)
+        .map(|(n, question)| prompt(n, question));
+    requests_of(base, prompts.collect(), sampling, count)
 }
 
 fn sampled() -> SamplingParams {
@@ -78,9 +89,13 @@ struct Setup {
     _folder: tempfile::TempDir,
 }
 
-/// An engine on the server of this address.
+/// An engine of the embedded model on the server of this address.
 fn setup(url: &str, change: impl FnOnce(&mut RemoteConfig)) -> Setup {
-    let (base, folder) = (base(), tempfile::tempdir().unwrap());
+    setup_of(&base(), url, change)
+}
+
+fn setup_of(base: &Pretrained<QwenVl>, url: &str, change: impl FnOnce(&mut RemoteConfig)) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
     let mut config = RemoteConfig {
         url: url.to_owned(),
         weights: folder.path().join("weights"),
@@ -91,7 +106,7 @@ fn setup(url: &str, change: impl FnOnce(&mut RemoteConfig)) -> Setup {
     let files = base.files.clone();
     let engine = RemoteEngine::new(&base.encoder, base.model.info(), files, config).unwrap();
     Setup {
-        base,
+        base: base.clone(),
         engine,
         weights,
         _folder: folder,
@@ -139,6 +154,27 @@ fn greedy_tokens_and_log_probabilities_are_those_of_the_engine_here() {
             }
         }
     });
+}
+
+#[test]
+#[ignore = "needs a vLLM server at `VISRL_VLLM` that serves `VISRL_VLLM_MODEL`: tests/vllm.sh"]
+fn twenty_prompts_greedily_on_a_real_server() {
+    let url = std::env::var("VISRL_VLLM").unwrap();
+    let dir = std::env::var("VISRL_VLLM_MODEL").unwrap();
+    let base = Pretrained::<QwenVl>::load(dir, &Device::flex()).unwrap();
+    let Setup { mut engine, .. } = setup_of(&base, &url, |_| {});
+    let prompts: Vec<_> = (0..20).map(|number| prompt(number, QUESTIONS[0])).collect();
+    let requests = requests_of(&base, prompts, &SamplingParams::greedy(16), 1);
+    let found = engine.generate(&requests).unwrap();
+    let own = native(&base).generate(&requests).unwrap();
+    assert_eq!(tokens(&found), tokens(&own));
+    let pairs = found.iter().zip(&own);
+    let logps = |group: &Group| group.completions[0].logprobs.clone();
+    let pairs = pairs.flat_map(|(a, b)| logps(a).into_iter().zip(logps(b)));
+    let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let count: usize = tokens(&found).iter().map(Vec::len).sum();
+    println!("20 prompts, {count} tokens equal, log-probabilities to {largest:.1e}");
+    assert!(largest < 1e-3);
 }
 
 #[test]
