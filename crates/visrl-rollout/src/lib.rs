@@ -42,9 +42,11 @@
 //! | temperature, top-k, top-p, min-p, ... | `sampler/filters/`, a file each |
 //! | the random number of a token | `sampler/draw.rs` |
 //! | answers from a closed list, their probabilities | `choices/` |
+//! | sampling on another thread | `background_engine.rs` |
 //! | rollouts on a vLLM server, with the feature `remote` | `remote/` |
 #![forbid(unsafe_code)]
 
+mod background_engine;
 mod choices;
 mod completion_text;
 pub mod conformance;
@@ -62,6 +64,7 @@ mod scheduler;
 mod scripted_engine;
 mod stop;
 
+pub use background_engine::{BackgroundEngine, SampledBatch};
 pub use choices::{
     ChoiceScores, TokenChoices, fit_temperature, score_choices, score_choices_of_all,
 };

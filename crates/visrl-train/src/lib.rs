@@ -45,9 +45,9 @@ pub use optimizer::{
     AdamW, AdamWSettings, Decay, Gradients, LearningRateSchedule, NamePattern, ParameterGroup,
 };
 pub use trainer::{
-    GrpoConfig, GrpoTrainer, Interrupt, LoopConfig, NextExamples, Observer, ScoredGroup,
-    SftTrainer, Start, StepContext, StopCause, StopCondition, Supervision, TrainLoop, TrainStep,
-    Validation, conversation, supervised, supervised_conversation,
+    AsyncGrpoTrainer, GrpoConfig, GrpoTrainer, Interrupt, LoopConfig, NextExamples, Observer,
+    ScoredGroup, SftTrainer, Start, StepContext, StopCause, StopCondition, Supervision, TrainLoop,
+    TrainStep, Validation, conversation, supervised, supervised_conversation,
 };
 pub use visrl_data::{ExampleDealer, ExampleSource};
 pub use visrl_grpo::SupervisedLoss;

@@ -8,8 +8,16 @@ use crate::learner::{LearnReport, LearnTimes};
 /// Seconds that the parts of a step took. They alone differ between two runs of one seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// Encoding prompts and sampling completions.
+    /// Encoding prompts and sampling completions; of samples that are made meanwhile, on another
+    /// thread, the time that they were waited for.
     pub rollout: f64,
+    /// Where samples are made on another thread: what the engine worked on those of the step, which
+    /// is no part of the step's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<f64>,
+    /// Where samples are made on another thread: what the engine had nothing to do before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_idle: Option<f64>,
     /// Scoring completions.
     pub reward: f64,
     /// Updating the policy.
@@ -69,6 +77,10 @@ pub struct StepMetrics {
     /// such as `ratio/max` and `clip/region`, and of [`Drift::named`](crate::Drift::named).
     #[serde(default)]
     pub loss_metrics: BTreeMap<String, f64>,
+    /// Optimizer steps between the policy that sampled and the one that learnt; 0 where one waits
+    /// for the other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub staleness: usize,
     /// Why the step could teach nothing, and what to do about it; nothing where it could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<String>,
@@ -77,6 +89,10 @@ pub struct StepMetrics {
     pub warnings: Vec<String>,
     /// Where the time went.
     pub seconds: Seconds,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl StepMetrics {
@@ -108,6 +124,14 @@ impl StepMetrics {
             self.diagnosis = report.metrics.diagnosis().map(|found| found.to_string());
         }
         self.seconds.learn_phases = report.times;
+    }
+
+    /// Takes where the time went; the phases of the update stay as they were recorded.
+    pub(crate) fn set_seconds(&mut self, seconds: Seconds) {
+        self.seconds = Seconds {
+            learn_phases: self.seconds.learn_phases,
+            ..seconds
+        };
     }
 
     /// Tokens of completions per second of the step; nothing for a step that took no time.

@@ -2,15 +2,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use visrl_core::{Domain, Example, SeedStream};
+use visrl_core::{Domain, Example, Group, SeedStream};
 use visrl_data::PromptTemplate;
 use visrl_grpo::Advantage;
 use visrl_reward::{Answered, RewardSet};
 use visrl_rollout::{GroupRequest, PolicySync, RolloutEngine, SamplingParams};
-use visrl_vlm::{PromptEncoder, VisionLanguageModel};
+use visrl_vlm::{ModelInput, PromptEncoder, VisionLanguageModel};
 
 use super::advantages::set_advantages;
-use super::dynamic_sampling::dynamic_sampling;
+use super::dynamic_sampling::{Sampled, dynamic_sampling};
 use super::group_summary::summarize;
 use super::scored_group::ScoredGroup;
 use super::train_step::{StepContext, TrainStep};
@@ -85,29 +85,13 @@ where
         let (wanted, rounds) = (self.config.prompts_per_step, self.config.resample_rounds);
         let sampled = dynamic_sampling(wanted, rounds, |first, count| {
             let examples = context.examples(count)?;
-            self.sample(step, first, &examples, &mut seconds)
+            self.sample(step, first, examples, &mut seconds)
         })?;
-        let size = self.config.num_generations;
-        let asked: Vec<_> = sampled.all().collect();
-        let mut metrics = StepMetrics {
-            step,
-            resampled: asked.len().saturating_sub(wanted),
-            ..StepMetrics::default()
-        };
-        summarize(&mut metrics, &asked, &self.rewards, size)?;
-        let mut batch = sampled.into_batch(wanted);
-
         let start = Instant::now();
-        set_advantages(&self.config.advantage, &self.rewards, &mut batch, size)?;
-        context.groups_scored(&batch)?;
-        let groups = batch.into_iter().map(ScoredGroup::into_learn_group);
-        let groups: Vec<_> = groups.collect();
-        metrics.learning_rate = self.config.schedule.at(step);
-        let report = self.learner.update(&groups, metrics.learning_rate)?;
+        let mut metrics = self.learn(context, sampled)?;
         self.engine.set_policy(self.learner.model())?;
         seconds.learn = start.elapsed().as_secs_f64();
-        metrics.seconds = seconds;
-        metrics.record_update(&report);
+        metrics.set_seconds(seconds);
         Ok(metrics)
     }
 
@@ -124,6 +108,13 @@ where
     }
 }
 
+/// Prompts that are asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    examples: Vec<Example>,
+    inputs: Vec<Arc<ModelInput>>,
+}
+
 impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
     /// Samples and scores a group for each example; `first` is the number of the first prompt
     /// within the step.
@@ -131,10 +122,28 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         &mut self,
         step: usize,
         first: usize,
-        examples: &[Example],
+        examples: Vec<Example>,
         seconds: &mut Seconds,
     ) -> Result<Vec<ScoredGroup>, Error> {
         let start = Instant::now();
+        let (asked, requests) = self.requests(step, first, examples)?;
+        let groups = self.engine.generate(&requests)?;
+        seconds.rollout += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let scored = self.score(asked, groups)?;
+        seconds.reward += start.elapsed().as_secs_f64();
+        Ok(scored)
+    }
+}
+
+impl<M: VisionLanguageModel, E> GrpoTrainer<M, E> {
+    /// What an engine is asked for these examples.
+    pub(super) fn requests(
+        &mut self,
+        step: usize,
+        first: usize,
+        examples: Vec<Example>,
+    ) -> Result<(Asked, Vec<GroupRequest>), Error> {
         let prompts: Vec<_> = examples
             .iter()
             .map(|example| Arc::new(self.template.render(example)))
@@ -142,7 +151,7 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         let inputs = self.encoder.encode_all(self.learner.model(), &prompts)?;
         self.learner.keep_features(&inputs)?;
         let stream = SeedStream::new(self.config.seed, Domain::Sampling);
-        let requests: Vec<_> = prompts
+        let requests = prompts
             .into_iter()
             .zip(&inputs)
             .zip(first as u32..)
@@ -158,11 +167,17 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
                 cancel: Default::default(),
             })
             .collect();
-        let groups = self.engine.generate(&requests)?;
-        seconds.rollout += start.elapsed().as_secs_f64();
+        Ok((Asked { examples, inputs }, requests))
+    }
 
-        let start = Instant::now();
-        let answered = groups.iter().zip(examples).flat_map(|(group, example)| {
+    /// Scores the groups that an engine gave.
+    pub(super) fn score(
+        &self,
+        asked: Asked,
+        groups: Vec<Group>,
+    ) -> Result<Vec<ScoredGroup>, Error> {
+        let answered = groups.iter().zip(&asked.examples);
+        let answered = answered.flat_map(|(group, example)| {
             let texts = group.completions.iter().map(|c| c.text.as_str());
             texts.map(move |completion| Answered {
                 completion,
@@ -171,7 +186,7 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
         });
         let answered: Vec<_> = answered.collect();
         let mut scores = self.rewards.score_batch(&answered)?.into_iter();
-        let scored = groups.into_iter().zip(inputs).map(|(group, input)| {
+        let scored = groups.into_iter().zip(asked.inputs).map(|(group, input)| {
             let scores = scores.by_ref().take(group.completions.len()).collect();
             ScoredGroup {
                 input,
@@ -180,8 +195,32 @@ impl<M: VisionLanguageModel, E: RolloutEngine> GrpoTrainer<M, E> {
                 advantages: Vec::new(),
             }
         });
-        let scored = scored.collect();
-        seconds.reward += start.elapsed().as_secs_f64();
-        Ok(scored)
+        Ok(scored.collect())
+    }
+
+    /// Updates the policy by the groups of a step, and tells what they were like.
+    pub(super) fn learn(
+        &mut self,
+        context: &mut StepContext<'_>,
+        sampled: Sampled<ScoredGroup>,
+    ) -> Result<StepMetrics, Error> {
+        let step = context.step();
+        let (wanted, size) = (self.config.prompts_per_step, self.config.num_generations);
+        let asked: Vec<_> = sampled.all().collect();
+        let mut metrics = StepMetrics {
+            step,
+            resampled: asked.len().saturating_sub(wanted),
+            ..StepMetrics::default()
+        };
+        summarize(&mut metrics, &asked, &self.rewards, size)?;
+        let mut batch = sampled.into_batch(wanted);
+        set_advantages(&self.config.advantage, &self.rewards, &mut batch, size)?;
+        context.groups_scored(&batch)?;
+        let groups = batch.into_iter().map(ScoredGroup::into_learn_group);
+        let groups: Vec<_> = groups.collect();
+        metrics.learning_rate = self.config.schedule.at(step);
+        let report = self.learner.update(&groups, metrics.learning_rate)?;
+        metrics.record_update(&report);
+        Ok(metrics)
     }
 }

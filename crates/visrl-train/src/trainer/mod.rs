@@ -1,6 +1,7 @@
 //! Ways of training, and the loop around them: steps, evaluations, checkpoints, and when to stop.
 
 mod advantages;
+mod async_grpo_trainer;
 mod dynamic_sampling;
 mod group_summary;
 mod grpo_trainer;
@@ -14,6 +15,7 @@ mod train_loop;
 mod train_step;
 mod validation;
 
+pub use async_grpo_trainer::AsyncGrpoTrainer;
 pub use grpo_trainer::{GrpoConfig, GrpoTrainer};
 pub use interrupt::Interrupt;
 pub use loop_config::{LoopConfig, StopCause};

@@ -113,7 +113,7 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
         state: &mut TrainState,
     ) -> Result<bool, Error> {
         let begun = Instant::now();
-        let mut dealt = state.dealt;
+        let mut dealt = state.dealt + method.dealt_ahead();
         let mut metrics = {
             let mut next = |count| {
                 let examples = self.data.deal(dealt, count)?;
@@ -123,7 +123,7 @@ impl<M: VisionLanguageModel> TrainLoop<'_, M> {
             let context = StepContext::new(state.step, &mut next);
             method.train_step(&mut context.with_observer(&mut *self.observer))?
         };
-        state.dealt = dealt;
+        state.dealt = dealt - method.dealt_ahead();
         state.step += 1;
         state.seconds += begun.elapsed().as_secs_f64();
         self.warnings.set_step(state.step);

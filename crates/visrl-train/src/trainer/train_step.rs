@@ -85,6 +85,12 @@ pub trait TrainStep<M> {
     /// The same, for putting a checkpoint's in their place.
     fn learner_mut(&mut self) -> &mut Learner<M>;
 
+    /// The examples that were asked for in steps so far and are to be learnt from in later ones: a
+    /// run that goes on after a checkpoint asks for them again. Default none.
+    fn dealt_ahead(&self) -> usize {
+        0
+    }
+
     /// Called before the first step, whether or not a checkpoint was put in place: the policy is
     /// new to whoever keeps a copy of it.
     ///

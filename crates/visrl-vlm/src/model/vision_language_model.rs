@@ -53,7 +53,7 @@ pub enum Output {
 /// Implement this trait for a burn module whose fields carry Hugging Face's names; rollout, learner
 /// and trainer need no change. [`Pretrained::from_parts`](crate::Pretrained::from_parts) makes it
 /// what a run starts from, and [`LoadModel`](crate::LoadModel) makes it load from a folder.
-pub trait VisionLanguageModel: Module + Sync {
+pub trait VisionLanguageModel: Module + Sync + 'static {
     /// What callers need to know of the model.
     fn info(&self) -> &ModelInfo;
 
