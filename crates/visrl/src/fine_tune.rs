@@ -55,6 +55,11 @@ pub struct FineTune {
     /// weights is `handed-over` in the run's, if none is named. Needs the feature `remote`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteConfig>,
+    /// Optimizer steps that the policy which samples may be behind the one that learns: samples are
+    /// then made on a thread of their own, ahead of the learner. 0, the default, samples and learns
+    /// in turn.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_staleness: usize,
     /// How rewards become advantages.
     pub advantage: Advantage,
     /// The policy loss.
@@ -118,6 +123,7 @@ impl Default for FineTune {
             resample_rounds: 0,
             engine: EngineKind::Auto,
             remote: None,
+            max_staleness: 0,
             advantage: Advantage::default(),
             loss: LossSetting::default(),
             learner: LearnerConfig {
@@ -146,6 +152,10 @@ impl Default for FineTune {
 /// Whether nothing is said of the engine.
 fn is_auto(engine: &EngineKind) -> bool {
     *engine == EngineKind::Auto
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Serialize for FineTune {

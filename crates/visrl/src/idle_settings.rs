@@ -50,6 +50,15 @@ pub(crate) fn warn_of_idle(settings: &FineTune, steps: usize, warnings: &Warning
             settings.evaluate_every
         ));
     }
+    if let (1.., LossSetting::Grpo(loss)) = (settings.max_staleness, &settings.loss)
+        && loss.terms.importance_correction.is_none()
+    {
+        warn(
+            "max_staleness",
+            "`fine_tune.max_staleness` lets an older policy sample, and the loss takes its samples for \
+             the learner's own: set `fine_tune.loss.terms.importance_correction`, too",
+        );
+    }
     if let LossSetting::Grpo(loss) = &settings.loss {
         idle_schedule(&loss.terms, warnings);
         let refresh = &settings.learner.reference_refresh;

@@ -26,6 +26,7 @@ impl FineTune {
         }
         self.check_sampling()?;
         self.check_remote()?;
+        self.check_ahead()?;
         self.check_learning()?;
         self.check_rates()
     }
@@ -71,6 +72,15 @@ impl FineTune {
         self.sampling
             .validate()
             .map_err(|error| of_params("sampling", error))
+    }
+
+    fn check_ahead(&self) -> Result<(), Error> {
+        if self.max_staleness == 0 || self.resample_rounds == 0 {
+            return Ok(());
+        }
+        let message = "must be 0 beside `max_staleness`: what a step samples must be known before it is \
+                       scored";
+        Err(Error::setting("fine_tune.resample_rounds", message))
     }
 
     fn check_remote(&self) -> Result<(), Error> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use visrl_data::{Dataset, MemoryDataset};
 use visrl_grpo::PolicyLoss;
+use visrl_rollout::BackgroundEngine;
 use visrl_train::{
-    ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, MemoryPlan, MetricSink, Observer,
-    Progress, SftTrainer, Start, StepMetrics, StopCause, StopCondition, SupervisedLoss,
-    TensorBoard, TrainLoop, TrainStep, Warnings, resident_memory,
+    AsyncGrpoTrainer, ExampleDealer, GrpoConfig, GrpoTrainer, Interrupt, JsonLines, MemoryPlan,
+    MetricSink, Observer, Progress, SftTrainer, Start, StepMetrics, StopCause, StopCondition,
+    SupervisedLoss, TensorBoard, TrainLoop, TrainStep, Warnings, resident_memory,
 };
 use visrl_vlm::{Pretrained, VisionLanguageModel};
 
@@ -295,24 +296,44 @@ impl<'a, M: VisionLanguageModel> Trainer<'a, M> {
                 (begun, trained, method.learner)
             }
             None => {
-                let mut method = GrpoTrainer {
-                    learner,
-                    engine: run.engine()?,
-                    encoder,
-                    template,
-                    rewards: recipe.rewards.clone(),
-                    config: GrpoConfig {
-                        seed: settings.seed,
-                        prompts_per_step: settings.prompts_per_step,
-                        num_generations: settings.num_generations,
-                        sampling: settings.sampling.clone(),
-                        resample_rounds: settings.resample_rounds,
-                        advantage: settings.advantage,
-                        schedule,
-                    },
+                let config = GrpoConfig {
+                    seed: settings.seed,
+                    prompts_per_step: settings.prompts_per_step,
+                    num_generations: settings.num_generations,
+                    sampling: settings.sampling.clone(),
+                    resample_rounds: settings.resample_rounds,
+                    advantage: settings.advantage,
+                    schedule,
                 };
-                let (begun, trained) = training.train(run, (folder, found), &mut method)?;
-                (begun, trained, method.learner)
+                let rewards = recipe.rewards.clone();
+                let engine = run.engine()?;
+                match settings.max_staleness {
+                    0 => {
+                        let mut method = GrpoTrainer {
+                            learner,
+                            engine,
+                            encoder,
+                            template,
+                            rewards,
+                            config,
+                        };
+                        let (begun, trained) = training.train(run, (folder, found), &mut method)?;
+                        (begun, trained, method.learner)
+                    }
+                    max_staleness => {
+                        let trainer = GrpoTrainer {
+                            learner,
+                            engine: BackgroundEngine::new(engine),
+                            encoder,
+                            template,
+                            rewards,
+                            config,
+                        };
+                        let mut method = AsyncGrpoTrainer::new(trainer, max_staleness, steps)?;
+                        let (begun, trained) = training.train(run, (folder, found), &mut method)?;
+                        (begun, trained, method.trainer.learner)
+                    }
+                }
             }
         };
         if trained.cause == StopCause::Interrupted {

@@ -244,6 +244,12 @@ impl MetricSink for TensorBoard {
         add("seconds/rollout", metrics.seconds.rollout);
         add("seconds/reward", metrics.seconds.reward);
         add("seconds/learn", metrics.seconds.learn);
+        for (name, seconds) in [
+            ("seconds/engine", metrics.seconds.engine),
+            ("seconds/engine_idle", metrics.seconds.engine_idle),
+        ] {
+            seconds.into_iter().for_each(|seconds| add(name, seconds));
+        }
         let phases = &metrics.seconds.learn_phases;
         add("seconds/learn/reference", phases.reference);
         add("seconds/learn/forward", phases.forward);

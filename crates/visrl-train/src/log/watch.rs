@@ -98,7 +98,8 @@ impl Watch {
 fn drift(metrics: &StepMetrics, warnings: &Warnings) {
     let number = |name: &str| metrics.loss_metrics.get(name).copied().unwrap_or(0.0);
     let (mean, beyond) = (number("drift/mean"), number("drift/beyond"));
-    if mean > DRIFT || beyond > BEYOND {
+    // An older policy's are others by right.
+    if metrics.staleness == 0 && (mean > DRIFT || beyond > BEYOND) {
         let message = format!(
             "the engine's log-probabilities differ from the learner's by {mean:.3} in the mean, and \
              {:.1} % of tokens are more than twice as likely to one of them: both must have the same \

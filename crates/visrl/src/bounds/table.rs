@@ -73,6 +73,7 @@ pub(super) const TABLE: &[(&str, Bound)] = &[
     ("fine_tune.prompts_per_step", Whole(1, MANY)),
     ("fine_tune.num_generations", Whole(1, MANY)),
     ("fine_tune.resample_rounds", Whole(0, MANY)),
+    ("fine_tune.max_staleness", Whole(0, 1024)),
     ("fine_tune.remote.max_requests", Whole(1, 4096)),
     ("fine_tune.remote.timeout", Real(1.0, 86_400.0)),
     ("fine_tune.remote.patience", Real(1.0, 86_400.0)),
