@@ -32,9 +32,8 @@ const QUESTIONS: [&str; 2] = [
     "What is this?",
 ];
 
-/// A question about a picture, whose shape and content depend on its number.
-fn prompt(number: u32, question: &str) -> Arc<Prompt> {
-    let (width, height) = (28 + 9 * number, 28 + 20 * number);
+/// A question about a picture of this size, whose content depends on its number.
+fn prompt(number: u32, (width, height): (u32, u32), question: &str) -> Arc<Prompt> {
     let pixel = |i: u32| ((i * 7 + i / width * 31 * (number + 1)) % 256) as u8;
     let image = ImageSource::Gray {
         name: format!("picture {number}").into(),
@@ -69,9 +68,9 @@ fn requests(
     sampling: &SamplingParams,
     count: usize,
 ) -> Vec<GroupRequest> {
-    let prompts = (0..)
-        .zip(QUESTIONS)
-        .map(|(n, question)| prompt(n, question));
+    // The embedded model sees everything at one size.
+    let prompts = (0..).zip(QUESTIONS);
+    let prompts = prompts.map(|(n, question)| prompt(n, (28 + n, 28 + n), question));
     requests_of(base, prompts.collect(), sampling, count)
 }
 
@@ -163,8 +162,9 @@ fn twenty_prompts_greedily_on_a_real_server() {
     let dir = std::env::var("VISRL_VLLM_MODEL").unwrap();
     let base = Pretrained::<QwenVl>::load(dir, &Device::flex()).unwrap();
     let Setup { mut engine, .. } = setup_of(&base, &url, |_| {});
-    let prompts: Vec<_> = (0..20).map(|number| prompt(number, QUESTIONS[0])).collect();
-    let requests = requests_of(&base, prompts, &SamplingParams::greedy(16), 1);
+    let size = |number| (28 + 9 * number, 28 + 20 * number);
+    let prompts = (0..20).map(|number| prompt(number, size(number), QUESTIONS[0]));
+    let requests = requests_of(&base, prompts.collect(), &SamplingParams::greedy(16), 1);
     let found = engine.generate(&requests).unwrap();
     let own = native(&base).generate(&requests).unwrap();
     assert_eq!(tokens(&found), tokens(&own));

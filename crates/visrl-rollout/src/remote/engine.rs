@@ -12,7 +12,7 @@ use visrl_vlm::{
 use super::answer::Expected;
 use super::client::Client;
 use super::config::RemoteConfig;
-use super::images::Picture;
+use super::images::data_url;
 use super::server::Server;
 use super::vllm::Vllm;
 use super::weights::Weights;
@@ -106,8 +106,8 @@ impl RemoteEngine {
         request.validate_prompt(self.info.image_token_id)?;
         self.server.check(request)?;
         let images = request.prompt.images();
-        let images: Vec<Picture> = images
-            .map(|image| Picture::new(&*self.pictures, image))
+        let images: Vec<String> = images
+            .map(|image| data_url(&*self.pictures, image))
             .collect::<Result<_, _>>()?;
         let mut body = self.server.body(request, &images);
         let samples = 0..request.num_generations;

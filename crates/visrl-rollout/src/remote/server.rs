@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{Client, Failure};
-use super::images::Picture;
 use crate::error::Error;
 use crate::request::GroupRequest;
 
@@ -37,7 +36,7 @@ pub(super) trait Server: Debug + Send + Sync {
     fn check(&self, request: &GroupRequest) -> Result<(), Error>;
 
     /// The request for one completion: its JSON but for the seed.
-    fn body(&self, request: &GroupRequest, images: &[Picture]) -> Value;
+    fn body(&self, request: &GroupRequest, images: &[String]) -> Value;
 
     /// Sets the seed of a completion.
     fn seed(&self, body: &mut Value, seed: i64);

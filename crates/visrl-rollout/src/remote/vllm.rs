@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use visrl_core::Content;
 
 use super::client::{Client, Failure};
-use super::images::Picture;
 use super::server::{Answer, Ended, Server};
 use crate::error::Error;
 use crate::request::GroupRequest;
@@ -43,14 +42,13 @@ impl Server for Vllm {
 
     /// Every parameter of sampling is named, as the server would take the checkpoint's own for
     /// those that are not.
-    fn body(&self, request: &GroupRequest, images: &[Picture]) -> Value {
+    fn body(&self, request: &GroupRequest, images: &[String]) -> Value {
         let sampling = &request.sampling;
-        let mut rest = images.iter();
+        let mut images = images.iter();
         let mut part = |content: &Content| match content {
             Content::Text(text) => json!({"type": "text", "text": text}),
             Content::Image(_) => {
-                let url = rest.next().map(|picture| &picture.url);
-                json!({"type": "image_url", "image_url": {"url": url}})
+                json!({"type": "image_url", "image_url": {"url": images.next()}})
             }
         };
         let messages = request.prompt.messages.iter().map(|message| {
@@ -78,11 +76,6 @@ impl Server for Vllm {
         });
         if let Some(model) = &self.model {
             body["model"] = json!(model);
-        }
-        // Within these bounds a picture whose sides are multiples of a block stays as it is.
-        let pixels = images.iter().map(|picture| picture.pixels);
-        if let (Some(least), Some(most)) = (pixels.clone().min(), pixels.max()) {
-            body["mm_processor_kwargs"] = json!({"min_pixels": least, "max_pixels": most});
         }
         if !self.banned_ids.is_empty() {
             let banned = self.banned_ids.iter();

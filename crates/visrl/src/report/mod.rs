@@ -8,5 +8,6 @@ mod page;
 mod read;
 mod render;
 mod sections;
+mod waiting;
 
 pub use render::{render, write};

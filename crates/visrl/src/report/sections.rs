@@ -10,6 +10,7 @@ use visrl_train::{ConfusionMatrix, Evaluation, StepMetrics};
 use super::charts::{Cell, Series, curves, legend, map};
 use super::page::{AnswerView, Chart, Page, SampleView, Table};
 use super::read::{read, read_lines};
+use super::waiting::waiting;
 use crate::before_after::{Accuracy, BeforeAfter};
 use crate::error::Error;
 use crate::experiment::{Comparison, ComparisonRow, CrossMatrix, Spread};
@@ -70,6 +71,7 @@ pub(super) fn run(page: &mut Page, dir: &Path, summary: &Summary) -> Result<(), 
     let metrics: Vec<StepMetrics> = read_lines(&dir.join("metrics.jsonl"))?;
     run_curves(page, &metrics, summary)?;
     page.tables.extend(loss_metrics(&metrics));
+    page.tables.extend(waiting(&metrics));
     if let Some(found) = read::<BeforeAfter>(&dir.join("evaluation.json"))? {
         for (when, measured) in [("before", &found.before), ("after", &found.after)] {
             confusion(page, when, &measured.greedy.confusion)?;
