@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::FileError;
 use super::json_text::{byte_order_mark, look_through};
+use super::tables::from_json_in;
 use crate::warn_once::warn_once;
 
 /// Reads a file whole, refusing one that is larger than `limit` bytes before it is read.
@@ -72,7 +73,14 @@ pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
 /// # Errors
 /// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
 pub fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
-    serde_json::from_slice(bytes).map_err(|source| {
+    from_json_in(bytes).map_err(|(source, listed)| {
+        match listed {
+            Some(field) if field.is_empty() => {
+                return FileError::damaged(path, "is a list, expected an object");
+            }
+            Some(field) => return FileError::field(path, &field, "is a list, expected an object"),
+            None => {}
+        }
         if let Some(format) = byte_order_mark(bytes) {
             return FileError::damaged(path, format!("is {format}; save it as plain UTF-8"));
         }
