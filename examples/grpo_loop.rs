@@ -28,8 +28,6 @@ use visrl::rollout::{
 use visrl::train::{LearnGroup, Learner, LearnerConfig};
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
-/// The embedded model and data.
-
 const SEED: u64 = 100;
 const STEPS: usize = 40;
 const PROMPTS: usize = 8;

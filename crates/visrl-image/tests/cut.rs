@@ -41,7 +41,9 @@ fn a_picture_cut_at_any_place_is_refused_or_whole() {
         }
         if let (Some(first), Some(last)) = (wrong.first(), wrong.last()) {
             let count = wrong.len();
-            faults.push(format!("{name}: another picture at {count} of {first}..={last}"));
+            faults.push(format!(
+                "{name}: another picture at {count} of {first}..={last}"
+            ));
         }
         files += 1;
     }

@@ -196,12 +196,7 @@ impl DataConfig {
     }
 
     /// The part of the data that is asked for.
-    fn part(
-        &self,
-        name: &str,
-        mut data: MemoryDataset,
-        seed: u64,
-    ) -> Result<MemoryDataset, Error> {
+    fn part(&self, name: &str, mut data: MemoryDataset, seed: u64) -> Result<MemoryDataset, Error> {
         let lacks = |error| of_split(name, self.source.path(), error);
         if let Some(shots) = self.shots {
             let draw = FewShot::new(shots, self.shot_seed.unwrap_or(seed));

@@ -58,15 +58,14 @@ mod tests {
 
     use super::*;
 
-    #[derive(Deserialize)]
+    #[derive(PartialEq, Deserialize)]
     #[serde(tag = "kind", deny_unknown_fields, rename_all = "snake_case")]
     enum Tagged {
         Few { at: f64 },
     }
 
-    #[derive(Deserialize)]
+    #[derive(Default, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields, default)]
-    #[derive(Default)]
     struct Whole {
         pair: Option<[f64; 2]>,
         names: Vec<String>,
@@ -79,11 +78,18 @@ mod tests {
         for (value, name) in [
             (json!([]), ""),
             (json!({"kinds": [["few", 1]]}), "kinds.0"),
-            (json!({"kinds": [{"kind": "few", "at": 1}, ["few"]]}), "kinds.1"),
+            (
+                json!({"kinds": [{"kind": "few", "at": 1}, ["few"]]}),
+                "kinds.1",
+            ),
             (json!({"inner": []}), "inner"),
             (json!({"inner": {"inner": [[1, 2]]}}), "inner.inner"),
         ] {
-            assert_eq!(listed_table::<Whole>(&value).as_deref(), Some(name), "{value}");
+            assert_eq!(
+                listed_table::<Whole>(&value).as_deref(),
+                Some(name),
+                "{value}"
+            );
         }
         for value in [
             json!({"pair": [1, 2], "names": ["a"], "kinds": [], "inner": {"names": []}}),

@@ -51,9 +51,14 @@ mod tests {
         for other in ["{}", "", "[\"x\"]"] {
             fs::write(&path, other).unwrap();
             let error = check().unwrap_err();
-            assert!(error.contains("a.json: is there and not what is written"), "{error}");
+            assert!(
+                error.contains("a.json: is there and not what is written"),
+                "{error}"
+            );
         }
-        let folder = check_replaceable(dir.path(), |_| true).unwrap_err().to_string();
+        let folder = check_replaceable(dir.path(), |_| true)
+            .unwrap_err()
+            .to_string();
         assert!(folder.ends_with(": is a folder: name a file"), "{folder}");
     }
 }

@@ -67,18 +67,30 @@ struct Objects<'t, T> {
 impl<'t, T> Objects<'t, T> {
     fn new(inner: T, trace: &'t Trace) -> Self {
         let asked = Asked::Any;
-        Self { inner, trace, asked }
+        Self {
+            inner,
+            trace,
+            asked,
+        }
     }
 
     fn key(inner: T, trace: &'t Trace) -> Self {
         let asked = Asked::Key;
-        Self { inner, trace, asked }
+        Self {
+            inner,
+            trace,
+            asked,
+        }
     }
 
     /// The visitor of what this deserializer gives.
     fn visitor<V>(&self, inner: V) -> Objects<'t, V> {
         let (trace, asked) = (self.trace, self.asked);
-        Objects { inner, trace, asked }
+        Objects {
+            inner,
+            trace,
+            asked,
+        }
     }
 }
 
@@ -105,7 +117,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         let asked = Asked::Object;
-        let visitor = Objects { asked, ..self.visitor(visitor) };
+        let visitor = Objects {
+            asked,
+            ..self.visitor(visitor)
+        };
         self.inner.deserialize_struct(name, fields, visitor)
     }
 
@@ -181,7 +196,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<'_, V> {
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(Objects::new(inner, self.trace))
+        self.inner
+            .visit_newtype_struct(Objects::new(inner, self.trace))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
@@ -213,7 +229,11 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Objects<'_, S> {
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
         let (trace, asked) = (self.trace, self.asked);
-        self.inner.deserialize(Objects { inner, trace, asked })
+        self.inner.deserialize(Objects {
+            inner,
+            trace,
+            asked,
+        })
     }
 }
 
@@ -304,7 +324,10 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<'_, A> {
         visitor: V,
     ) -> Result<V::Value, A::Error> {
         let asked = Asked::Object;
-        let visitor = Objects { asked, ..self.visitor(visitor) };
+        let visitor = Objects {
+            asked,
+            ..self.visitor(visitor)
+        };
         self.inner.struct_variant(fields, visitor)
     }
 }
@@ -348,8 +371,14 @@ mod tests {
         for (text, field) in [
             ("[null]", ""),
             (r#"{"one": [1]}"#, "one"),
-            (r#"{"one": null, "many": [{"a": 1}, [1, [2, 3]]]}"#, "many.1"),
-            (r#"{"one": null, "named": {"x": {"a": 1}, "y": []}}"#, "named.y"),
+            (
+                r#"{"one": null, "many": [{"a": 1}, [1, [2, 3]]]}"#,
+                "many.1",
+            ),
+            (
+                r#"{"one": null, "named": {"x": {"a": 1}, "y": []}}"#,
+                "named.y",
+            ),
             (r#"{"one": null, "kind": {"whole": [1]}}"#, "kind"),
             (r#"{"one": null, "kind": {"parts": [1]}}"#, "kind"),
         ] {

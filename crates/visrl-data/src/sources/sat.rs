@@ -122,6 +122,9 @@ impl SatConfig {
             records.push(record);
             Ok(())
         })?;
+        if records.is_empty() {
+            return Err(Error::no_row(path));
+        }
         let classes = labels.finish(&mut records);
         let name = path
             .file_stem()

@@ -165,8 +165,14 @@ mod tests {
             "`fine_tune.steps` is 1.0, expected a whole number, 0 to 4294967295"
         );
         for (text, expected) in [
-            ("seed = 2026-01-01", "`seed` is 2026-01-01, a date or a time, which no setting is"),
-            ("a = [{ b = 10:00:00 }]", "`a.0.b` is 10:00:00, a date or a time, which no setting is"),
+            (
+                "seed = 2026-01-01",
+                "`seed` is 2026-01-01, a date or a time, which no setting is",
+            ),
+            (
+                "a = [{ b = 10:00:00 }]",
+                "`a.0.b` is 10:00:00, a date or a time, which no setting is",
+            ),
         ] {
             let file: Table = toml::from_str(text).unwrap();
             assert_eq!(check_file(&file).unwrap_err().to_string(), expected);

@@ -11,7 +11,13 @@ fn every_table_of_a_run_s_file_is_refused_by_its_name_where_it_is_a_list() {
     assert!(tables.len() > 60, "{}", tables.len());
     for (path, file) in tables.iter().filter(|(path, _)| !path.is_empty()) {
         let name = path.join(".");
-        let lists = ["[]", "[1]", "[\"x\", 0.5]", "[[1], {}]", "[\"grpo\", \"paper\"]"];
+        let lists = [
+            "[]",
+            "[1]",
+            "[\"x\", 0.5]",
+            "[[1], {}]",
+            "[\"grpo\", \"paper\"]",
+        ];
         for list in lists {
             let mut file = Value::try_from(file).unwrap();
             let mut at = &mut file;

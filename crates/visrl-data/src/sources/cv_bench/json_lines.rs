@@ -23,8 +23,7 @@ pub(crate) fn read_json_lines(path: &Path) -> Result<Vec<CvBenchRow>, Error> {
             field: field.into(),
             message,
         };
-        let fields: Fields =
-            from_json(text).map_err(|error| fail("row", fault_in_line(&error)))?;
+        let fields: Fields = from_json(text).map_err(|error| fail("row", fault_in_line(&error)))?;
         let named = fields.filename.as_deref();
         let named = named.or(fields.image.as_ref().and_then(Value::as_str));
         let file = named

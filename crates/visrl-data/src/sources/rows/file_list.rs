@@ -113,9 +113,8 @@ pub(crate) fn read_list(path: &Path, any_path: bool) -> Result<Vec<ListedFile>, 
         let name = entry.get("json_path");
         let name = name.ok_or_else(|| at.error("json_path", "is missing"))?;
         let text = name.text();
-        let name = text.ok_or_else(|| {
-            at.error("json_path", format!("is {}, expected a path", name.kind()))
-        })?;
+        let name = text
+            .ok_or_else(|| at.error("json_path", format!("is {}, expected a path", name.kind())))?;
         let file = match any_path {
             true => folder.join(&name),
             false => join_below(folder, &name, path, || at.name(), "json_path")?,
@@ -245,7 +244,10 @@ mod tests {
             ("", "is none of"),
         ] {
             let message = RowPart::named(text).unwrap_err();
-            assert!(message.starts_with(&format!("`{text}` {fault}")), "{message}");
+            assert!(
+                message.starts_with(&format!("`{text}` {fault}")),
+                "{message}"
+            );
         }
     }
 

@@ -166,15 +166,13 @@ pub(crate) fn open_rows(
         }
     }
     if reading.rows() == 0 {
-        return Err(Error::Row {
-            path: path.to_path_buf(),
-            row: "file".into(),
-            field: "row".into(),
-            message: "there is no row".into(),
-        });
+        return Err(Error::no_row(path));
     }
     for (file, split) in &reading.empty {
-        tell(file, &format!("holds no row: the split {split} gets none of it"));
+        tell(
+            file,
+            &format!("holds no row: the split {split} gets none of it"),
+        );
     }
     reading.labels.in_file(path);
     reading.labels.tell_alike(&reading.answers);

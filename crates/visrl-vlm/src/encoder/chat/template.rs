@@ -151,7 +151,12 @@ impl ChatTemplate {
     /// Renders a conversation of text alone as a template for text alone takes it, which may know
     /// no system turn.
     fn render_plain(&self) -> Result<String, Error> {
-        let turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")];
+        let turns = [
+            ("system", "s"),
+            ("user", "a"),
+            ("assistant", "b"),
+            ("user", "c"),
+        ];
         let render = |turns: &[(&str, &str)]| {
             let turns = turns.iter();
             let turns = turns.map(|&(role, content)| context! { role, content });
