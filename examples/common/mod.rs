@@ -144,9 +144,6 @@ fn evaluation(name: &str) -> Result<EvaluationSetting, String> {
     })
 }
 
-/// The largest `lora_alpha` that a rank asks for.
-const MAX_ALPHA: f64 = 32_768.0;
-
 /// When lists of choices are drawn.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Lists {
@@ -304,7 +301,7 @@ impl Flags {
             numbers.lora = Some(LoraConfig {
                 r,
                 // A rank that is none is told by its own name.
-                lora_alpha: (2.0 * r as f64).clamp(1.0, MAX_ALPHA),
+                lora_alpha: (2.0 * r as f64).clamp(1.0, 32_768.0),
                 ..numbers.lora.take().unwrap_or_default()
             });
         }

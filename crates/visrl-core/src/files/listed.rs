@@ -11,9 +11,9 @@ pub fn listed_table<T: DeserializeOwned>(value: &Value) -> Option<String> {
     let mut lists = Vec::new();
     find(&mut Vec::new(), value, &mut lists);
     let found = lists.into_iter().find(|path| {
-        let asked = read(with_table(value, path));
-        let Some(asked) = asked else {
-            return true;
+        let Some(asked) = read(with(value, path, json!({ "?": 0 }))) else {
+            // What nothing reads may be anything.
+            return read(with(value, path, json!(true))).is_some();
         };
         let is_table = asked.contains("unknown field `?`") || asked.contains("missing field");
         is_table && Some(asked) != error
@@ -39,15 +39,15 @@ fn find(path: &mut Vec<String>, value: &Value, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The value with a table of a field that nothing has in the place of a list.
-fn with_table(value: &Value, path: &[String]) -> Value {
+/// The value with another one in the place of a list.
+fn with(value: &Value, path: &[String], other: Value) -> Value {
     let mut value = value.clone();
     let at = path.iter().try_fold(&mut value, |at, name| match at {
         Value::Array(values) => values.get_mut(name.parse::<usize>().ok()?),
         at => at.get_mut(name),
     });
     if let Some(at) = at {
-        *at = json!({ "?": 0 });
+        *at = other;
     }
     value
 }
@@ -71,6 +71,20 @@ mod tests {
         names: Vec<String>,
         kinds: Vec<Tagged>,
         inner: Option<Box<Whole>>,
+    }
+
+    #[derive(Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Part {
+        inner: Option<Box<Part>>,
+    }
+
+    #[test]
+    fn lists_of_what_is_not_read_are_no_tables() {
+        let value = json!({"inner": {"mean": [1, 2], "other": {"a": [[]]}}});
+        assert_eq!(listed_table::<Part>(&value), None);
+        let value = json!({"inner": {"mean": [1, 2], "inner": []}});
+        assert_eq!(listed_table::<Part>(&value).as_deref(), Some("inner.inner"));
     }
 
     #[test]

@@ -23,7 +23,12 @@ fn every_table_of_a_run_s_file_is_refused_by_its_name_where_it_is_a_list() {
             let mut at = &mut file;
             for name in path {
                 at = match at {
-                    Value::Array(values) => &mut values[name.parse::<usize>().unwrap()],
+                    Value::Array(values) => {
+                        let place: usize = name.parse().unwrap();
+                        let more = values.len().max(place + 1);
+                        values.resize(more, Value::Boolean(true));
+                        &mut values[place]
+                    }
                     table => {
                         let table = table.as_table_mut().unwrap();
                         table.entry(name).or_insert(Value::Boolean(true))
