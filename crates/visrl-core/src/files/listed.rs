@@ -16,7 +16,9 @@ pub fn listed_table<T: DeserializeOwned>(value: &Value) -> Option<String> {
             return read(with(value, path, json!(true))).is_some();
         };
         let is_table = asked.contains("unknown field `?`") || asked.contains("missing field");
-        is_table && Some(asked) != error
+        // The same error may be that of another place, or of an empty list here.
+        let other = || read(with(value, path, json!(true)));
+        is_table && (Some(asked) != error || other() != error)
     });
     found.map(|path| path.join("."))
 }
@@ -97,6 +99,7 @@ mod tests {
                 "kinds.1",
             ),
             (json!({"inner": []}), "inner"),
+            (json!({"kinds": [[]]}), "kinds.0"),
             (json!({"inner": {"inner": [[1, 2]]}}), "inner.inner"),
         ] {
             assert_eq!(

@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn other_splits_and_equal_names_are_told() {
-        let json = r#"{"train": [["1", 0, "a"], ["2", 1, "a"]], "val": [], "test": [], "all": []}"#;
+        let json = r#"{"train": [["1", 0, "a"], ["2", 1, "a"]], "val": [], "test": [["3", 0, "a"]],
+            "all": []}"#;
         let (dataset, told) = visrl_testing::warnings_of(|| read(json));
         assert_eq!(dataset.unwrap().classes(), ["a", "a"]);
         assert!(
