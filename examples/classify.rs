@@ -24,6 +24,7 @@ use visrl::classifier::{
     AnswersFile, Classifier, PAGE_MARK, PictureAnswer, Question, RunWeights, answers_page, pictures,
 };
 use visrl::core::ImageSource;
+use visrl::core::files::check_replaceable;
 use visrl::data::own_question;
 use visrl::rollout::SamplingParams;
 use visrl::vlm::QwenVl;
@@ -45,7 +46,7 @@ struct Cli {
     #[arg(long, requires = "run", value_parser = weights)]
     weights: Option<RunWeights>,
     /// Checkpoint folder in Hugging Face layout.
-    #[arg(long, default_value = common::MODEL, hide_default_value = true)]
+    #[arg(long, default_value_os_t = common::assets::model(), hide_default_value = true)]
     model: PathBuf,
     /// One picture.
     #[arg(long, required_unless_present = "images", conflicts_with = "images")]
@@ -134,12 +135,7 @@ fn check_page<'a>(
         return Err(format!("--html: {shown} is {}, too", other.display()));
     }
     let is_page = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(PAGE_MARK);
-    match std::fs::read(html) {
-        Ok(bytes) if !is_page(&bytes) => Err(format!(
-            "--html: {shown} is there and no page of answers: it is not replaced"
-        )),
-        _ => Ok(()),
-    }
+    check_replaceable(html, is_page).map_err(|error| format!("--html: {error}"))
 }
 
 fn classifier(cli: &Cli, device: &Device) -> Result<Classifier<QwenVl>, Box<dyn Error>> {

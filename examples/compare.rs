@@ -11,6 +11,7 @@
 mod common;
 
 use clap::Parser;
+use visrl::core::files::{check_replaceable_json, write_file};
 use visrl::experiment::{Comparison, ComparisonRow, Spread};
 use visrl::{FineTune, Recipe, Registry, RunConfig};
 
@@ -43,6 +44,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         let mut run = cli.flags.run(recipe.clone())?;
         run.recipe = recipe;
         run.validate()?;
+        let file = run.fine_tune.out.join("compare.json");
+        let checked = check_replaceable_json::<Vec<ComparisonRow>>(&file);
+        checked.map_err(|error| format!("--out: {error}"))?;
         common::announce(&run);
         let base = run.load_model()?;
         let data = run.data.open_whole(&Registry::new(), run.fine_tune.seed);
@@ -65,9 +69,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
             done.push(found);
         }
         rows.extend(ComparisonRow::of(&done).into_iter().flatten());
-        let out = &run.fine_tune.out;
-        let json = serde_json::to_vec_pretty(&rows)?;
-        visrl::core::files::write_file(&out.join("compare.json"), &json)?;
+        write_file(&file, &serde_json::to_vec_pretty(&rows)?)?;
     }
     if let Some(row) = rows.first() {
         println!("{}", row.evaluation);

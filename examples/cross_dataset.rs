@@ -9,7 +9,8 @@
 mod common;
 
 use clap::Parser;
-use visrl::experiment::cross_dataset;
+use visrl::core::files::{check_replaceable_json, write_file};
+use visrl::experiment::{CrossMatrix, cross_dataset};
 use visrl::{DrawnShapes, Registry};
 
 #[derive(Parser, Debug)]
@@ -31,6 +32,8 @@ fn main() -> std::process::ExitCode {
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let run = cli.flags.run(common::recipe(cli.recipe.as_deref())?)?;
     run.validate()?;
+    let file = run.fine_tune.out.join("cross_dataset.json");
+    check_replaceable_json::<CrossMatrix>(&file).map_err(|error| format!("--out: {error}"))?;
     common::announce(&run);
     let base = run.load_model()?;
     let fashion = run.data.open_whole(&Registry::new(), run.fine_tune.seed);
@@ -46,10 +49,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     );
     let matrix = matrix.map_err(|error| run.of_file(error))?;
     let out = &run.fine_tune.out;
-    visrl::core::files::write_file(
-        &out.join("cross_dataset.json"),
-        &serde_json::to_vec_pretty(&matrix)?,
-    )?;
+    write_file(&file, &serde_json::to_vec_pretty(&matrix)?)?;
     print!("{:24}", "accuracy in %, greedy");
     matrix.datasets.iter().for_each(|name| print!("{name:>16}"));
     print!("\n{:24}", "zero-shot");

@@ -15,6 +15,7 @@ mod common;
 use std::path::Path;
 
 use clap::Parser;
+use visrl::core::files::check_replaceable_json;
 use visrl::experiment::{cv_bench, evaluate_with};
 use visrl::rollout::SamplingParams;
 use visrl::train::CvBenchAccuracy;
@@ -43,15 +44,8 @@ fn check_out(out: &Path) -> Result<(), String> {
         return Err(format!("--out: {} is a file: name a folder", out.display()));
     }
     let path = out.join("evaluation.json");
-    if path.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let found = std::fs::read(&path).unwrap_or_default();
-    let found: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
-    match found.get("greedy") {
-        Some(_) => Ok(()),
-        None => Err(format!("--out: {} is no evaluation's", path.display())),
-    }
+    let checked = check_replaceable_json::<Measured>(&path);
+    checked.map_err(|error| format!("--out: {error}"))
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {

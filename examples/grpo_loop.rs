@@ -8,6 +8,10 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(unreachable_pub)]
+#[path = "common/assets.rs"]
+mod assets;
+
 use std::error::Error;
 use std::sync::Arc;
 
@@ -24,10 +28,6 @@ use visrl::rollout::{
 use visrl::train::{LearnGroup, Learner, LearnerConfig};
 use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 
-/// The embedded model and data.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
-
 const SEED: u64 = 100;
 const STEPS: usize = 40;
 const PROMPTS: usize = 8;
@@ -36,8 +36,8 @@ const GROUP: usize = 16;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A checkpoint, and four images of each class.
-    let base = Pretrained::<QwenVl>::load(MODEL, &visrl::parse_device("flex")?)?;
-    let data = FashionMnist::open(DATA)?;
+    let base = Pretrained::<QwenVl>::load(assets::model(), &visrl::parse_device("flex")?)?;
+    let data = FashionMnist::open(assets::fashion_mnist())?;
     let train = few_shot(&data, 4, SEED)?;
 
     // How an example is asked, and what an answer is worth.

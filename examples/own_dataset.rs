@@ -4,10 +4,12 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "common/assets.rs"]
+mod assets;
+
 use visrl::data::Error as DataError;
 use visrl::prelude::*;
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
 
 /// Images of 28 x 28 pixels with bright stripes that lie or stand.
 struct Stripes {
@@ -71,7 +73,7 @@ impl Dataset for Stripes {
 }
 
 fn main() -> Result<(), Error> {
-    let base = Pretrained::<QwenVl>::load(MODEL, &parse_device("flex")?)?;
+    let base = Pretrained::<QwenVl>::load(assets::model(), &parse_device("flex")?)?;
     let data = Stripes::draw(10);
     let settings = FineTune {
         steps: 40,

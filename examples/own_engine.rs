@@ -5,6 +5,10 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(unreachable_pub)]
+#[path = "common/assets.rs"]
+mod assets;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +21,6 @@ use visrl::rollout::{
 };
 use visrl::train::{GrpoConfig, GrpoTrainer, Learner, LearnerConfig, StepContext, TrainStep};
 use visrl::vlm::{FeatureStore, Trainable};
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
 /// Counts tokens and time of the engine inside.
 struct Metered<E> {
@@ -46,8 +47,8 @@ impl<M, E: PolicySync<M>> PolicySync<M> for Metered<E> {
 }
 
 fn main() -> Result<(), Error> {
-    let base = Pretrained::<QwenVl>::load(MODEL, &parse_device("flex")?)?;
-    let data = FashionMnist::open(DATA)?;
+    let base = Pretrained::<QwenVl>::load(assets::model(), &parse_device("flex")?)?;
+    let data = FashionMnist::open(assets::fashion_mnist())?;
     let train = few_shot(&data, 4, 100)?;
     let template = PromptTemplate::paper(Method::NoThinking, Wording::Train);
     let choices = ChoiceList::new(ChoiceRule::All, 100);

@@ -5,11 +5,12 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(unreachable_pub)]
+#[path = "common/assets.rs"]
+mod assets;
+
 use visrl::grpo::{Aggregation, Real, RowView, SharedOptions, Surrogate, SurrogateLoss, Term};
 use visrl::prelude::*;
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
 /// REINFORCE with a weight: `-A w logp`, and only half the weight for completions that are worse than
 /// their siblings.
@@ -32,8 +33,8 @@ impl<F: Real> Surrogate<F> for GentleReinforce {
 }
 
 fn main() -> Result<(), Error> {
-    let base = Pretrained::<QwenVl>::load(MODEL, &parse_device("flex")?)?;
-    let data = FashionMnist::open(DATA)?;
+    let base = Pretrained::<QwenVl>::load(assets::model(), &parse_device("flex")?)?;
+    let data = FashionMnist::open(assets::fashion_mnist())?;
     let train = few_shot(&data, 4, 100)?;
     let loss = SurrogateLoss {
         surrogate: GentleReinforce,

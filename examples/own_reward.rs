@@ -5,11 +5,12 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(unreachable_pub)]
+#[path = "common/assets.rs"]
+mod assets;
+
 use visrl::prelude::*;
 use visrl::reward::RuleFailure;
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
 /// Stands for a service or a model that judges many answers at once: it prefers an answer whose
 /// first letter is right, and is told nothing else.
@@ -41,8 +42,8 @@ impl RewardRule for Judge {
 }
 
 fn main() -> Result<(), Error> {
-    let base = Pretrained::<QwenVl>::load(MODEL, &parse_device("flex")?)?;
-    let data = FashionMnist::open(DATA)?;
+    let base = Pretrained::<QwenVl>::load(assets::model(), &parse_device("flex")?)?;
+    let data = FashionMnist::open(assets::fashion_mnist())?;
     let train = few_shot(&data, 4, 100)?;
 
     // Right answers still count for 1, a right first letter for 0.2, brevity for 0.1.

@@ -20,14 +20,15 @@
 mod pipe;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
-use serde_json::{Map, json};
-use visrl::core::files::fault_in_line;
+use serde_json::{Map, Value, json};
+use visrl::core::files::{fault_in_line, from_json, listed_table};
 use visrl::core::{Example, ImageSource};
 use visrl::reward::{RewardSet, WeightedRule};
 
@@ -89,7 +90,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         if line.trim().is_empty() {
             continue;
         }
-        let row: Row = match serde_json::from_str(&line) {
+        let row: Row = match from_json(line.as_bytes()) {
             Ok(row) => row,
             Err(error) => {
                 out.flush()?;
@@ -144,15 +145,23 @@ fn rules(name: &str) -> Result<RewardSet, Box<dyn Error>> {
 }
 
 fn read_rules(path: &Path) -> Result<RewardSet, Box<dyn Error>> {
-    let fault = |error: &dyn Error| format!("{}: {error}", path.display());
+    let fault = |error: &dyn Display| format!("{}: {error}", path.display());
     let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
     let is_toml = path.extension().is_some_and(|ending| ending == "toml");
-    Ok(if is_toml {
+    if is_toml {
+        let table: toml::Table = toml::from_str(&text).map_err(|error| fault(&error))?;
+        let table = serde_json::to_value(table)?;
+        if let Some(rule) = listed_table::<RulesFile>(&table) {
+            return Err(fault(&format!("`{rule}` is a list, expected a table")).into());
+        }
         let file: RulesFile = toml::from_str(&text).map_err(|error| fault(&error))?;
-        file.rules
-    } else {
-        serde_json::from_str(&text).map_err(|error| fault(&error))?
-    })
+        return Ok(file.rules);
+    }
+    let list: Value = serde_json::from_str(&text).map_err(|error| fault(&error))?;
+    if let Some(rule) = listed_table::<RewardSet>(&list) {
+        return Err(fault(&format!("rule {rule} is a list, expected an object")).into());
+    }
+    Ok(serde_json::from_str(&text).map_err(|error| fault(&error))?)
 }
 
 /// The rules' names; a second rule of the same name is told apart by a number.

@@ -239,7 +239,7 @@ fn a_file_that_is_no_result_is_not_overwritten() {
     let mut logits = example("logits");
     logits.arg("--model").arg(model.path());
     logits.arg("--image").arg(&image).arg("--out").arg(&image);
-    fails(&logits.output().unwrap(), &["--out", "holds no logits"]);
+    fails(&logits.output().unwrap(), &["--out", "is not replaced"]);
     let mut random = example("random_checkpoint");
     random.arg("--like").arg(model.path());
     let output = random.arg("--out").arg(&image).output().unwrap();
@@ -267,7 +267,7 @@ fn an_evaluation_does_not_replace_another_file() {
     let dir = tempfile::tempdir().unwrap();
     let mine = dir.path().join("evaluation.json");
     fs::write(&mine, "{\"mine\": 1}").unwrap();
-    for (out, said) in [(dir.path(), "is no evaluation's"), (&*mine, "is a file")] {
+    for (out, said) in [(dir.path(), "is not replaced"), (&*mine, "is a file")] {
         let mut evaluate = example("evaluate");
         evaluate.current_dir(root()).arg("--out").arg(out);
         fails(&evaluate.output().unwrap(), &["--out", said]);

@@ -130,13 +130,8 @@ fn a_damaged_run_file_is_a_run_or_an_error_and_changes_nothing() {
     let out = dir.path().join("run");
     fs::create_dir(&out).unwrap();
     // A run's folder has its lock.
-    for name in [
-        ".lock",
-        "run.toml",
-        "config.json",
-        "metrics.jsonl",
-        "summary.json",
-    ] {
+    fs::write(out.join(".lock"), "1").unwrap();
+    for name in ["run.toml", "config.json", "metrics.jsonl", "summary.json"] {
         fs::write(out.join(name), name).unwrap();
     }
     let mut texts = vec![whole(&out); 4];

@@ -24,3 +24,15 @@ pub fn unique<T: PartialEq + ToString>(flag: &str, values: &[T]) -> Result<(), S
     }
     Ok(())
 }
+
+/// Checks that a folder that a flag names can be filled: it is not there, or empty.
+pub fn empty_folder(flag: &str, folder: &std::path::Path) -> Result<(), String> {
+    let is_empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    match folder.symlink_metadata().is_ok() && !is_empty {
+        true => Err(format!(
+            "{flag}: {} is there and is no empty folder",
+            folder.display()
+        )),
+        false => Ok(()),
+    }
+}

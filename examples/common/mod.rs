@@ -1,11 +1,12 @@
 //! What the examples share: flags, and how a result is shown.
 
+pub mod assets;
 pub mod cli;
 pub mod data;
 mod warnings;
 
 use std::error::Error;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -21,10 +22,6 @@ use visrl::{
     DataConfig, DataSource, EvaluationSetting, FineTune, ModelConfig, ReadFrom, Recipe, Registry,
     RunConfig, Summary,
 };
-
-/// The embedded model and data.
-pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/base");
-pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist");
 
 /// The flags of everything that measures. What is not given is as in the configuration file, or else
 /// the default of the recipe.
@@ -206,7 +203,7 @@ impl MeasureFlags {
                 read_from: ReadFrom::default(),
                 device: "flex".into(),
                 model: ModelConfig {
-                    path: tidy(MODEL),
+                    path: assets::model(),
                     adapter: None,
                     load: LoadOptions::default(),
                 },
@@ -216,7 +213,9 @@ impl MeasureFlags {
                     test_fraction: None,
                     test_seed: None,
                     classes: Classes::All,
-                    source: DataSource::FashionMnist { path: tidy(DATA) },
+                    source: DataSource::FashionMnist {
+                        path: assets::fashion_mnist(),
+                    },
                 },
                 test: None,
                 fine_tune: defaults(&recipe),
@@ -232,7 +231,11 @@ impl MeasureFlags {
         if self.load.adapter.is_some() {
             run.model.adapter.clone_from(&self.load.adapter);
         }
+        let source = run.data.source.clone();
         self.data.set(&mut run.data.source)?;
+        if run.data.source != source {
+            run.read_from.replace("data.source");
+        }
         run.data.test_fraction = self.data.test_fraction.or(run.data.test_fraction);
         run.data.shots = self.shots.or(run.data.shots);
         let numbers = &mut run.fine_tune;
@@ -240,7 +243,35 @@ impl MeasureFlags {
         set(&mut numbers.test_per_class, &self.test_per_class);
         set(&mut numbers.evaluation, &self.evaluation);
         set(&mut numbers.out, &self.out);
+        self.tell_replaced(&mut run.read_from);
         Ok(run)
+    }
+
+    /// Notes which settings are those of flags.
+    fn tell_replaced(&self, from: &mut ReadFrom) {
+        let load = &self.load;
+        for (setting, is_given) in [
+            ("device", self.device.is_some()),
+            ("model.path", self.model.is_some()),
+            ("model.load.pipeline", self.pipeline.is_some()),
+            ("model.adapter", load.adapter.is_some()),
+            ("model.load.min_pixels", load.min_pixels.is_some()),
+            ("model.load.max_pixels", load.max_pixels.is_some()),
+            (
+                "model.load.max_prompt_tokens",
+                load.max_prompt_tokens.is_some(),
+            ),
+            ("data.test_fraction", self.data.test_fraction.is_some()),
+            ("data.shots", self.shots.is_some()),
+            ("fine_tune.seed", self.seed.is_some()),
+            ("fine_tune.test_per_class", self.test_per_class.is_some()),
+            ("fine_tune.evaluation", self.evaluation.is_some()),
+            ("fine_tune.out", self.out.is_some()),
+        ] {
+            if is_given {
+                from.replace(setting);
+            }
+        }
     }
 }
 
@@ -269,12 +300,34 @@ impl Flags {
         if let Some(r) = self.lora_rank {
             numbers.lora = Some(LoraConfig {
                 r,
-                lora_alpha: 2.0 * r as f64,
+                // A rank that is none is told by its own name.
+                lora_alpha: (2.0 * r as f64).clamp(1.0, 32_768.0),
                 ..numbers.lora.take().unwrap_or_default()
             });
         }
         numbers.resume = self.resume;
         numbers.progress = true;
+        for (setting, is_given) in [
+            ("fine_tune.steps", self.steps.is_some()),
+            ("fine_tune.epochs", self.steps.is_some()),
+            ("fine_tune.num_generations", self.generations.is_some()),
+            ("fine_tune.learning_rate", self.learning_rate.is_some()),
+            ("fine_tune.evaluate_every", self.evaluate_every.is_some()),
+            ("fine_tune.patience", self.patience.is_some()),
+            (
+                "fine_tune.checkpoint_every",
+                self.checkpoint_every.is_some(),
+            ),
+            ("fine_tune.lists", self.lists.is_some()),
+            ("fine_tune.budget_seconds", self.budget.is_some()),
+            ("fine_tune.lora.r", self.lora_rank.is_some()),
+            ("fine_tune.lora.lora_alpha", self.lora_rank.is_some()),
+            ("fine_tune.resume", self.resume),
+        ] {
+            if is_given {
+                run.read_from.replace(setting);
+            }
+        }
         Ok(run)
     }
 
@@ -287,18 +340,6 @@ impl Flags {
         let file = out.unwrap_or(FineTune::default().out).join("run.toml");
         Some(file).filter(|file| file.exists())
     }
-}
-
-/// A path without the steps up that [`MODEL`] and [`DATA`] have, as it stands in the run's files.
-fn tidy(path: &str) -> PathBuf {
-    let mut tidy = PathBuf::new();
-    for part in Path::new(path).components() {
-        match part {
-            Component::ParentDir => drop(tidy.pop()),
-            part => tidy.push(part),
-        }
-    }
-    tidy
 }
 
 /// The recipe that a flag names; No-Thinking-RL without one, as where a file says which.

@@ -10,12 +10,13 @@
 mod common;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use visrl::core::files::check_replaceable;
 use visrl::core::{ImageSource, Prompt};
 use visrl::data::own_question;
 use visrl::vlm::{DecoderInput, Output, Segment, VisionLanguageModel};
@@ -24,7 +25,7 @@ use visrl::vlm::{DecoderInput, Output, Segment, VisionLanguageModel};
 #[command(about = "The logits of a checkpoint for an image and a question")]
 struct Cli {
     /// Checkpoint folder in Hugging Face layout.
-    #[arg(long, default_value = common::MODEL, hide_default_value = true)]
+    #[arg(long, default_value_os_t = common::assets::model(), hide_default_value = true)]
     model: PathBuf,
     /// Image file, PNG or JPEG.
     #[arg(long)]
@@ -47,23 +48,13 @@ fn main() -> std::process::ExitCode {
     common::main(|| run(cli))
 }
 
-/// Whether a file may be replaced: it is not there, or holds what this program writes.
-fn is_own(path: &Path) -> bool {
-    if path.symlink_metadata().is_err() {
-        return true;
-    }
-    let names = std::fs::read(path).ok().and_then(|bytes| {
-        let file = SafeTensors::deserialize(&bytes).ok()?;
-        Some(file.names().contains(&"logits"))
-    });
-    names == Some(true)
+/// Whether a file holds what this program writes.
+fn is_own(bytes: &[u8]) -> bool {
+    SafeTensors::deserialize(bytes).is_ok_and(|file| file.names().contains(&"logits"))
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    if !is_own(&cli.out) {
-        let out = cli.out.display();
-        return Err(format!("--out: {out} is there and holds no logits").into());
-    }
+    check_replaceable(&cli.out, is_own).map_err(|error| format!("--out: {error}"))?;
     let device = visrl::parse_device(&cli.device)?;
     let base = cli.load.load(&cli.model, &device)?;
     let model = base.model;

@@ -29,7 +29,7 @@ use visrl::vlm::{
 #[command(about = "Load, prefill and decode times of a checkpoint")]
 struct Cli {
     /// Checkpoint folder in Hugging Face layout.
-    #[arg(long, default_value = common::MODEL, hide_default_value = true)]
+    #[arg(long, default_value_os_t = common::assets::model(), hide_default_value = true)]
     model: PathBuf,
     /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]

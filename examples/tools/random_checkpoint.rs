@@ -74,11 +74,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         },
         max_shard_bytes: (cli.shard_gb * 1e9) as u64,
     };
-    let is_empty = fs::read_dir(&cli.out).is_ok_and(|mut entries| entries.next().is_none());
-    if cli.out.symlink_metadata().is_ok() && !is_empty {
-        let out = cli.out.display();
-        return Err(format!("--out: {out} is there and is no empty folder").into());
-    }
+    common::cli::empty_folder("--out", &cli.out)?;
     let mut values = 0;
     write_dir(&cli.out, |new| {
         small_files(&cli, new)?;

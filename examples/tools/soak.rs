@@ -38,10 +38,10 @@ use visrl::vlm::{FeatureStore, Pretrained, QwenVl, Trainable};
 #[command(about = "Trains for a few hundred steps and tells whether memory grows")]
 struct Cli {
     /// Checkpoint folder in Hugging Face layout.
-    #[arg(long, default_value = common::MODEL, hide_default_value = true)]
+    #[arg(long, default_value_os_t = common::assets::model(), hide_default_value = true)]
     model: PathBuf,
     /// Folder with Fashion-MNIST's four IDX files.
-    #[arg(long, default_value = common::DATA, hide_default_value = true)]
+    #[arg(long, default_value_os_t = common::assets::fashion_mnist(), hide_default_value = true)]
     data: PathBuf,
     /// Device: auto, flex, cuda:N, tch, tch:N or wgpu.
     #[arg(long, default_value = "flex")]

@@ -305,6 +305,16 @@ impl Error {
         }
     }
 
+    /// The error of a file or a folder of rows that holds none.
+    pub(crate) fn no_row(path: &Path) -> Self {
+        Self::Row {
+            path: path.to_path_buf(),
+            row: "file".into(),
+            field: "row".into(),
+            message: "there is no row".into(),
+        }
+    }
+
     /// What a parquet file says to a program that cannot read it.
     #[cfg(not(feature = "parquet"))]
     pub(crate) fn without_parquet(path: &Path) -> Self {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use visrl_data::{
     Classes, CoopSet, CvBenchConfig, Dataset, FashionMnist, FewShot, IdxConfig, ImageFolderConfig,
-    MemoryDataset, ParquetConfig, RowsConfig, SatConfig, base_new, hold_out,
+    MemoryDataset, ParquetConfig, RowsConfig, SatConfig, Split, base_new, hold_out,
 };
 
-use crate::data_errors::{of_source, tell_small_classes};
+use crate::data_errors::{of_source, of_split, tell_small_classes};
 use crate::drawn_shapes::DrawnShapes;
 use crate::error::Error;
 use crate::question_check::check_question;
@@ -170,7 +170,7 @@ impl DataConfig {
         if let Some(shots) = self.shots {
             tell_small_classes(name, &data, shots)?;
         }
-        self.part(data, seed)
+        self.part(name, data, seed)
     }
 
     /// As [`open`](Self::open), of the part `name` of a run's file.
@@ -181,17 +181,30 @@ impl DataConfig {
         seed: u64,
     ) -> Result<MemoryDataset, Error> {
         let data = self.open_source(name, registry, seed)?;
-        self.part(data, seed)
+        self.part(name, data, seed)
+    }
+
+    /// Checks that the part `name` of a run's file has a split.
+    pub(crate) fn check_split(
+        &self,
+        name: &str,
+        data: &MemoryDataset,
+        split: Split,
+    ) -> Result<(), Error> {
+        let records = data.records(split).map(drop);
+        records.map_err(|error| of_split(name, self.source.path(), error))
     }
 
     /// The part of the data that is asked for.
-    fn part(&self, mut data: MemoryDataset, seed: u64) -> Result<MemoryDataset, Error> {
+    fn part(&self, name: &str, mut data: MemoryDataset, seed: u64) -> Result<MemoryDataset, Error> {
+        let lacks = |error| of_split(name, self.source.path(), error);
         if let Some(shots) = self.shots {
-            data = FewShot::new(shots, self.shot_seed.unwrap_or(seed)).draw(&data)?;
+            let draw = FewShot::new(shots, self.shot_seed.unwrap_or(seed));
+            data = draw.draw(&data).map_err(lacks)?;
         }
         match self.classes {
             Classes::All => Ok(data),
-            half => Ok(base_new(&data, half)?),
+            half => base_new(&data, half).map_err(lacks),
         }
     }
 
@@ -213,7 +226,7 @@ impl DataConfig {
             visrl_data::Error::Config { field, message } => {
                 Error::setting(format!("{name}.{field}"), message)
             }
-            error => error.into(),
+            error => of_split(name, self.source.path(), error),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What a data set says of its settings, by their names in a run file.
 
+use std::path::Path;
+
 use visrl_data::{Dataset, Error as DataError, Split};
 
 use crate::error::Error;
@@ -57,6 +59,20 @@ pub(crate) fn of_source(name: &str, error: DataError) -> Error {
             Error::setting(classes, message)
         }
         other => other.into(),
+    }
+}
+
+/// The error of a split that the data of the part `name` of a run file, which lie at `path`, do not
+/// have.
+pub(crate) fn of_split(name: &str, path: Option<&Path>, error: DataError) -> Error {
+    match (error, path) {
+        (error @ DataError::NoSplit { .. }, Some(path)) => {
+            let text = error.to_string();
+            let (_, lacks) = text.split_once("` has").unwrap_or(("", &text));
+            let message = format!("is {}, which has{lacks}", path.display());
+            Error::setting(format!("{name}.source.path"), message)
+        }
+        (error, _) => error.into(),
     }
 }
 

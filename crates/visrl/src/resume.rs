@@ -62,7 +62,11 @@ impl Resumed {
             .map_err(|error| Error::file(&checkpoint.dir, format!("note: {error}")))?;
         let sampled = on_test && state.evaluations.iter().any(|p| p.step == state.step);
         JsonLines::check(out.join("metrics.jsonl"), state.step)?;
-        SampleLog::check(out, state.step, sampled)?;
+        let count = config["fine_tune"]["samples"].as_u64().unwrap_or(0) as usize;
+        let evaluated = state.evaluations.iter().filter(|_| on_test);
+        let evaluated: Vec<_> = [0].into_iter().chain(evaluated.map(|p| p.step)).collect();
+        let count = count.min(before.greedy.examples);
+        SampleLog::check(out, count, &evaluated, (state.step, sampled))?;
         Ok(Self {
             checkpoint,
             before,

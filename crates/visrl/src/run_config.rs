@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
-use visrl_core::files::FileError;
-use visrl_data::MemoryDataset;
+use visrl_core::files::{FileError, listed_table};
+use visrl_data::{MemoryDataset, Split};
 use visrl_vlm::{LoadOptions, Pretrained, QwenVl};
 
 use crate::bounds::{check_file, check_numbers};
@@ -142,13 +142,22 @@ impl Named {
     }
 }
 
+/// Refuses a list in a table's place, which would be read by the order of its values.
+fn refuse_lists(file: &Table) -> Result<(), Error> {
+    let file = serde_json::to_value(file).unwrap_or_default();
+    match listed_table::<RunConfig>(&file) {
+        Some(name) => Err(Error::setting(name, "is a list, expected a table")),
+        None => Ok(()),
+    }
+}
+
 impl RunConfig {
     /// Reads a configuration.
     ///
     /// # Errors
     /// [`Error::Toml`]: the line, the field and what was expected there; [`Error::Setting`] for a
-    /// number out of its bound, for a key that nothing reads beside the others, and for a `version`
-    /// that is none.
+    /// number out of its bound, for a list in a table's place, for a key that nothing reads beside
+    /// the others, and for a `version` that is none.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         Self::read(text, None)
     }
@@ -156,6 +165,7 @@ impl RunConfig {
     /// Reads a configuration, of this file where it is one.
     fn read(text: &str, file: Option<&Path>) -> Result<Self, Error> {
         let table: Table = toml::from_str(text)?;
+        refuse_lists(&table)?;
         let numbers = check_file(&table);
         let run = match toml::from_str::<Self>(text) {
             // A name that is none says more than the number behind it.
@@ -269,10 +279,16 @@ impl RunConfig {
     fn open_data(&self, registry: &Registry) -> Result<(MemoryDataset, MemoryDataset), Error> {
         let seed = self.fine_tune.seed;
         let train = self.data.open_to_train("data", registry, seed)?;
+        self.data.check_split("data", &train, Split::Train)?;
+        let (name, of_test) = match &self.test {
+            Some(test) => ("test", test),
+            None => ("data", &self.data),
+        };
         let test = match &self.test {
-            Some(test) => test.open_as("test", registry, seed)?,
+            Some(test) => test.open_as(name, registry, seed)?,
             None => train.clone(),
         };
+        of_test.check_split(name, &test, Split::Test)?;
         Ok((train, test))
     }
 

@@ -69,7 +69,13 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
 pub(crate) fn was_run(dir: &Path) -> bool {
     let config = fs::read(dir.join("config.json")).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
-    config.get("fine_tune").is_some() || dir.join(LOCK).exists()
+    config.get("fine_tune").is_some() || is_own_lock(&dir.join(LOCK))
+}
+
+/// Whether a file is the lock of a run: the number of its process, or nothing.
+fn is_own_lock(path: &Path) -> bool {
+    let text = fs::read(path).map(|text| text.trim_ascii().to_vec());
+    text.is_ok_and(|text| text.len() < 32 && text.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether a file is one of those that a run writes into a folder.
@@ -80,7 +86,8 @@ pub(crate) fn foreign(dir: &Path) -> Result<Option<String>, FileError> {
     if was_run(dir) {
         return Ok(None);
     }
-    let file = FILES.into_iter().find(|name| dir.join(name).exists());
+    let mut files = [LOCK].into_iter().chain(FILES);
+    let file = files.find(|name| dir.join(name).exists());
     if let Some(name) = file {
         return Ok(Some(name.to_owned()));
     }

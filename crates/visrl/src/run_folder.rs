@@ -405,6 +405,7 @@ mod tests {
         let error = check("run", "run/photos/kite.png").unwrap_err();
         assert!(error.contains("`config.json` is no run's"), "{error}");
         for own in [
+            ".lock",
             "run.toml",
             "model/model.safetensors",
             "best/config.json",
@@ -418,7 +419,7 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains(&format!("`{own}` is no run's")), "{error}");
         }
-        write(dir.path(), &["run/.lock"]);
+        fs::write(dir.path().join("run/.lock"), "12\n").unwrap();
         assert_eq!(check("run", "run/photos/kite.png"), Ok(()));
         assert_eq!(check("other", "run/model/config.json"), Ok(()));
     }

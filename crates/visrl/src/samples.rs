@@ -64,9 +64,46 @@ impl SampleLog {
         Ok(Self { lines, count })
     }
 
-    /// Whether [`resume`](Self::resume) would find a file that it can go on with.
-    pub(crate) fn check(out: &Path, step: usize, evaluated: bool) -> Result<(), Error> {
-        Ok(LineFile::check(&out.join(FILE), kept(step, evaluated))?)
+    /// Whether [`resume`](Self::resume) would find the file as the run left it: so many samples of
+    /// each evaluation after one of `evaluations` steps, and of no other.
+    pub(crate) fn check(
+        out: &Path,
+        count: usize,
+        evaluations: &[usize],
+        (step, evaluated): (usize, bool),
+    ) -> Result<(), Error> {
+        let path = out.join(FILE);
+        let mut keep = kept(step, evaluated);
+        let mut found = Vec::new();
+        LineFile::check(&path, |sample: Sample| {
+            let place = (sample.step, sample.number);
+            let keep = keep(sample);
+            if keep {
+                found.push(place);
+            }
+            keep
+        })?;
+        let places = |&step: &usize| (0..count).map(move |number| (step, number));
+        let expected: Vec<_> = evaluations.iter().flat_map(places).collect();
+        let differs = |at: &usize| found.get(*at) != expected.get(*at);
+        let Some(at) = (0..found.len().max(expected.len())).find(differs) else {
+            return Ok(());
+        };
+        let shown = |(step, number): (usize, usize)| format!("sample {number} of step {step}");
+        let expected = expected.get(at).copied().map(shown);
+        let message = match (found.get(at).copied().map(shown), expected) {
+            _ if !path.exists() => "is missing".to_owned(),
+            (Some(found), Some(expected)) => {
+                format!("line {}: is {found}, expected {expected}", at + 1)
+            }
+            (None, Some(expected)) => format!("ends before {expected}"),
+            (found, None) => {
+                let found = found.unwrap_or_default();
+                format!("line {}: is {found}, which the run did not write", at + 1)
+            }
+        };
+        let message = format!("{message}: the run to resume left it otherwise, put it back");
+        Err(Error::file(path, message))
     }
 
     /// Writes the samples of an evaluation after so many steps.
@@ -167,6 +204,59 @@ mod tests {
         assert_eq!(at(&["a", "a", "b", "a", "c", "b"], 4), [0, 2, 4, 1]);
         assert_eq!(at(&["a", "a"], 5), [0, 1]);
         assert!(at(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_the_run_left_it_is_named_by_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let write = |places: &[(usize, usize)]| {
+            let mut log = LineFile::create(&path).unwrap();
+            for &(step, number) in places {
+                let answer = Answer {
+                    id: "a".into(),
+                    label: "b".into(),
+                    completion: "c".into(),
+                    tokens: 1,
+                    truncated: false,
+                    right: true,
+                    lenient: true,
+                    guided: None,
+                    predicted: None,
+                    agrees: None,
+                };
+                let sample = Sample {
+                    step,
+                    number,
+                    answer,
+                };
+                log.write(&sample).unwrap();
+            }
+        };
+        let check = || SampleLog::check(dir.path(), 2, &[0, 3], (4, false));
+        let whole = [(0, 0), (0, 1), (3, 0), (3, 1), (4, 0)];
+        write(&whole);
+        check().unwrap();
+        for (places, said) in [
+            (&whole[..3], "ends before sample 1 of step 3: "),
+            (&[], "ends before sample 0 of step 0: "),
+            (
+                &[(0, 0), (3, 0), (3, 1)],
+                "line 2: is sample 0 of step 3, expected sample 1 of step 0: ",
+            ),
+            (
+                &[(0, 0), (0, 1), (3, 0), (3, 1), (3, 1)],
+                "line 5: is sample 1 of step 3, which the run did not write: ",
+            ),
+        ] {
+            write(places);
+            let error = check().unwrap_err().to_string();
+            assert!(error.contains(&format!("samples.jsonl: {said}")), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let error = check().unwrap_err().to_string();
+        assert!(error.contains("samples.jsonl: is missing: "), "{error}");
+        SampleLog::check(dir.path(), 0, &[0, 3], (4, false)).unwrap();
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    common::cli::empty_folder("--out", &cli.out)?;
     let device = visrl::parse_device(&cli.device)?;
     let mixture = Mixture {
         described: cli.described,

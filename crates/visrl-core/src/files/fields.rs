@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::FileError;
+use super::tables::from_value;
 use crate::warn_once::warn_once;
 
 /// A view of one JSON object of a file that turns missing or unfit fields into errors.
@@ -74,7 +75,7 @@ impl<'a> Fields<'a> {
     pub fn optional<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, FileError> {
         match self.value.get(field) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => T::deserialize(value)
+            Some(value) => from_value(value)
                 .map(Some)
                 .map_err(|source| self.error(field, format!("{source}, found {}", shown(value)))),
         }

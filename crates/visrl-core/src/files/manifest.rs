@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::FileError;
+use super::tables::from_json;
 
 const MANIFEST: &str = "manifest.json";
 /// The manifest's own checksum, in the format of `sha256sum -c`.
@@ -69,8 +70,8 @@ pub fn verify(dir: &Path) -> Result<(), FileError> {
         let message = format!("damaged: {MANIFEST} and {SEAL} do not fit together");
         return Err(FileError::damaged(dir, message));
     }
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| FileError::damaged(&path, format!("damaged: {error}")))?;
+    let manifest: Manifest =
+        from_json(&text).map_err(|error| FileError::damaged(&path, format!("damaged: {error}")))?;
     for entry in &manifest.files {
         let relative = Path::new(&entry.path);
         let plain = |part| matches!(part, Component::Normal(_));

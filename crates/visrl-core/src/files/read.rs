@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::FileError;
 use super::json_text::{byte_order_mark, look_through};
+use super::tables::from_json_in;
 use crate::warn_once::warn_once;
 
 /// Reads a file whole, refusing one that is larger than `limit` bytes before it is read.
@@ -45,21 +46,35 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, File
     parse_json(path, &read(path, limit)?)
 }
 
-/// Reads a JSON file as a value; a field that is there twice, of which the last one counts, is told
+/// Reads a JSON file of one object; a field that is there twice, of which the last one counts, is told
 /// in a warning.
 ///
 /// # Errors
-/// As [`read_json`].
+/// As [`read_json`]; [`FileError::Damaged`] for anything but an object.
 pub fn read_value(path: &Path, limit: u64) -> Result<Value, FileError> {
     parse_value(path, &read(path, limit)?)
 }
 
-/// The value in the bytes of a JSON file, as [`read_value`] reads it.
+/// The object in the bytes of a JSON file, as [`read_value`] reads it.
 ///
 /// # Errors
-/// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
+/// As [`parse_json`]; [`FileError::Damaged`] for anything but an object.
 pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
-    let value = parse_json(path, bytes)?;
+    let value: Value = parse_json(path, bytes)?;
+    let kind = match &value {
+        Value::Object(_) => None,
+        Value::Array(_) => Some("a list"),
+        Value::String(_) => Some("a text"),
+        Value::Number(_) => Some("a number"),
+        Value::Bool(_) => Some("a truth value"),
+        Value::Null => Some("null"),
+    };
+    if let Some(kind) = kind {
+        return Err(FileError::damaged(
+            path,
+            format!("is {kind}, expected an object"),
+        ));
+    }
     if let Some(field) = look_through(bytes).twice {
         let message = "is there twice; the last one counts, as in Python";
         warn_once(FileError::field(path, &field, message).to_string());
@@ -72,7 +87,14 @@ pub fn parse_value(path: &Path, bytes: &[u8]) -> Result<Value, FileError> {
 /// # Errors
 /// [`FileError::Json`], [`FileError::Field`] and [`FileError::Damaged`], as [`read_json`].
 pub fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
-    serde_json::from_slice(bytes).map_err(|source| {
+    from_json_in(bytes).map_err(|(source, listed)| {
+        match listed {
+            Some(field) if field.is_empty() => {
+                return FileError::damaged(path, "is a list, expected an object");
+            }
+            Some(field) => return FileError::field(path, &field, "is a list, expected an object"),
+            None => {}
+        }
         if let Some(format) = byte_order_mark(bytes) {
             return FileError::damaged(path, format!("is {format}; save it as plain UTF-8"));
         }
@@ -105,6 +127,12 @@ mod tests {
         assert!(message(read_json(&path, 9)).contains("config.json: field `0`: is NaN"));
         fs::write(&path, "\u{feff}[]").unwrap();
         assert!(message(read_json(&path, 9)).contains("config.json: is UTF-8 with a byte order"));
+        for (text, kind) in [("[]", "a list"), ("1", "a number"), ("null", "null")] {
+            fs::write(&path, text).unwrap();
+            let message = read_value(&path, 9).unwrap_err().to_string();
+            let expected = format!("config.json: is {kind}, expected an object");
+            assert!(message.ends_with(&expected), "{message}");
+        }
         fs::write(&path, b"\xff").unwrap();
         assert!(
             read_text(&path, 9)

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use visrl_core::ImageSource;
-use visrl_core::files::{FileError, fault_in_line, read_json};
+use visrl_core::files::{FileError, fault_in_line, from_json, read_json};
 
 use crate::error::Error;
 use crate::files::limits::{MAX_LABEL, MAX_LINE, MAX_LIST, MAX_PATH, MAX_QUESTION, check_length};
@@ -122,6 +122,9 @@ impl SatConfig {
             records.push(record);
             Ok(())
         })?;
+        if records.is_empty() {
+            return Err(Error::no_row(path));
+        }
         let classes = labels.finish(&mut records);
         let name = path
             .file_stem()
@@ -250,7 +253,7 @@ fn read_rows(
     if !starts_with_bracket(path, hint)? {
         return for_each_line(path, hint, MAX_LINE, |line, text| {
             let name = format!("line {line}");
-            let row = serde_json::from_slice(text).map_err(|error| Error::Row {
+            let row = from_json(text).map_err(|error| Error::Row {
                 path: path.to_path_buf(),
                 row: name.clone(),
                 field: "row".into(),

@@ -65,6 +65,15 @@ pub fn read_split_file(
         }
         splits.push((split, records));
     }
+    if names.is_empty() {
+        return Err(Error::no_row(path));
+    }
+    for (split, records) in &splits {
+        // Many sets have no validation images.
+        if records.is_empty() && *split != Split::Val {
+            tell(path, &format!("holds no row of the split {split}"));
+        }
+    }
     if let Some((expected, found)) = names.keys().enumerate().find(|&(i, &label)| i != label) {
         return Err(Error::Row {
             path: path.to_path_buf(),
@@ -223,6 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn splits_without_a_row_are_told_and_a_file_without_any_is_refused() {
+        let row = r#"["a.jpg", 0, "a"]"#;
+        for (train, test, told) in [
+            (row, row, None),
+            ("", row, Some("holds no row of the split train")),
+            (row, "", Some("holds no row of the split test")),
+        ] {
+            let json = format!(r#"{{"train": [{train}], "val": [], "test": [{test}]}}"#);
+            let (found, texts) = visrl_testing::warnings_of(|| read(&json));
+            found.unwrap();
+            assert_eq!(texts.len(), usize::from(told.is_some()), "{texts:?}");
+            assert!(texts.iter().all(|text| text.ends_with(told.unwrap())));
+        }
+        let error = read(r#"{"train": [], "val": [], "test": []}"#).unwrap_err();
+        assert!(error.to_string().ends_with("there is no row"), "{error}");
+    }
+
+    #[test]
     fn rows_keep_their_order_and_names_follow_the_labels() {
         let dataset = read(
             r#"{"train": [["b/1.jpg", 1, "b"], ["a/1.jpg", 0, "a"]], "val": [],
@@ -238,7 +265,8 @@ mod tests {
 
     #[test]
     fn other_splits_and_equal_names_are_told() {
-        let json = r#"{"train": [["1", 0, "a"], ["2", 1, "a"]], "val": [], "test": [], "all": []}"#;
+        let json = r#"{"train": [["1", 0, "a"], ["2", 1, "a"]], "val": [], "test": [["3", 0, "a"]],
+            "all": []}"#;
         let (dataset, told) = visrl_testing::warnings_of(|| read(json));
         assert_eq!(dataset.unwrap().classes(), ["a", "a"]);
         assert!(

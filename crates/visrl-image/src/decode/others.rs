@@ -42,6 +42,9 @@ pub(super) fn decode(
     format: Format,
     limits: &Limits,
 ) -> Result<Raster, Error> {
+    if format == Format::WebP {
+        check_riff(name, bytes)?;
+    }
     let bytes = Cursor::new(bytes);
     match format {
         Format::Bmp => read(name, BmpDecoder::new(bytes), limits),
@@ -49,6 +52,20 @@ pub(super) fn decode(
         Format::Tiff => read(name, TiffDecoder::new(bytes), limits),
         Format::WebP => read(name, WebPDecoder::new(bytes), limits),
     }
+}
+
+/// Refuses a file that is shorter than its RIFF header says: the decoder makes a picture of what is
+/// there.
+fn check_riff(name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let Some((size, _)) = bytes[4..].split_first_chunk() else {
+        return Err(Error::image(name, "is cut before the end of the header"));
+    };
+    let size = u64::from(u32::from_le_bytes(*size)) + 8;
+    if (bytes.len() as u64) < size {
+        let message = format!("is cut: it has {} of {size} bytes", bytes.len());
+        return Err(Error::image(name, message));
+    }
+    Ok(())
 }
 
 fn read<D: ImageDecoder>(

@@ -470,7 +470,7 @@ mod tests {
         }
         assert!(matches!(
             read("[]"),
-            Err(Error::File(FileError::Field { .. }))
+            Err(Error::File(FileError::Damaged { .. }))
         ));
         assert!(matches!(
             read("{"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use visrl_core::files::fault_in_line;
+use visrl_core::files::{fault_in_line, from_json};
 
 use super::append::{create, cut};
 use crate::error::Error;
@@ -104,7 +104,7 @@ fn kept<T: DeserializeOwned>(
             let fault = fault_in_line(&error);
             Error::file(path, format!("line {}: {fault}", number + 1))
         };
-        let value = serde_json::from_slice(line).map_err(fault)?;
+        let value = from_json(line).map_err(fault)?;
         if !keep(value) {
             break;
         }

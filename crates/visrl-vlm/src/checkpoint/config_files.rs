@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use visrl_core::files::{self, Fields, FileError, shown};
+use visrl_core::files::{self, Fields, FileError};
 
 use super::generation_fields;
 use crate::error::Error;
@@ -54,10 +54,6 @@ impl EndTokens {
             false => Value::Null,
         };
         let generation = Fields::new(&path, "", &value);
-        if !value.is_null() && !value.is_object() {
-            let message = format!("is {}, expected an object with settings", shown(&value));
-            return Err(generation.error(FIELD, message));
-        }
         generation_fields::tell(&generation);
         for fields in [generation].iter().chain(config) {
             if let Some(ids) = fields.optional::<Ids>(FIELD)? {

@@ -67,6 +67,10 @@ fn walk(path: &mut Vec<String>, value: &Value) -> Result<(), Error> {
     match value {
         Value::Integer(value) => number(path, Number::Whole((*value).into())),
         Value::Float(value) => number(path, Number::Real(*value)),
+        Value::Datetime(date) => {
+            let message = format!("is {date}, a date or a time, which no setting is");
+            Err(Error::setting(path.join("."), message))
+        }
         Value::Table(fields) => fields
             .iter()
             .try_for_each(|(name, value)| below(path, name.clone(), |path| walk(path, value))),
@@ -160,6 +164,19 @@ mod tests {
             error,
             "`fine_tune.steps` is 1.0, expected a whole number, 0 to 4294967295"
         );
+        for (text, expected) in [
+            (
+                "seed = 2026-01-01",
+                "`seed` is 2026-01-01, a date or a time, which no setting is",
+            ),
+            (
+                "a = [{ b = 10:00:00 }]",
+                "`a.0.b` is 10:00:00, a date or a time, which no setting is",
+            ),
+        ] {
+            let file: Table = toml::from_str(text).unwrap();
+            assert_eq!(check_file(&file).unwrap_err().to_string(), expected);
+        }
         let good = json!({"steps": 1, "mine": [1e30, 0.0], "learning_rate": 0.0});
         assert!(check_numbers("fine_tune", &good).is_ok());
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::bound::Number;
-use super::schema::{NumberField, numbers};
+use super::schema::{NumberField, schema};
 use super::table::{TABLE, bound, is_meant};
 use crate::run_config::RunConfig;
 
@@ -80,7 +80,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn every_number_of_a_run_s_file_is_in_the_table_and_the_table_has_no_other() {
-    let fields = numbers();
+    let fields = schema().numbers;
     assert!(fields.len() > 80, "{}", fields.len());
     let unknown: Vec<_> = fields
         .iter()
@@ -137,7 +137,7 @@ fn fault(field: &NumberField, value: &str, dir: &Path, runs: &mut usize) -> Opti
 fn every_number_at_its_extremes_is_refused_before_a_file_is_changed_or_makes_a_run() {
     let dir = tempfile::tempdir().unwrap();
     let (mut values, mut runs, mut faults) = (0, 0, Vec::new());
-    for field in numbers() {
+    for field in schema().numbers {
         for value in EXTREMES {
             values += 1;
             if let Some(fault) = fault(&field, value, dir.path(), &mut runs) {

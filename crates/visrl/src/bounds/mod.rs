@@ -5,6 +5,8 @@ mod check;
 #[cfg(test)]
 mod every_number;
 #[cfg(test)]
+mod every_table;
+#[cfg(test)]
 mod schema;
 mod table;
 

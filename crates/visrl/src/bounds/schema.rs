@@ -1,4 +1,4 @@
-//! Every number that a run's file may hold, found by asking its reader: a field that is none is
+//! Every number and every table that a run's file may hold, found by asking its reader: a field that is none is
 //! refused with the names of those that are, so no list of them can go stale.
 
 use serde_json::{Map, Value, json};
@@ -28,9 +28,17 @@ pub(super) fn plain() -> Value {
     })
 }
 
-/// All numbers of a run's file.
-pub(super) fn numbers() -> Vec<NumberField> {
-    let mut found = Vec::new();
+/// What a run's file may hold.
+#[derive(Default)]
+pub(super) struct Schema {
+    pub(super) numbers: Vec<NumberField>,
+    /// Tables by their full names, and a file that holds each of them.
+    pub(super) tables: Vec<(Vec<String>, Value)>,
+}
+
+/// All that a run's file may hold.
+pub(super) fn schema() -> Schema {
+    let mut found = Schema::default();
     explore(&plain(), &[], &mut found);
     found
 }
@@ -81,7 +89,7 @@ fn below(path: &[String], name: &str) -> Vec<String> {
 }
 
 /// Finds the numbers at a place of a file and below.
-fn explore(file: &Value, path: &[String], found: &mut Vec<NumberField>) {
+fn explore(file: &Value, path: &[String], found: &mut Schema) {
     let mut table = Map::new();
     table.insert(NONE.into(), json!(0));
     let asked = with(file, path, Value::Object(table));
@@ -125,7 +133,7 @@ fn explore(file: &Value, path: &[String], found: &mut Vec<NumberField>) {
 }
 
 /// The fields of a table of one kind: those that an error names, or that it misses one by one.
-fn explore_kind(mut file: Value, path: &[String], found: &mut Vec<NumberField>) {
+fn explore_kind(mut file: Value, path: &[String], found: &mut Schema) {
     loop {
         let asked = with(&file, &below(path, NONE), json!(0));
         let Err(error) = read(&asked) else { return };
@@ -145,7 +153,8 @@ fn explore_kind(mut file: Value, path: &[String], found: &mut Vec<NumberField>) 
     }
 }
 
-fn explore_fields(file: &Value, path: &[String], error: &str, found: &mut Vec<NumberField>) {
+fn explore_fields(file: &Value, path: &[String], error: &str, found: &mut Schema) {
+    found.tables.push((path.to_owned(), file.clone()));
     for name in names(error) {
         if name != "type" && name != "kind" {
             explore(file, &below(path, &name), found);
@@ -154,7 +163,7 @@ fn explore_fields(file: &Value, path: &[String], error: &str, found: &mut Vec<Nu
 }
 
 /// A number, with what its table needs.
-fn add(file: &Value, path: Vec<String>, found: &mut Vec<NumberField>) {
+fn add(file: &Value, path: Vec<String>, found: &mut Schema) {
     let mut file = with(file, &path, json!(1));
     let table = &path[..path.len() - 1];
     while let Err(error) = read(&file) {
@@ -184,5 +193,5 @@ fn add(file: &Value, path: Vec<String>, found: &mut Vec<NumberField>) {
         };
         file = fit.clone();
     }
-    found.push(NumberField { path, file });
+    found.numbers.push(NumberField { path, file });
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Deserialize;
 use serde_json::Value;
-use visrl_core::files::{self, FileError};
+use visrl_core::files::{self, FileError, listed_table};
 use visrl_data::ChoiceRule;
 use visrl_vlm::{LoadOptions, Pretrained, QwenVl, load_lora, merge_lora};
 
@@ -89,7 +89,12 @@ impl Classifier<QwenVl> {
             let message = "is not the folder of a run: it holds no config.json of one";
             return Err(Error::file(dir, message));
         }
-        let written: Written = files::read_json(&path, MAX_CONFIG)?;
+        let written = files::read_value(&path, MAX_CONFIG)?;
+        if let Some(name) = listed_table::<Written>(&written) {
+            return Err(FileError::field(&path, &name, "is a list, expected an object").into());
+        }
+        let written =
+            Written::deserialize(written).map_err(|source| FileError::json(&path, source))?;
         let question = asked(&path, &written, question)?;
         let base = load(dir, &written.model, device, weights)?;
         Self::new(base, &written.recipe, &written.fine_tune, question)

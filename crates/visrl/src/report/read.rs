@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use visrl_core::files::{FileError, fault_in_line};
+use visrl_core::files::{FileError, fault_in_line, from_json};
 use visrl_core::warn_once;
 
 use crate::error::Error;
@@ -11,7 +11,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
     match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FileError::io(path, source).into()),
-        Ok(text) => serde_json::from_slice(&text)
+        Ok(text) => from_json(&text)
             .map(Some)
             .map_err(|error| Error::file(path, error.to_string())),
     }
@@ -26,7 +26,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Err
     };
     let mut read = Vec::new();
     for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        match serde_json::from_slice(line) {
+        match from_json(line) {
             Ok(value) => read.push(value),
             Err(_) if !line.ends_with(b"\n") => warn_once(format!(
                 "{}: line {}: is cut, as of a run that was killed in it: it is left out",

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use visrl_core::files::write_file;
+use visrl_core::files::{check_replaceable, write_file};
 
 use super::page::Page;
 use super::read::read;
@@ -8,6 +8,9 @@ use super::sections;
 use crate::error::Error;
 use crate::experiment::{ComparisonRow, CrossMatrix};
 use crate::summary::Summary;
+
+/// What a page has in its head by which it is known as a report.
+const REPORT_MARK: &str = "<meta name=\"generator\" content=\"visrl report\">";
 
 /// Makes the report of a folder: that of a run (`summary.json`), of a comparison (`compare.json`)
 /// or of a cross-data-set table (`cross_dataset.json`).
@@ -37,11 +40,16 @@ pub fn render(dir: impl AsRef<Path>) -> Result<String, Error> {
     page.render()
 }
 
-/// Writes the report of a folder into a file, whole or not at all.
+/// Writes the report of a folder into a file, whole or not at all. An earlier report is replaced, no
+/// other file.
 ///
 /// # Errors
 /// As [`render`], and what stands in the way of writing.
 pub fn write(dir: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<(), Error> {
+    let file = file.as_ref();
+    check_replaceable(file, |bytes| {
+        String::from_utf8_lossy(bytes).contains(REPORT_MARK)
+    })?;
     let html = render(dir)?;
-    Ok(write_file(file.as_ref(), html.as_bytes())?)
+    Ok(write_file(file, html.as_bytes())?)
 }

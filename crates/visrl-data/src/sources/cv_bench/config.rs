@@ -55,6 +55,9 @@ impl CvBenchConfig {
             };
             rows.extend(found);
         }
+        if rows.is_empty() {
+            return Err(Error::no_row(path));
+        }
         rows.retain(|row| self.tasks.is_empty() || self.tasks.contains(&row.facts.task));
         CvBench::new(rows)
     }

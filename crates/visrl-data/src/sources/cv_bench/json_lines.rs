@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use visrl_core::ImageSource;
-use visrl_core::files::fault_in_line;
+use visrl_core::files::{fault_in_line, from_json};
 
 use crate::error::Error;
 use crate::files::limits::MAX_LINE;
@@ -23,8 +23,7 @@ pub(crate) fn read_json_lines(path: &Path) -> Result<Vec<CvBenchRow>, Error> {
             field: field.into(),
             message,
         };
-        let fields: Fields =
-            serde_json::from_slice(text).map_err(|error| fail("row", fault_in_line(&error)))?;
+        let fields: Fields = from_json(text).map_err(|error| fail("row", fault_in_line(&error)))?;
         let named = fields.filename.as_deref();
         let named = named.or(fields.image.as_ref().and_then(Value::as_str));
         let file = named

@@ -10,6 +10,9 @@ use crate::sources::rows::at::At;
 use crate::sources::rows::json::whole;
 use crate::sources::rows::value::Value;
 
+/// The most levels of a YAML document.
+const MAX_DEPTH: usize = 64;
+
 /// A file of VLM-R1's list, and which of its rows are read.
 pub(crate) struct ListedFile {
     pub(crate) file: PathBuf,
@@ -32,6 +35,16 @@ pub(crate) enum Count {
 }
 
 impl RowPart {
+    /// How many rows are asked for beyond so many that there are.
+    pub(crate) fn missing(self, rows: usize) -> usize {
+        match self {
+            Self::First(Count::Rows(count)) | Self::End(Count::Rows(count)) => {
+                count.saturating_sub(rows)
+            }
+            _ => 0,
+        }
+    }
+
     /// The rows out of so many.
     pub(crate) fn range(self, rows: usize) -> std::ops::Range<usize> {
         let count = |count| match count {
@@ -50,10 +63,17 @@ impl RowPart {
             return Ok(Self::All);
         }
         let (name, count) = text.split_once(':').unwrap_or((text, ""));
+        let (name, count) = (name.trim_end(), count.trim());
         let parsed = match count.strip_suffix('%') {
-            Some(percent) => percent.parse().map(Count::Percent),
+            Some(percent) => percent.trim_end().parse().map(Count::Percent),
             None => count.parse().map(Count::Rows),
         };
+        if let (true, Ok(Count::Rows(0) | Count::Percent(0))) = (name != "random", &parsed) {
+            return Err(format!("`{text}` leaves no row"));
+        }
+        if let Ok(Count::Percent(101..)) = parsed {
+            return Err(format!("`{text}` is more than 100 %"));
+        }
         match (name, parsed) {
             ("first", Ok(count)) => Ok(Self::First(count)),
             ("end", Ok(count)) => Ok(Self::End(count)),
@@ -81,6 +101,7 @@ pub(crate) fn read_list(path: &Path, any_path: bool) -> Result<Vec<ListedFile>, 
     let Some(Value::List(entries)) = value.get("datasets") else {
         return Err(fail("is missing, or is no list".into()));
     };
+    tell_unknown(path, "", &value, &["datasets"]);
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
@@ -89,8 +110,11 @@ pub(crate) fn read_list(path: &Path, any_path: bool) -> Result<Vec<ListedFile>, 
             unit: "entry",
             number: number as u64,
         };
-        let name = entry.get("json_path").and_then(Value::text);
+        let name = entry.get("json_path");
         let name = name.ok_or_else(|| at.error("json_path", "is missing"))?;
+        let text = name.text();
+        let name = text
+            .ok_or_else(|| at.error("json_path", format!("is {}, expected a path", name.kind())))?;
         let file = match any_path {
             true => folder.join(&name),
             false => join_below(folder, &name, path, || at.name(), "json_path")?,
@@ -118,26 +142,35 @@ pub(crate) fn read_list(path: &Path, any_path: bool) -> Result<Vec<ListedFile>, 
                 part.map_err(|message| at.error("sampling_strategy", message))?
             }
         };
-        if let Value::Object(keys) = entry {
-            let known = ["json_path", "sampling_strategy"];
-            for (key, _) in keys
-                .iter()
-                .filter(|(key, value)| value.is_filled() && !known.contains(&&key[..]))
-            {
-                tell(path, &format!("entry {number}: `{key}` is not used"));
-            }
-        }
+        let known = ["json_path", "sampling_strategy"];
+        tell_unknown(path, &format!("entry {number}: "), entry, &known);
         files.push(ListedFile { file, part });
     }
     Ok(files)
 }
 
-/// A YAML document as a value. Anchors are refused: what they stand for can grow without bound.
+/// Tells of the keys of a mapping that are none of the known ones.
+fn tell_unknown(path: &Path, place: &str, value: &Value, known: &[&str]) {
+    let Value::Object(keys) = value else {
+        return;
+    };
+    for (key, value) in keys {
+        if value.is_filled() && !known.contains(&&key[..]) {
+            tell(path, &format!("{place}`{key}` is not used"));
+        }
+    }
+}
+
+/// A YAML document as a value. Anchors are refused: what they stand for can grow without bound; and
+/// a key that is there twice, of which YAML's readers take one or the other.
 fn parse(text: &str) -> Result<Value, String> {
     let mut open: Vec<(Value, Option<String>)> = Vec::new();
-    let mut whole = Value::Null;
+    let mut whole = None;
     for event in Parser::new_from_str(text) {
-        let (event, _) = event.map_err(|error| error.to_string())?;
+        let (event, span) = event.map_err(|error| error.to_string())?;
+        if open.len() > MAX_DEPTH {
+            return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
+        }
         let done = match event {
             Event::Alias(_) => return Err("has an alias, which is not read".into()),
             Event::Scalar(text, style, _, _) => {
@@ -162,16 +195,24 @@ fn parse(text: &str) -> Result<Value, String> {
             _ => continue,
         };
         match open.last_mut() {
-            None => whole = done,
+            None if whole.is_some() => return Err("has a second document behind it".into()),
+            None => whole = Some(done),
             Some((Value::List(list), _)) => list.push(done),
             Some((Value::Object(fields), key)) => match key.take() {
                 Some(key) => fields.push((key, done)),
-                None => *key = Some(done.text().ok_or("has a key that is no text")?),
+                None => {
+                    let name = done.text().ok_or("has a key that is no text")?;
+                    if fields.iter().any(|(there, _)| *there == name) {
+                        let line = span.start.line();
+                        return Err(format!("has `{name}` twice, the second in line {line}"));
+                    }
+                    *key = Some(name);
+                }
             },
             Some(_) => return Err("is nested in a way that is not read".into()),
         }
     }
-    Ok(whole)
+    Ok(whole.unwrap_or(Value::Null))
 }
 
 #[cfg(test)]
@@ -186,8 +227,27 @@ mod tests {
         assert_eq!(part("end:2").range(5), 3..5);
         assert_eq!(part("first:50%").range(5), 0..3);
         assert_eq!(part("end:9").range(5), 0..5);
-        for text in ["last:1", "first", "first:x", "random:3", ""] {
-            assert!(RowPart::named(text).is_err(), "{text}");
+        assert_eq!(part("first: 100 %").range(5), 0..5);
+        for (text, fault) in [
+            ("last:1", "is none of all, first:N"),
+            ("first", "is none of"),
+            ("first:x", "is none of"),
+            ("first:-1", "is none of"),
+            ("first:1.5%", "is none of"),
+            ("First:1", "is none of"),
+            ("last:0", "leaves no row"),
+            ("first:0", "leaves no row"),
+            ("end:0%", "leaves no row"),
+            ("first:150%", "is more than 100 %"),
+            ("end:101%", "is more than 100 %"),
+            ("random:3", "would need a seed"),
+            ("", "is none of"),
+        ] {
+            let message = RowPart::named(text).unwrap_err();
+            assert!(
+                message.starts_with(&format!("`{text}` {fault}")),
+                "{message}"
+            );
         }
     }
 
@@ -198,5 +258,20 @@ mod tests {
         assert_eq!(value.unwrap(), serde_json::from_str::<Value>(json).unwrap());
         assert!(parse("a: &x [1]\nb: *x\n").is_err());
         assert!(parse("a: [").is_err());
+        for (text, fault) in [
+            ("a: 1\nb: 2\na: 3\n", "has `a` twice, the second in line 3"),
+            (
+                "datasets:\n  - json_path: a\n    json_path: b\n",
+                "has `json_path` twice, the second in line 3",
+            ),
+            ("- {a: 1, a: 1}\n", "has `a` twice, the second in line 1"),
+            ("a: 1\n---\na: 2\n", "has a second document behind it"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), fault, "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(parse(&deep).is_err());
+        let deep = "- ".repeat(1000);
+        assert_eq!(parse(&deep).unwrap_err(), "is nested deeper than 64 levels");
     }
 }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::files::told::tell;
 use crate::memory::MemoryDataset;
 use crate::sources::image_markers::own_question;
 use crate::sources::labels::LabelIndex;
@@ -82,6 +83,7 @@ impl RowsConfig {
 
     fn read(&self, reading: &mut Reading<'_>, path: &Path, part: RowPart) -> Result<(), Error> {
         reading.labels.in_file(path);
+        let before = reading.rows();
         reading.split = self
             .split
             .or_else(|| split_of(path))
@@ -96,10 +98,17 @@ impl RowsConfig {
                 rows.push((at.unit, at.number, row));
                 Ok(())
             })?;
+            if part.missing(rows.len()) > 0 {
+                let message = format!("has {} rows, fewer than are asked for", rows.len());
+                tell(path, &message);
+            }
             for (unit, number, row) in &rows[part.range(rows.len())] {
                 let (unit, number) = (*unit, *number);
                 reading.row(At { path, unit, number }, row)?;
             }
+        }
+        if reading.rows() == before {
+            reading.empty.push((path.to_path_buf(), reading.split));
         }
         reading.end_of_file(path)
     }
@@ -157,12 +166,13 @@ pub(crate) fn open_rows(
         }
     }
     if reading.rows() == 0 {
-        return Err(Error::Row {
-            path: path.to_path_buf(),
-            row: "file".into(),
-            field: "row".into(),
-            message: "there is no row".into(),
-        });
+        return Err(Error::no_row(path));
+    }
+    for (file, split) in &reading.empty {
+        tell(
+            file,
+            &format!("holds no row: the split {split} gets none of it"),
+        );
     }
     reading.labels.in_file(path);
     reading.labels.tell_alike(&reading.answers);

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use visrl_core::{Columns, Content, ImageSource, Layout, Place};
@@ -53,6 +53,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) questions: Questions,
     pub(crate) told: Told,
     pub(crate) splits: [Option<Vec<Record>>; 3],
+    /// Files without a row, and the split that they were to be.
+    pub(crate) empty: Vec<(PathBuf, Split)>,
     /// The column of the answers, for what is told of them.
     pub(crate) answers: String,
     columns: Option<Arc<Columns>>,
@@ -79,6 +81,7 @@ impl<'a> Reading<'a> {
             questions: Questions::default(),
             told: Told::default(),
             splits: [None, None, None],
+            empty: Vec::new(),
             answers: "label".into(),
             columns: None,
             rows: 0,

@@ -140,7 +140,33 @@ impl ChatTemplate {
                 other.path.display(),
                 self.path.display()
             ));
+        } else if let Err(error) = other.render_plain() {
+            warn_once(format!(
+                "{error} (it is not used: {} counts, as in transformers)",
+                self.path.display()
+            ));
         }
+    }
+
+    /// Renders a conversation of text alone as a template for text alone takes it, which may know
+    /// no system turn.
+    fn render_plain(&self) -> Result<String, Error> {
+        let turns = [
+            ("system", "s"),
+            ("user", "a"),
+            ("assistant", "b"),
+            ("user", "c"),
+        ];
+        let render = |turns: &[(&str, &str)]| {
+            let turns = turns.iter();
+            let turns = turns.map(|&(role, content)| context! { role, content });
+            let messages: minijinja::Value = turns.collect();
+            let context = context! { messages, add_generation_prompt => true };
+            environment().render_named_str(TEMPLATE_NAME, &self.source, context)
+        };
+        render(&turns)
+            .or_else(|error| render(&turns[1..]).map_err(|_| error))
+            .map_err(|error| self.error(&error))
     }
 
     /// A template from its text.
@@ -354,12 +380,18 @@ mod tests {
             assert_eq!(told(TEMPLATE_FILE, quiet), "");
             assert_eq!(told(CONFIG_FILE, &in_config(quiet)), "");
         }
-        assert_eq!(told(CONFIG_FILE, &in_config(of_text)), "");
+        let of_some = format!("{{% for m in messages %}}{{% break %}}{{% endfor %}}{of_text}");
+        for of_text in [of_text, &of_some] {
+            assert_eq!(told(CONFIG_FILE, &in_config(of_text)), "");
+        }
         for (name, text) in [
             (TEMPLATE_FILE, other.clone()),
             (CONFIG_FILE, in_config(&other)),
             (CONFIG_FILE, in_config("{{ 'x' }}")),
             (TEMPLATE_FILE, of_text.to_owned()),
+            (CONFIG_FILE, in_config("{% if %}")),
+            (CONFIG_FILE, in_config("{{ messages.nothing.there }}")),
+            (CONFIG_FILE, in_config("{{ raise_exception('old') }}")),
             (TEMPLATE_FILE, "{% if %}".to_owned()),
         ] {
             let told = told(name, &text);
