@@ -281,9 +281,7 @@ fn a_server_that_dies_and_comes_back_gets_its_weights_again() {
         let Setup {
             base, mut engine, ..
         } = setup(&server.url, |_| {});
-        if nameless {
-            server.fail(Fault::Nameless);
-        }
+        server.state().nameless = nameless;
         engine.set_policy(&base.model).unwrap();
         let requests = requests(&base, &sampled(), 4);
         let expected = tokens(&engine.generate(&requests).unwrap());

@@ -104,12 +104,13 @@ pub(super) fn ask_all(
             Ok((place, _)) if outcomes[place].is_some() => {}
             Ok((place, answer)) => {
                 outcomes[place] = Some(match answer {
-                    Ok(answer) => Outcome::Answered(answer),
-                    Err(Failure::Lost(message)) => {
+                    None => Outcome::Cancelled,
+                    Some(Ok(answer)) => Outcome::Answered(answer),
+                    Some(Err(Failure::Lost(message))) => {
                         lost = Some(message);
                         break;
                     }
-                    Err(failure) => Outcome::Failed(failure.message().to_owned()),
+                    Some(Err(failure)) => Outcome::Failed(failure.message().to_owned()),
                 });
                 open -= 1;
             }
@@ -134,7 +135,7 @@ pub(super) fn ask_all(
 }
 
 impl Batch {
-    fn work(&self, sender: &Sender<(usize, Result<Value, Failure>)>) {
+    fn work(&self, sender: &Sender<(usize, Option<Result<Value, Failure>>)>) {
         while !self.over.load(Ordering::Relaxed) {
             let next = self
                 .waiting
@@ -144,17 +145,18 @@ impl Batch {
             let Some((place, task)) = next else {
                 return;
             };
-            if task.cancel.is_cancelled() {
-                continue;
-            }
             if sender.send((place, self.ask(&task))).is_err() {
                 return;
             }
         }
     }
 
-    /// The answer to a request, which is sent again as long as the server is busy.
-    fn ask(&self, task: &Task) -> Result<Value, Failure> {
+    /// The answer to a request, which is sent again as long as the server is busy; nothing for one
+    /// that is cancelled before.
+    fn ask(&self, task: &Task) -> Option<Result<Value, Failure>> {
+        if task.cancel.is_cancelled() {
+            return None;
+        }
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
         loop {
@@ -164,12 +166,12 @@ impl Batch {
                     tracing::debug!("sent again: {message}");
                     self.repeated.fetch_add(1, Ordering::Relaxed);
                 }
-                other => return other,
+                other => return Some(other),
             }
             let wake = Instant::now() + pause;
             while Instant::now() < wake {
                 if task.cancel.is_cancelled() || self.over.load(Ordering::Relaxed) {
-                    return Err(Failure::Refused("was cancelled".to_owned()));
+                    return None;
                 }
                 thread::sleep(LOOK.min(wake - Instant::now()));
             }

@@ -26,8 +26,6 @@ pub(crate) enum Fault {
     Nonsense(&'static str),
     /// A field of the answer, by its JSON pointer, is another.
     Field(&'static str, Value),
-    /// It is an older one, which does not know its weights by name.
-    Nameless,
     /// It takes no weights.
     NoWeights,
 }
@@ -36,6 +34,8 @@ pub(crate) enum Fault {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) fault: Fault,
+    /// Whether it is an older one, which does not know its weights by name.
+    pub(crate) nameless: bool,
     /// The name of its weights.
     pub(crate) version: String,
     /// The folders that it loaded weights from.
@@ -152,7 +152,7 @@ fn serve(state: &Mutex<State>, recorded: &Recorded, mut stream: TcpStream) -> st
         // Whoever is dead answers nothing.
         (_, Fault::Dies(time)) if time.is_zero() => return Ok(()),
         ("/v1/chat/completions", _) => {}
-        ("/weight_info" | "/update_weight_version", Fault::Nameless) => {
+        ("/weight_info" | "/update_weight_version", _) if held.nameless => {
             return reply("404 Not Found", unknown);
         }
         ("/weight_info", _) => {
@@ -209,7 +209,7 @@ fn serve(state: &Mutex<State>, recorded: &Recorded, mut stream: TcpStream) -> st
         }
         Fault::Nonsense(text) => return reply("200 OK", text),
         Fault::Field(pointer, value) => *answer.pointer_mut(pointer).unwrap() = value,
-        Fault::None | Fault::Nameless | Fault::NoWeights => {}
+        Fault::None | Fault::NoWeights => {}
     }
     drop(held);
     reply("200 OK", &answer.to_string())
