@@ -14,6 +14,9 @@ const FIRST: usize = 5;
 const DRIFT: f64 = 0.1;
 /// The share of tokens that differ by more than a factor of 2 that is told.
 const BEYOND: f64 = 0.01;
+/// How many times the first step's drift, and what at least, is told as a growth of it.
+const GROWTH: f64 = 20.0;
+const GROWN: f64 = 1e-3;
 /// Steps on end that could teach nothing, later in a run.
 const LATER: usize = 20;
 /// Completions without the reward of a rule that is none of a format, after which that is told.
@@ -21,7 +24,7 @@ const UNREWARDED: usize = 256;
 
 /// What was seen so far. It is a part of a checkpoint, so that a resumed run warns of what the
 /// uninterrupted run warns of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Steps seen.
@@ -30,6 +33,9 @@ pub struct Watch {
     even: usize,
     /// By the names of rules that have given nothing yet: the completions that they judged.
     unrewarded: BTreeMap<String, usize>,
+    /// The mean drift of the first step that tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drift: Option<f64>,
 }
 
 impl Watch {
@@ -58,9 +64,36 @@ impl Watch {
                 warnings.warn("even rewards", message);
             }
         }
-        drift(metrics, warnings);
+        self.drift(metrics, warnings);
         self.rules(metrics, warnings);
         self.steps += 1;
+    }
+
+    /// Looks whether engine and learner disagree.
+    fn drift(&mut self, metrics: &StepMetrics, warnings: &Warnings) {
+        let number = |name: &str| metrics.loss_metrics.get(name).copied();
+        // An older policy's log-probabilities are others by right.
+        let (Some(mean), 0) = (number("drift/mean"), metrics.staleness) else {
+            return;
+        };
+        let beyond = number("drift/beyond").unwrap_or(0.0);
+        let first = *self.drift.get_or_insert(mean);
+        if mean > DRIFT || beyond > BEYOND {
+            let message = format!(
+                "the engine's log-probabilities differ from the learner's by {mean:.3} in the mean, and \
+                 {:.1} % of tokens are more than twice as likely to one of them: both must have the \
+                 same weights and see the same picture. Where it is rounding (bf16, another engine), \
+                 set `fine_tune.loss.terms.importance_correction`",
+                beyond * 100.0
+            );
+            warnings.warn("drift", message);
+        } else if mean > GROWN && mean > GROWTH * first {
+            let message = format!(
+                "the mean difference between the engine's log-probabilities and the learner's grew from \
+                 {first:.1e} to {mean:.1e}: the engine may not have taken over all of the new weights"
+            );
+            warnings.warn("drift", message);
+        }
     }
 
     /// Looks for rules that never give anything.
@@ -91,23 +124,6 @@ impl Watch {
                 self.unrewarded.remove(name);
             }
         }
-    }
-}
-
-/// Looks whether engine and learner disagree.
-fn drift(metrics: &StepMetrics, warnings: &Warnings) {
-    let number = |name: &str| metrics.loss_metrics.get(name).copied().unwrap_or(0.0);
-    let (mean, beyond) = (number("drift/mean"), number("drift/beyond"));
-    // An older policy's are others by right.
-    if metrics.staleness == 0 && (mean > DRIFT || beyond > BEYOND) {
-        let message = format!(
-            "the engine's log-probabilities differ from the learner's by {mean:.3} in the mean, and \
-             {:.1} % of tokens are more than twice as likely to one of them: both must have the same \
-             weights and see the same picture. Where it is rounding (bf16, another engine), set \
-             `fine_tune.loss.terms.importance_correction`",
-            beyond * 100.0
-        );
-        warnings.warn("drift", message);
     }
 }
 
@@ -172,18 +188,27 @@ mod tests {
         assert!(told(&kept_once).is_empty());
     }
 
-    #[test]
-    fn engines_that_disagree_are_told_once() {
+    /// What is warned of in steps with these mean drifts and shares beyond a factor of 2.
+    fn drifting(steps: &[(f64, f64)]) -> Vec<String> {
         let (warnings, mut watch) = (Warnings::new(), Watch::default());
         let mut drifting = step(2, &[]);
-        for (mean, beyond) in [(0.02, 0.005), (0.02, 0.02), (0.2, 0.0)] {
-            let named = [("drift/mean", mean), ("drift/beyond", beyond)];
+        for (mean, beyond) in steps {
+            let named = [("drift/mean", *mean), ("drift/beyond", *beyond)];
             drifting.loss_metrics = named.map(|(name, value)| (name.to_owned(), value)).into();
             watch.step(&drifting, &warnings);
         }
-        let list = warnings.list();
-        assert_eq!(list.len(), 1);
-        assert!(list[0].message.contains("2.0 % of tokens"), "{list:?}");
+        warnings.list().into_iter().map(|w| w.message).collect()
+    }
+
+    #[test]
+    fn engines_that_disagree_or_come_to_are_told_once() {
+        let found = drifting(&[(0.02, 0.005), (0.02, 0.02), (0.2, 0.0)]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("2.0 % of tokens"), "{found:?}");
+        let found = drifting(&[(1e-7, 0.0), (9e-4, 0.0), (2e-3, 0.0), (3e-3, 0.0)]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("grew from 1.0e-7 to 2.0e-3"), "{found:?}");
+        assert!(drifting(&[(1e-2, 0.0), (5e-2, 0.0)]).is_empty());
     }
 
     #[test]
