@@ -103,7 +103,7 @@ extern "C" {
 const char *visrl_rms_norm(Tensor *x, Tensor *weight, double epsilon, bool keep, Tensor **out) {
   return guarded([&] {
     auto [y, scale] =
-        x->is_cuda() ? at::_fused_rms_norm(*x, weight->sizes(), *weight, epsilon)
+        x->is_cuda() ? at::_fused_rms_norm(x->contiguous(), weight->sizes(), *weight, epsilon)
                      : on_host(*x, [&](auto norm) {
                          return norm.forward(*x, *weight, epsilon, keep);
                        });
@@ -116,7 +116,8 @@ const char *visrl_rms_norm_backward(Tensor *grad, Tensor *x, Tensor *scale, Tens
                                     bool of_weight, Tensor **out) {
   return guarded([&] {
     auto [dx, dw] = x->is_cuda()
-                        ? at::_fused_rms_norm_backward(*grad, *x, weight->sizes(), *scale, *weight,
+                        ? at::_fused_rms_norm_backward(grad->contiguous(), x->contiguous(),
+                                                       weight->sizes(), *scale, *weight,
                                                        {true, of_weight})
                         : on_host(*x, [&](auto norm) {
                             return norm.backward(*grad, *x, *scale, *weight);
