@@ -63,7 +63,7 @@ pub use decode_attention::DecodeAttention;
 pub use device_memory::{DeviceMemory, device_memory};
 pub use error::Error;
 pub use gelu::Gelu;
-pub use head_norms::head_norms;
+pub use head_norms::HeadNorms;
 pub use heads::Heads;
 pub use layer_norm::layer_norm;
 #[cfg(feature = "tch")]

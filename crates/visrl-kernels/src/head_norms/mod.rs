@@ -5,6 +5,6 @@ mod plain;
 #[cfg(feature = "tch")]
 mod tch;
 
-pub use op::head_norms;
+pub use op::HeadNorms;
 #[cfg(feature = "tch")]
 pub(crate) use tch::SavedHeadNorms;

@@ -1,10 +1,10 @@
 //! The norms in LibTorch's operators.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
-use burn::nn::RmsNorm;
 use burn::tensor::Tensor;
 use tch::Tensor as Native;
 
+use super::op::HeadNorms;
 use crate::heads::Heads;
 use crate::libtorch::{self, Torch, shim};
 
@@ -42,7 +42,7 @@ impl SavedHeadNorms {
         let [queries, keys, values] = views(heads, &qkv);
         let [of_queries, of_keys] = gammas;
         let normed = |side: &Native, gamma: &Torch| {
-            let (normed, scale) = shim::rms_norm(side, &gamma.tensor, epsilon, keep);
+            let (normed, scale) = shim::rms_norm(side, Some(&gamma.tensor), epsilon, keep);
             (normed, scale.map(libtorch::fresh))
         };
         let (queries, scale_1) = normed(&queries, of_queries);
@@ -80,19 +80,19 @@ impl SavedHeadNorms {
     }
 }
 
-pub(super) fn run(
-    heads: Heads,
-    qkv: Tensor<2>,
-    norms: [&RmsNorm; 2],
-) -> Result<Tensor<2>, Tensor<2>> {
-    let gammas = norms.map(|norm| norm.gamma.val());
-    if !libtorch::takes(&qkv) || !gammas.iter().all(libtorch::takes) {
+/// The norms where nothing is recorded: of all heads at once, times a row of weights for each.
+pub(super) fn run(op: &HeadNorms, qkv: Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
+    if !libtorch::takes(&qkv) || !libtorch::takes(op.weights()) {
         return Err(qkv);
     }
+    let [query, kv, dim] = [op.heads.query, op.heads.kv, op.heads.dim].map(|size| size as i64);
     let qkv = libtorch::at_start(libtorch::unwrap(qkv));
-    let gammas = gammas.map(libtorch::unwrap);
-    let (normed, _) = SavedHeadNorms::run(heads, qkv, gammas.each_ref(), norms[0].epsilon, false);
-    Ok(libtorch::wrap(libtorch::fresh(normed)))
+    let (size, stride) = ([qkv.size()[0], query + kv, dim], (query + 2 * kv) * dim);
+    let turned = qkv.as_strided(size, [stride, dim, 1], 0);
+    let (normed, _) = shim::rms_norm(&turned, None, op.norms[0].epsilon, false);
+    let weights = libtorch::unwrap(op.weights().clone());
+    let _ = normed.mul_out(&turned, &weights.tensor);
+    Ok(libtorch::wrap(libtorch::fresh(qkv)))
 }
 
 #[cfg(test)]
@@ -116,29 +116,28 @@ mod tests {
             },
             5,
         );
-        let norms = |dtype: DType| {
-            [1, 2].map(|seed| {
+        let op = |dtype: DType| {
+            let norms = [1, 2].map(|seed| {
                 let mut norm = RmsNormConfig::new(8).with_epsilon(1e-6).init(&device());
-                let gamma = matrix(seed, 1, 8, 2.0, &device())
-                    .cast(DType::BF16)
-                    .cast(dtype);
-                norm.gamma = Param::initialized(ParamId::new(), gamma.squeeze_dim(0));
+                let gamma = matrix(seed, 1, 8, 2.0, &device()).cast(DType::BF16);
+                let gamma = gamma.cast(dtype).squeeze_dim(0);
+                norm.gamma = Param::initialized(ParamId::new(), gamma);
                 norm
-            })
+            });
+            HeadNorms::new(heads, norms)
         };
         let make = |dtype: DType| {
-            matrix(3, tokens, 64, 2.0, &device())
-                .cast(DType::BF16)
-                .cast(dtype)
+            let made = matrix(3, tokens, 64, 2.0, &device());
+            made.cast(DType::BF16).cast(dtype)
         };
-        let expected = plain::run(heads, make(DType::F32), norms(DType::F32).each_ref());
+        let expected = plain::run(&op(DType::F32), make(DType::F32));
         let mut formats = vec![(DType::F32, 1e-6), (DType::BF16, 2e-2)];
         if has_f64() {
             formats.push((DType::F64, 1e-6));
         }
         for (dtype, tolerance) in formats {
             let held = make(dtype);
-            let found = run(heads, held.clone(), norms(dtype).each_ref()).unwrap();
+            let found = run(&op(dtype), held.clone()).unwrap();
             close(&values(found), &values(expected.clone()), tolerance);
             // Someone else holds the input: it must stay as it is.
             assert_eq!(values(held), values(make(dtype)));

@@ -41,6 +41,7 @@ template <class In, class T> T dot(const In *a, const In *b, int64_t count) {
 template <class In, class T> Tensor attend(const Tensor &queries, const Tensor &keys,
                                            const Tensor &values, const Tensor &places,
                                            at::ScalarType wide) {
+  VISRL_OPERATOR("visrl::decode_attention");
   int64_t rows = queries.size(0), kv = queries.size(1), group = queries.size(2);
   int64_t dim = queries.size(3), capacity = keys.size(2);
   Tensor mixed = at::empty({rows, kv * group * dim}, queries.options());

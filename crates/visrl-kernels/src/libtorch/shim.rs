@@ -149,17 +149,18 @@ fn pointers(of: &[&Native]) -> Vec<*const C_tensor> {
     of.iter().map(|tensor| tensor.as_ptr()).collect()
 }
 
-/// The RMS norm of rows and, where it is to be kept, one over the root mean square of each,
+/// The RMS norm of rows, without a weight where there is none, and, where it is to be kept, one over the root mean square of each,
 /// `[rows, 1]`.
 pub(crate) fn rms_norm(
     x: &Native,
-    weight: &Native,
+    weight: Option<&Native>,
     epsilon: f64,
     keep: bool,
 ) -> (Native, Option<Native>) {
-    // SAFETY: all pointers are of living tensors; two results are written.
+    let weight = weight.map_or(ptr::null(), Native::as_ptr);
+    // SAFETY: all pointers are of living tensors, or null for the weight; two results are written.
     let [y, scale] =
-        results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, keep, out) });
+        results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight, epsilon, keep, out) });
     (written(y), scale)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use visrl_core::FifoCache;
 use visrl_image::ProcessedImage;
 use visrl_kernels::is_in_host_memory;
@@ -27,7 +27,8 @@ pub(super) struct DeviceInputs {
 struct Kept {
     /// By the addresses of images, which an entry keeps alive.
     images: FifoCache<Vec<usize>, KeptImages>,
-    rotations: FifoCache<Vec<[u32; 3]>, Rotary>,
+    /// By positions, with the device that they are turned on.
+    rotations: FifoCache<Vec<[u32; 3]>, (Device, Rotary)>,
 }
 
 #[derive(Debug)]
@@ -91,14 +92,17 @@ impl DeviceInputs {
         if is_in_host_memory(weight) {
             return make();
         }
-        if let Some(kept) = self.lock().rotations.get(positions) {
+        let device = weight.clone().without_autodiff().device();
+        if let Some((of, kept)) = self.lock().rotations.get(positions)
+            && *of == device
+        {
             return kept.clone();
         }
         let made = make();
         let bytes = made.bytes() + size_of_val(positions);
         self.lock()
             .rotations
-            .insert(positions.to_vec(), made.clone(), bytes);
+            .insert(positions.to_vec(), (device, made.clone()), bytes);
         made
     }
 

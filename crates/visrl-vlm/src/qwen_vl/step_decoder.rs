@@ -3,7 +3,7 @@
 use burn::module::{Param, ParamId};
 use burn::nn::RmsNorm;
 use burn::tensor::{Int, Tensor, TensorData};
-use visrl_kernels::{DecodeAttention, Heads, head_norms, rms_norm, silu_mul};
+use visrl_kernels::{DecodeAttention, HeadNorms, Heads, rms_norm, silu_mul};
 
 use super::config::TextConfig;
 use super::rope::inverse_frequencies;
@@ -28,7 +28,7 @@ pub(super) struct StepLayer {
     pub(super) input_norm: RmsNorm,
     pub(super) qkv: StepProjections,
     /// Of the heads of queries and of keys, where the family has them.
-    pub(super) norms: Option<(RmsNorm, RmsNorm)>,
+    pub(super) norms: Option<HeadNorms>,
     pub(super) output: LoraLinear,
     pub(super) post_attention_norm: RmsNorm,
     pub(super) gate: LoraLinear,
@@ -122,8 +122,8 @@ impl StepDecoder for QwenStepDecoder {
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&layer.input_norm, hidden.clone());
             let mut qkv = layer.qkv.forward(normed);
-            if let Some((queries, keys)) = &layer.norms {
-                qkv = head_norms(self.heads, qkv, [queries, keys]);
+            if let Some(norms) = &layer.norms {
+                qkv = norms.apply(qkv);
             }
             let mixed = cache.update(index, |cache| attention.attend(qkv, cache));
             hidden = layer.output.forward_onto(mixed, hidden);

@@ -6,8 +6,8 @@ use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
 use visrl_kernels::{
-    FeedForward, Heads, LayerAttention, LayerWeights, NormWeights, Projections, PromptsAttention,
-    PromptsWithRows, TransformerLayer, rms_norm, silu_mul,
+    FeedForward, HeadNorms, Heads, LayerAttention, LayerWeights, NormWeights, Projections,
+    PromptsAttention, PromptsWithRows, TransformerLayer, rms_norm, silu_mul,
 };
 
 use super::added::Added;
@@ -90,6 +90,7 @@ impl TextModel {
     pub(super) fn step_decoder(&self, config: &TextConfig) -> QwenStepDecoder {
         let layers = self.layers.iter().map(|layer| {
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            let norms = attention.q_norm.clone().zip(attention.k_norm.clone());
             StepLayer {
                 input_norm: layer.input_layernorm.clone(),
                 qkv: StepProjections::new([
@@ -97,7 +98,7 @@ impl TextModel {
                     &attention.k_proj,
                     &attention.v_proj,
                 ]),
-                norms: attention.q_norm.clone().zip(attention.k_norm.clone()),
+                norms: norms.map(|(queries, keys)| HeadNorms::new(heads(config), [queries, keys])),
                 output: attention.o_proj.clone(),
                 post_attention_norm: layer.post_attention_layernorm.clone(),
                 gate: mlp.gate_proj.clone(),

@@ -34,7 +34,7 @@ pub(super) fn norm(
             (normed, Some(mean), Some(scale))
         }
         None => {
-            let (normed, scale) = shim::rms_norm(&x.tensor, gamma, epsilon, keep);
+            let (normed, scale) = shim::rms_norm(&x.tensor, Some(gamma), epsilon, keep);
             (normed, None, scale)
         }
     };
