@@ -200,6 +200,8 @@ fn the_plain_forms_do_not_run() {
             assert_eq!(trained.plain(), [""; 0], "{name}, {dtype:?}");
             assert_eq!(sampled.plain(), [""; 0], "{name}, {dtype:?}");
             assert!(trained.in_form("LogSoftmax") > 0);
+            // Of the decoder and of the vision tower.
+            assert!(trained.in_form("WholeLayer") > 0);
             assert!(sampled.in_form("DecodeAttention") > 0);
         }
     }

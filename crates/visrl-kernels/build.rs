@@ -1,7 +1,8 @@
 //! Compiles what of LibTorch the tch crate does not reach.
 
 /// What is compiled, in `src/libtorch`.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "decode_attention.cpp",
     "kernels.cpp",
     "memory.cpp",
     "record.cpp",

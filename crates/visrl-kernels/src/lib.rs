@@ -27,11 +27,11 @@ pub mod forms;
 mod adamw;
 mod cast_all;
 mod decode_attention;
-mod decoder_layer;
 mod device_memory;
 mod error;
 mod gelu;
 mod half;
+mod head_norms;
 mod heads;
 mod layer_norm;
 mod linear;
@@ -44,8 +44,7 @@ mod scale_all;
 mod self_attention;
 mod silu_mul;
 mod sum_of_squares;
-mod vision_block;
-mod whole_layer;
+mod transformer_layer;
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -61,10 +60,10 @@ mod testing;
 pub use adamw::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all};
 pub use cast_all::cast_all;
 pub use decode_attention::DecodeAttention;
-pub use decoder_layer::{DecoderLayer, DecoderLayerWeights, PromptRows, PromptsWithRows};
 pub use device_memory::{DeviceMemory, device_memory};
 pub use error::Error;
 pub use gelu::Gelu;
+pub use head_norms::HeadNorms;
 pub use heads::Heads;
 pub use layer_norm::layer_norm;
 #[cfg(feature = "tch")]
@@ -76,10 +75,13 @@ pub use parallel::{is_in_host_memory, on_rayon_worker};
 pub use rms_norm::rms_norm;
 pub use rotary::RotationTable;
 pub use scale_all::scale_all;
-pub use self_attention::SelfAttention;
+pub use self_attention::{Runs, SelfAttention};
 pub use silu_mul::silu_mul;
 pub use sum_of_squares::sum_of_squares;
-pub use vision_block::{VisionBlock, VisionBlockWeights};
+pub use transformer_layer::{
+    FeedForward, LayerAttention, LayerWeights, LinearWeights, NormWeights, Projections, PromptRows,
+    PromptsAttention, PromptsWithRows, TransformerLayer,
+};
 
 /// The example of the README, as a test.
 #[cfg(all(doctest, feature = "flex"))]

@@ -7,7 +7,7 @@ use tch::Tensor as Native;
 
 use super::op::{Attended, DecodeAttention};
 use crate::heads::Heads;
-use crate::libtorch::{self, Torch};
+use crate::libtorch::{self, Torch, shim};
 
 pub(super) fn attend(
     step: &DecodeAttention,
@@ -47,9 +47,9 @@ pub(super) fn attend(
     let queries = qkv
         .tensor
         .as_strided(size, [row, group * dim, dim, 1], None);
-    let bias = libtorch::unwrap(step.bias.clone());
     let mixed = match libtorch::is_cuda(&qkv) {
         true => {
+            let bias = libtorch::unwrap(step.bias.clone());
             let bias = bias.tensor.expand([rows, kv, group, capacity], false);
             let (mixed, ..) = Native::internal_scaled_dot_product_efficient_attention(
                 &queries,
@@ -61,20 +61,11 @@ pub(super) fn attend(
                 false,
                 None,
             );
-            mixed
+            mixed.reshape([rows, query * dim])
         }
-        false => Native::scaled_dot_product_attention(
-            &queries,
-            &keys,
-            &values,
-            Some(&bias.tensor),
-            0.0,
-            false,
-            None,
-            false,
-        ),
+        false => shim::decode_attention(&queries, [&keys, &values], &places.tensor),
     };
-    let mixed = libtorch::fresh(mixed.reshape([rows, query * dim]));
+    let mixed = libtorch::fresh(mixed);
     Ok((libtorch::wrap(mixed), libtorch::wrap(cache)))
 }
 

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -24,19 +25,25 @@ constexpr int64_t GRAIN = 1 << 14;
 template <class In, class T> struct OnHost {
   at::ScalarType wide;
 
-  // With r = 1 / sqrt(mean(x^2) + epsilon), y = x r gamma; y and, where it is kept, r.
-  std::tuple<Tensor, Tensor> forward(const Tensor &x, const Tensor &gamma, double epsilon,
+  // With r = 1 / sqrt(mean(x^2) + epsilon), y = x r gamma; y and, where it is kept, r. Rows of heads,
+  // [tokens, heads, dim], may lie apart; without gamma nothing multiplies them.
+  std::tuple<Tensor, Tensor> forward(const Tensor &x, const Tensor *gamma, double epsilon,
                                      bool keep) const {
-    Tensor of = x.contiguous(), weight = gamma.contiguous(), y = at::empty_like(of);
-    int64_t width = weight.numel(), rows = of.numel() / std::max<int64_t>(width, 1);
+    VISRL_OPERATOR("visrl::rms_norm");
+    bool apart = x.dim() == 3 && x.stride(2) == 1;
+    Tensor of = apart ? x : x.contiguous(), weight = gamma ? gamma->contiguous() : Tensor();
+    Tensor y = at::empty(of.sizes(), of.options());
+    int64_t width = of.size(-1), rows = of.numel() / std::max<int64_t>(width, 1);
+    int64_t heads = apart ? std::max<int64_t>(of.size(1), 1) : 1;
+    int64_t token = apart ? of.stride(0) : width, head = apart ? of.stride(1) : 0;
     Tensor scales = keep ? at::empty({rows, 1}, of.options().dtype(wide)) : Tensor();
-    const In *in = of.const_data_ptr<In>(), *w = weight.const_data_ptr<In>();
+    const In *in = of.const_data_ptr<In>(), *w = gamma ? weight.const_data_ptr<In>() : nullptr;
     In *out = y.data_ptr<In>();
     T *scale = keep ? scales.data_ptr<T>() : nullptr;
     int64_t grain = std::max<int64_t>(GRAIN / std::max<int64_t>(width, 1), 1);
     at::parallel_for(0, rows, grain, [=](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const In *h = in + row * width;
+        const In *h = in + row / heads * token + row % heads * head;
         double sum = 0;
         for (int64_t i = 0; i < width; ++i) {
           T value = h[i];
@@ -49,7 +56,7 @@ template <class In, class T> struct OnHost {
         for (int64_t i = 0; i < width; ++i) {
           // Rounded before the weights multiply it, as transformers does.
           T normed = In(T(h[i]) * r);
-          out[row * width + i] = In(normed * T(w[i]));
+          out[row * width + i] = w ? In(normed * T(w[i])) : In(normed);
         }
       }
     });
@@ -59,6 +66,7 @@ template <class In, class T> struct OnHost {
   // With h = x r and e = d y gamma, d x = r (e - h mean(e h)), d gamma = sum over rows of (d y h).
   std::tuple<Tensor, Tensor> backward(const Tensor &grad, const Tensor &x, const Tensor &scale,
                                       const Tensor &gamma) const {
+    VISRL_OPERATOR("visrl::rms_norm_backward");
     Tensor dy = grad.contiguous(), of = x.contiguous(), r = scale.contiguous();
     Tensor weight = gamma.contiguous(), dx = at::empty_like(of), dgamma = at::empty_like(weight);
     int64_t width = weight.numel(), rows = of.numel() / std::max<int64_t>(width, 1);
@@ -99,14 +107,15 @@ template <class F> std::tuple<Tensor, Tensor> on_host(const Tensor &x, F run) {
 } // namespace
 
 extern "C" {
-// Results: the norm and, where it is kept, one over the root mean square of each row.
+// Results: the norm of rows, without a weight where there is none, and, where it is kept, one over the
+// root mean square of each row.
 const char *visrl_rms_norm(Tensor *x, Tensor *weight, double epsilon, bool keep, Tensor **out) {
   return guarded([&] {
-    auto [y, scale] =
-        x->is_cuda() ? at::_fused_rms_norm(*x, weight->sizes(), *weight, epsilon)
-                     : on_host(*x, [&](auto norm) {
-                         return norm.forward(*x, *weight, epsilon, keep);
-                       });
+    auto gamma = weight ? std::optional<Tensor>(*weight) : std::nullopt;
+    auto [y, scale] = x->is_cuda() ? at::_fused_rms_norm(*x, x->sizes().slice(x->dim() - 1), gamma, epsilon)
+                                   : on_host(*x, [&](auto norm) {
+                                       return norm.forward(*x, weight, epsilon, keep);
+                                     });
     out[0] = give(y);
     out[1] = keep ? give(scale) : nullptr;
   });
@@ -116,7 +125,8 @@ const char *visrl_rms_norm_backward(Tensor *grad, Tensor *x, Tensor *scale, Tens
                                     bool of_weight, Tensor **out) {
   return guarded([&] {
     auto [dx, dw] = x->is_cuda()
-                        ? at::_fused_rms_norm_backward(*grad, *x, weight->sizes(), *scale, *weight,
+                        ? at::_fused_rms_norm_backward(grad->contiguous(), x->contiguous(),
+                                                       weight->sizes(), *scale, *weight,
                                                        {true, of_weight})
                         : on_host(*x, [&](auto norm) {
                             return norm.backward(*grad, *x, *scale, *weight);

@@ -1,4 +1,4 @@
-//! Operators of LibTorch that the tch crate leaves out, through `shim.cpp` and `rms_norm.cpp`.
+//! Operators of LibTorch that the tch crate leaves out, through `shim.cpp` and others beside it.
 //!
 //! As the tch crate's operators they panic with LibTorch's message when it refuses the tensors.
 #![allow(unsafe_code)]
@@ -69,6 +69,13 @@ unsafe extern "C" {
         log_sums: *const C_tensor,
         seed: *const C_tensor,
         offset: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> Message;
+    fn visrl_decode_attention(
+        queries: *const C_tensor,
+        keys: *const C_tensor,
+        values: *const C_tensor,
+        places: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> Message;
     fn visrl_adamw(
@@ -142,17 +149,18 @@ fn pointers(of: &[&Native]) -> Vec<*const C_tensor> {
     of.iter().map(|tensor| tensor.as_ptr()).collect()
 }
 
-/// The RMS norm of rows and, where it is to be kept, one over the root mean square of each,
+/// The RMS norm of rows, without a weight where there is none, and, where it is to be kept, one over the root mean square of each,
 /// `[rows, 1]`.
 pub(crate) fn rms_norm(
     x: &Native,
-    weight: &Native,
+    weight: Option<&Native>,
     epsilon: f64,
     keep: bool,
 ) -> (Native, Option<Native>) {
-    // SAFETY: all pointers are of living tensors; two results are written.
+    let weight = weight.map_or(ptr::null(), Native::as_ptr);
+    // SAFETY: all pointers are of living tensors, or null for the weight; two results are written.
     let [y, scale] =
-        results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight.as_ptr(), epsilon, keep, out) });
+        results(|out| unsafe { visrl_rms_norm(x.as_ptr(), weight, epsilon, keep, out) });
     (written(y), scale)
 }
 
@@ -254,6 +262,27 @@ pub(crate) fn flash_attention_backward(
             out,
         )
     })
+}
+
+/// Attention of one new token of each row on a CPU: queries `[rows, kv heads, group, dim]`, keys and
+/// values `[rows, kv heads, capacity, dim]`, which may lie apart but for the numbers of a head; each
+/// row sees its tokens up to its place among those of all rows. Gives `[rows, query heads * dim]`.
+pub(crate) fn decode_attention(
+    queries: &Native,
+    [keys, values]: [&Native; 2],
+    places: &Native,
+) -> Native {
+    // SAFETY: all pointers are of living tensors; one result is written.
+    let [mixed] = results(|out| unsafe {
+        visrl_decode_attention(
+            queries.as_ptr(),
+            keys.as_ptr(),
+            values.as_ptr(),
+            places.as_ptr(),
+            out,
+        )
+    });
+    written(mixed)
 }
 
 /// The numbers of an AdamW step.

@@ -10,12 +10,12 @@ impl Fused<LibTorch, 2> for RootMeanSquare {
     type Saved = [Torch; 3];
 
     fn forward(&self, [x, gamma]: [Torch; 2]) -> Torch {
-        let (y, _) = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon, false);
+        let (y, _) = shim::rms_norm(&x.tensor, Some(&gamma.tensor), self.epsilon, false);
         libtorch::fresh(y)
     }
 
     fn forward_saving(&self, [x, gamma]: [Torch; 2]) -> (Torch, [Torch; 3]) {
-        let (y, scale) = shim::rms_norm(&x.tensor, &gamma.tensor, self.epsilon, true);
+        let (y, scale) = shim::rms_norm(&x.tensor, Some(&gamma.tensor), self.epsilon, true);
         let scale = libtorch::fresh(shim::written(scale));
         (libtorch::fresh(y), [x, gamma, scale])
     }

@@ -18,7 +18,8 @@ struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
-    /// Cosines, sines and sines backwards, `[tokens, 1, 2 half]`; made when tensor operations ask.
+    /// Cosines, sines and sines backwards, `[tokens, 1, 2 half]`, plain; made when tensor operations
+    /// ask.
     tensors: OnceLock<[Tensor<3>; 3]>,
     /// The same in the format of what is turned, where that has 16 bits.
     rounded: OnceLock<[Tensor<3>; 3]>,
@@ -39,6 +40,11 @@ impl RotationTable {
         }
     }
 
+    /// The bytes that its tensors take in f32.
+    pub fn bytes(&self) -> usize {
+        6 * size_of_val(self.angles.cos.as_slice())
+    }
+
     /// Pairs of a head.
     pub(crate) fn half(&self) -> usize {
         self.angles.half
@@ -52,20 +58,20 @@ impl RotationTable {
     }
 
     /// Cosines, sines of which those of the first half are negated, and the same sines negated,
-    /// `[tokens, 1, 2 half]` each, on the device that asked first.
+    /// `[tokens, 1, 2 half]` each, plain, on the device that asked first.
     pub(crate) fn tensors(&self, device: &Device) -> &[Tensor<3>; 3] {
         let Angles { cos, sin, half, .. } = &*self.angles;
         self.angles.tensors.get_or_init(|| {
-            [(cos, [1.0, 1.0]), (sin, [-1.0, 1.0]), (sin, [1.0, -1.0])].map(|(values, signs)| {
-                let mut twice = Vec::with_capacity(2 * values.len());
-                for row in values.chunks(*half) {
-                    for sign in signs {
-                        twice.extend(row.iter().map(|value| sign * value));
-                    }
-                }
-                let tokens = values.len() / half.max(&1);
-                Tensor::from_data(TensorData::new(twice, [tokens, 1, 2 * half]), device)
-            })
+            let shape = [cos.len() / half.max(&1), 1, *half];
+            let [cos, sin] = [cos, sin].map(|values| {
+                let values = TensorData::new(values.clone(), shape);
+                Tensor::<3>::from_data(values, device).without_autodiff()
+            });
+            let back = sin.clone().neg();
+            let pair = |left: &Tensor<3>, right: &Tensor<3>| {
+                Tensor::cat(vec![left.clone(), right.clone()], 2)
+            };
+            [pair(&cos, &cos), pair(&back, &sin), pair(&sin, &back)]
         })
     }
 

@@ -41,7 +41,7 @@ impl SelfAttention {
             stride,
         };
         let mut start = 0;
-        let runs = self.sizes.iter().map(|&len| {
+        let runs = self.runs.sizes().iter().map(|&len| {
             let part = KeyValues {
                 keys: side(1, start),
                 values: side(2, start),
@@ -128,11 +128,12 @@ impl Fused<Flex, 1> for SelfAttention {
             self.blocks(&qkv),
             flex::read(&probabilities),
             grads,
-            |run| self.sizes[run],
+            |run| self.runs.sizes()[run],
         );
         // The run of each token, and its place there.
         let places: Vec<(usize, usize)> = self
-            .sizes
+            .runs
+            .sizes()
             .iter()
             .enumerate()
             .flat_map(|(run, &len)| (0..len).map(move |token| (run, token)))
@@ -169,6 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::plain;
+    use super::super::runs::Runs;
     use super::*;
     use crate::rotary::RotationTable;
     use crate::testing::{compare, has_form, numbers};
@@ -184,7 +186,7 @@ mod tests {
             let tokens: usize = sizes.iter().sum();
             let op = || SelfAttention {
                 rotation: RotationTable::new(&numbers(seed, tokens * half, 20.0), half),
-                sizes: sizes.clone(),
+                runs: Runs::new(sizes.clone()),
                 heads,
             };
             let shape = (tokens, 3 * heads * 2 * half, scale);

@@ -5,7 +5,9 @@
 mod flex;
 mod op;
 mod plain;
+mod runs;
 #[cfg(feature = "tch")]
 mod tch;
 
 pub use op::SelfAttention;
+pub use runs::Runs;

@@ -1,6 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::plain;
+use super::runs::Runs;
 use crate::forms::{Form, Operation, run};
 use crate::rotary::RotationTable;
 
@@ -9,8 +10,8 @@ use crate::rotary::RotationTable;
 pub struct SelfAttention {
     /// The rotation of queries and keys.
     pub rotation: RotationTable,
-    /// The lengths of the runs, in order.
-    pub sizes: Vec<usize>,
+    /// The tokens that attend to each other.
+    pub runs: Runs,
     /// The number of heads.
     pub heads: usize,
 }

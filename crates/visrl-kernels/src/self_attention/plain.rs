@@ -15,7 +15,7 @@ pub(super) fn self_attention(op: &SelfAttention, qkv: Tensor<2>) -> Tensor<2> {
     let (keys, values) = (turned(1), part(2));
     let mut parts = Vec::new();
     let mut start = 0;
-    for run in op.sizes.chunk_by(|a, b| a == b) {
+    for run in op.runs.sizes().chunk_by(|a, b| a == b) {
         let (count, size) = (run.len(), run[0]);
         let cut = |tensor: &Tensor<2>| {
             let tensor = tensor.clone().narrow(0, start, count * size);

@@ -1,20 +1,26 @@
 //! The attention in LibTorch's operators, runs of one length together.
 #![allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 
+use burn::backend::TensorMetadata;
+use burn::tensor::{Tensor, TensorData};
 use tch::{Kind, Tensor as Native};
 
 use super::op::SelfAttention;
+use super::runs::PaddedRuns;
 use crate::forms::Fused;
 use crate::libtorch::attention::{Attention, SavedAttention};
 use crate::libtorch::{self, LibTorch, Torch};
 
 /// Runs of one length that follow each other: the place of the first token, their number and length.
-type Runs = (i64, i64, i64);
+type Equal = (i64, i64, i64);
+
+/// Groups of equal runs that are attended one after another; of more, all are brought to one length.
+const GROUPS: usize = 2;
 
 impl SelfAttention {
-    fn runs(&self) -> impl Iterator<Item = Runs> {
+    fn equal_runs(&self) -> impl Iterator<Item = Equal> {
         let mut start = 0;
-        self.sizes.chunk_by(|a, b| a == b).map(move |runs| {
+        self.runs.sizes().chunk_by(|a, b| a == b).map(move |runs| {
             let (first, count, len) = (start, runs.len() as i64, runs[0] as i64);
             start += count * len;
             (first, count, len)
@@ -22,7 +28,7 @@ impl SelfAttention {
     }
 
     /// Heads of runs in a buffer of rows `stride` apart, from a column on, `[runs, heads, len, dim]`.
-    fn heads(&self, of: &Native, (first, count, len): Runs, [stride, column]: [i64; 2]) -> Native {
+    fn heads(&self, of: &Native, (first, count, len): Equal, [stride, column]: [i64; 2]) -> Native {
         let heads = self.heads as i64;
         let dim = self.dim();
         let size = [count, heads, len, dim];
@@ -62,22 +68,81 @@ impl SelfAttention {
         let _ = turned.addcmul_(&swapped, &sin);
     }
 
+    /// The number of runs and the length of the longest, where all are brought to that: they change
+    /// often, and not much is added.
+    fn padded_size(&self) -> Option<[usize; 2]> {
+        let sizes = self.runs.sizes();
+        let (count, longest) = (sizes.len(), *sizes.iter().max()?);
+        let often = self.equal_runs().count() > GROUPS;
+        let tokens: usize = sizes.iter().sum();
+        (often && count * longest <= 2 * tokens).then_some([count, longest])
+    }
+
+    /// Where tokens stand in runs of one length, and what is added to scores.
+    fn padded(&self, [count, longest]: [usize; 2], like: &Native) -> PaddedRuns {
+        let made = self.runs.padded(|| {
+            let device = libtorch::device(&libtorch::fresh(like.shallow_clone()));
+            let mut tokens = vec![0; count * longest];
+            let mut places = Vec::new();
+            let rows = longest.next_multiple_of(8);
+            // CUDA's attention wants rows that begin at multiples of eight numbers.
+            let mut bias = vec![f32::NEG_INFINITY; count * rows];
+            for (run, &size) in self.runs.sizes().iter().enumerate() {
+                for at in 0..size {
+                    let place = run * longest + at;
+                    tokens[place] = places.len() as i64;
+                    places.push(place as i64);
+                    bias[run * rows + at] = 0.0;
+                }
+            }
+            let ints = |of: Vec<i64>| {
+                let len = of.len();
+                Tensor::from_data(TensorData::new(of, [len]), &device)
+            };
+            let bias = TensorData::new(bias, [count, 1, 1, rows]);
+            let dtype = libtorch::fresh(like.shallow_clone()).dtype();
+            PaddedRuns {
+                tokens: ints(tokens),
+                places: ints(places),
+                bias: Tensor::from_data(bias.convert_dtype(dtype), (&device, dtype)),
+            }
+        });
+        made.clone()
+    }
+
     /// The attention within runs, `[tokens, width]`.
     pub(crate) fn mix(&self, qkv: &Native, keep: bool) -> (Native, Vec<SavedAttention>) {
         let width = self.width();
-        let (mut parts, mut saved) = (Vec::new(), Vec::new());
-        for runs in self.runs() {
+        let attended = |qkv: &Native, runs: Equal, bias: Option<Native>| {
             let [queries, keys, values] =
                 [0, 1, 2].map(|side| self.heads(qkv, runs, [3 * width, side * width]));
             let attention = Attention {
                 queries,
                 keys,
                 values,
-                bias: None,
+                bias,
             };
             let (result, kept) = attention.run(keep);
+            (result.transpose(1, 2).reshape([-1, width]), kept)
+        };
+        if let Some(size) = self.padded_size() {
+            let padded = self.padded(size, qkv);
+            let [count, longest] = size.map(|size| size as i64);
+            let (tokens, places) = (libtorch::ints(padded.tokens), libtorch::ints(padded.places));
+            let bias = libtorch::unwrap(padded.bias).tensor.narrow(3, 0, longest);
+            let bias = bias.expand([count, self.heads as i64, longest, longest], false);
+            let qkv = qkv.index_select(0, &tokens.tensor);
+            let (mixed, kept) = attended(&qkv, (0, count, longest), Some(bias));
+            return (
+                mixed.index_select(0, &places.tensor),
+                kept.into_iter().collect(),
+            );
+        }
+        let (mut parts, mut saved) = (Vec::new(), Vec::new());
+        for runs in self.equal_runs() {
+            let (mixed, kept) = attended(qkv, runs, None);
             saved.extend(kept);
-            parts.push(result.transpose(1, 2).reshape([-1, width]));
+            parts.push(mixed);
         }
         let mixed = match parts.len() {
             1 => parts.remove(0),
@@ -89,14 +154,31 @@ impl SelfAttention {
     /// The gradient of queries, keys and values side by side, before their rotation.
     pub(crate) fn unmix(&self, saved: &[SavedAttention], grad: &Native, tokens: i64) -> Native {
         let width = self.width();
-        let out = Native::empty([tokens, 3 * width], (grad.kind(), grad.device()));
-        for (runs, saved) in self.runs().zip(saved) {
+        let empty = |rows: i64| Native::empty([rows, 3 * width], (grad.kind(), grad.device()));
+        let put = |out: &Native, runs: Equal, saved: &SavedAttention, grad: &Native| {
             let found = saved.backward(&self.heads(grad, runs, [width, 0]));
             for (side, found) in (0i64..).zip(found) {
-                self.heads(&out, runs, [3 * width, side * width])
+                self.heads(out, runs, [3 * width, side * width])
                     .copy_(&found);
             }
-        }
+        };
+        let out = if let (Some(size), [saved]) = (self.padded_size(), saved) {
+            let places = libtorch::ints(self.padded(size, grad).places);
+            let [count, longest] = size.map(|size| size as i64);
+            // Places that no token has bring nothing to keys and values.
+            let options = (grad.kind(), grad.device());
+            let mut wide = Native::zeros([count * longest, width], options);
+            let _ = wide.index_copy_(0, &places.tensor, grad);
+            let out = empty(count * longest);
+            put(&out, (0, count, longest), saved, &wide);
+            out.index_select(0, &places.tensor)
+        } else {
+            let out = empty(tokens);
+            for (runs, saved) in self.equal_runs().zip(saved) {
+                put(&out, runs, saved, grad);
+            }
+            out
+        };
         self.turn(&out, tokens, true);
         out
     }
@@ -130,6 +212,7 @@ impl Fused<LibTorch, 1> for SelfAttention {
 #[cfg(test)]
 mod tests {
     use super::super::plain;
+    use super::super::runs::Runs;
     use super::*;
     use crate::libtorch::testing::{compare, has_form};
     use crate::rotary::RotationTable;
@@ -137,12 +220,17 @@ mod tests {
 
     #[test]
     fn equals_the_plain_form() {
-        for (heads, sizes) in [(2, vec![4, 4, 6]), (1, vec![1]), (3, vec![5, 5])] {
+        for (heads, sizes) in [
+            (2, vec![4, 4, 6]),
+            (1, vec![1]),
+            (3, vec![5, 5]),
+            (2, vec![4, 4, 2, 3, 4]),
+        ] {
             let tokens: usize = sizes.iter().sum();
             // Tables stay on the device that asked first.
             let op = || SelfAttention {
                 rotation: RotationTable::new(&numbers(3, tokens * 4, 20.0), 4),
-                sizes: sizes.clone(),
+                runs: Runs::new(sizes.clone()),
                 heads,
             };
             let shape = (tokens, 3 * heads * 8, 2.0);

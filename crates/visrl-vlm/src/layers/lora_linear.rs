@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use visrl_kernels::{linear, linear_onto};
+use visrl_kernels::{LinearWeights, linear, linear_onto};
 
 /// `y = x W + b`, plus `scale (x A) B` where an adapter is attached (LoRA, arXiv 2106.09685).
 ///
@@ -91,16 +91,12 @@ impl LoraLinear {
         }
     }
 
-    /// Weight and bias of a layer that has both and no adapter.
-    pub(crate) fn biased(&self) -> Option<(Tensor<2>, Tensor<1>)> {
-        let bias = self.bias.as_ref().filter(|_| self.lora_a.is_none())?;
-        Some((self.weight.val(), bias.val()))
-    }
-
-    /// The weight of a layer that has neither bias nor adapter.
-    pub(crate) fn unbiased(&self) -> Option<Tensor<2>> {
-        let bare = self.bias.is_none() && self.lora_a.is_none();
-        bare.then(|| self.weight.val())
+    /// The weights of a layer without an adapter.
+    pub(crate) fn weights(&self) -> Option<LinearWeights> {
+        self.lora_a.is_none().then(|| LinearWeights {
+            weight: self.weight.val(),
+            bias: self.bias.as_ref().map(Param::val),
+        })
     }
 
     /// Adds what the layer makes of `x` `[tokens, in]` to `onto` `[tokens, out]`.

@@ -11,8 +11,11 @@ use visrl_image::ProcessedImage;
 use visrl_kernels::{self as kernels, PromptRows, PromptsWithRows};
 
 use super::config::{QwenVlConfig, QwenVlKind};
+use super::device_inputs::DeviceInputs;
 use super::positions;
+use super::rope::Rotary;
 use super::text::TextModel;
+use super::vision::inputs::TowerInputs;
 use super::vision::tower::VisionTower;
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::checkpoint::weights::safetensors_dir::SafetensorsDir;
@@ -38,6 +41,8 @@ pub struct QwenVl {
     config: Arc<QwenVlConfig>,
     #[module(skip)]
     info: Arc<ModelInfo>,
+    #[module(skip)]
+    inputs: Arc<DeviceInputs>,
 }
 
 impl QwenVl {
@@ -99,6 +104,7 @@ impl QwenVl {
             lm_head,
             config: Arc::new(config),
             info: Arc::new(info),
+            inputs: Arc::default(),
         })
     }
 
@@ -117,7 +123,10 @@ impl QwenVl {
         &self,
         images: &[Arc<ProcessedImage>],
     ) -> Result<(Tensor<2>, Tensor<2>), Error> {
-        self.visual.forward(images, &self.config.vision)
+        let (weight, config) = (self.visual.weight(), &self.config.vision);
+        let make = || TowerInputs::new(images, config, &weight);
+        let inputs = self.inputs.images(images, &weight, make)?;
+        Ok(self.visual.forward(&inputs, config))
     }
 
     /// The embeddings of tokens with image features in place, `[tokens, hidden]`, or as wide as the
@@ -130,6 +139,13 @@ impl QwenVl {
         let added = self.config.vision.deepstack.len();
         let image_token = self.config.image_token_id;
         self.model.embed(ids, features, image_token, added)
+    }
+
+    fn rotary(&self, positions: &[[u32; 3]]) -> Rotary {
+        let config = &self.config.text;
+        let make = || Rotary::multimodal(positions, &config.rotary_axes(), config.rope_theta);
+        let weight = self.head_param().val();
+        self.inputs.rotation(positions, &weight, make)
     }
 
     fn head_param(&self) -> &Param<Tensor<2>> {
@@ -198,9 +214,14 @@ impl VisionLanguageModel for QwenVl {
             )));
         }
         let config = &self.config.text;
-        Ok(self
-            .model
-            .run_layers(layers, hidden, positions, segments, output, config))
+        Ok(self.model.run_layers(
+            layers,
+            hidden,
+            &self.rotary(positions),
+            segments,
+            output,
+            config,
+        ))
     }
 
     fn takes_prompts_with_rows(&self) -> bool {
@@ -228,8 +249,8 @@ impl VisionLanguageModel for QwenVl {
             )));
         }
         let hidden = self.embed(&ids, prompts.image_features)?;
-        let config = &self.config.text;
-        Ok(self.model.run_together(hidden, &positions, tokens, config))
+        let (rotary, config) = (self.rotary(&positions), &self.config.text);
+        Ok(self.model.run_together(hidden, &rotary, tokens, config))
     }
 
     fn step_decoder(&self) -> Option<Box<dyn StepDecoder>> {

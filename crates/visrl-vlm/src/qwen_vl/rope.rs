@@ -39,6 +39,11 @@ impl Rotary {
         Self(RotationTable::new(&angles, quarter * 2))
     }
 
+    /// The bytes that tables of it take on a device, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     /// The angles themselves.
     pub(crate) fn table(&self) -> &RotationTable {
         &self.0

@@ -3,11 +3,10 @@
 use burn::module::{Param, ParamId};
 use burn::nn::RmsNorm;
 use burn::tensor::{Int, Tensor, TensorData};
-use visrl_kernels::{DecodeAttention, Heads, rms_norm, silu_mul};
+use visrl_kernels::{DecodeAttention, HeadNorms, Heads, rms_norm, silu_mul};
 
 use super::config::TextConfig;
 use super::rope::inverse_frequencies;
-use super::text::norm_heads;
 use crate::layers::lora_linear::LoraLinear;
 use crate::model::batched_cache::BatchedCache;
 use crate::model::step_decoder::{StepDecoder, StepInput};
@@ -27,9 +26,9 @@ pub(super) struct QwenStepDecoder {
 #[derive(Debug)]
 pub(super) struct StepLayer {
     pub(super) input_norm: RmsNorm,
-    pub(super) qkv: Projections,
+    pub(super) qkv: StepProjections,
     /// Of the heads of queries and of keys, where the family has them.
-    pub(super) norms: [Option<RmsNorm>; 2],
+    pub(super) norms: Option<HeadNorms>,
     pub(super) output: LoraLinear,
     pub(super) post_attention_norm: RmsNorm,
     pub(super) gate: LoraLinear,
@@ -39,14 +38,14 @@ pub(super) struct StepLayer {
 
 /// The projections to queries, keys and values.
 #[derive(Debug)]
-pub(super) enum Projections {
+pub(super) enum StepProjections {
     /// As one product, side by side.
     Joined(Box<LoraLinear>),
     /// As they are, where they carry adapters.
     Apart(Box<[LoraLinear; 3]>),
 }
 
-impl Projections {
+impl StepProjections {
     pub(super) fn new(apart: [&LoraLinear; 3]) -> Self {
         let adapted = apart.iter().any(|linear| linear.lora_a.is_some());
         let biases = apart.map(|linear| linear.bias.as_ref().map(|bias| bias.val()));
@@ -97,22 +96,6 @@ impl QwenStepDecoder {
         }
     }
 
-    /// Queries and keys through the norms of their heads, where there are any.
-    fn norm_heads(&self, norms: &[Option<RmsNorm>; 2], qkv: Tensor<2>) -> Tensor<2> {
-        if norms.iter().all(Option::is_none) {
-            return qkv;
-        }
-        let [query, kv] = [self.heads.query, self.heads.kv].map(|heads| heads * self.heads.dim);
-        let part = |start, width| qkv.clone().narrow(1, start, width);
-        let [of_queries, of_keys] = norms.each_ref().map(Option::as_ref);
-        let parts = vec![
-            norm_heads(of_queries, part(0, query)),
-            norm_heads(of_keys, part(query, kv)),
-            part(query + kv, kv),
-        ];
-        Tensor::cat(parts, 1)
-    }
-
     /// What the layers' attention shares.
     fn attention(
         &self,
@@ -138,7 +121,10 @@ impl StepDecoder for QwenStepDecoder {
         let mut hidden = self.embeddings.clone().select(0, input.ids);
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&layer.input_norm, hidden.clone());
-            let qkv = self.norm_heads(&layer.norms, layer.qkv.forward(normed));
+            let mut qkv = layer.qkv.forward(normed);
+            if let Some(norms) = &layer.norms {
+                qkv = norms.apply(qkv);
+            }
             let mixed = cache.update(index, |cache| attention.attend(qkv, cache));
             hidden = layer.output.forward_onto(mixed, hidden);
             let normed = rms_norm(&layer.post_attention_norm, hidden.clone());

@@ -6,12 +6,14 @@ use burn::module::Module;
 use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::Tensor;
 use visrl_kernels::{
-    self as kernels, DecoderLayerWeights, Heads, PromptsWithRows, rms_norm, silu_mul,
+    FeedForward, HeadNorms, Heads, LayerAttention, LayerWeights, NormWeights, Projections,
+    PromptsAttention, PromptsWithRows, TransformerLayer, rms_norm, silu_mul,
 };
 
+use super::added::Added;
 use super::config::TextConfig;
 use super::rope::Rotary;
-use super::step_decoder::{Projections, QwenStepDecoder, StepLayer};
+use super::step_decoder::{QwenStepDecoder, StepLayer, StepProjections};
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
@@ -88,10 +90,15 @@ impl TextModel {
     pub(super) fn step_decoder(&self, config: &TextConfig) -> QwenStepDecoder {
         let layers = self.layers.iter().map(|layer| {
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            let norms = attention.q_norm.clone().zip(attention.k_norm.clone());
             StepLayer {
                 input_norm: layer.input_layernorm.clone(),
-                qkv: Projections::new([&attention.q_proj, &attention.k_proj, &attention.v_proj]),
-                norms: [attention.q_norm.clone(), attention.k_norm.clone()],
+                qkv: StepProjections::new([
+                    &attention.q_proj,
+                    &attention.k_proj,
+                    &attention.v_proj,
+                ]),
+                norms: norms.map(|(queries, keys)| HeadNorms::new(heads(config), [queries, keys])),
                 output: attention.o_proj.clone(),
                 post_attention_norm: layer.post_attention_layernorm.clone(),
                 gate: mlp.gate_proj.clone(),
@@ -168,39 +175,22 @@ impl TextModel {
     pub(super) fn run_layers(
         &self,
         layers: Range<usize>,
-        mut hidden: Tensor<2>,
-        positions: &[[u32; 3]],
+        hidden: Tensor<2>,
+        rotary: &Rotary,
         segments: &mut [Segment],
         output: Output,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let rotary = Rotary::multimodal(positions, &config.rotary_axes(), config.rope_theta);
-        let width = config.hidden_size;
-        let mut later = hidden.dims()[1] / width - 1;
-        let all = hidden.clone();
-        let next = |later: usize| all.clone().narrow(1, all.dims()[1] - later * width, width);
-        if later > 0 {
-            hidden = all.clone().narrow(1, 0, width);
-        }
-        let heads = Heads {
-            query: config.heads,
-            kv: config.kv_heads,
-            dim: config.head_dim,
-        };
+        let (mut hidden, mut added) = Added::split(hidden, config.hidden_size);
+        let heads = heads(config);
         let end = layers.end;
         for index in layers {
             let cache_only = index + 1 == end && output == Output::Cache;
             let layer = self.layers.get(index)?;
-            hidden = layer.forward(hidden, index, heads, &rotary, segments, cache_only)?;
-            if later > 0 {
-                hidden = hidden + next(later);
-                later -= 1;
-            }
+            hidden = layer.forward(hidden, index, heads, rotary, segments, cache_only)?;
+            hidden = added.add(hidden);
         }
-        if later > 0 {
-            let rest = all
-                .clone()
-                .narrow(1, all.dims()[1] - later * width, later * width);
+        if let Some(rest) = added.rest() {
             return Some(Tensor::cat(vec![hidden, rest], 1));
         }
         Some(match end == self.layers.len() {
@@ -213,7 +203,7 @@ impl TextModel {
 impl TextModel {
     /// Whether prompts and rows should run through the layers together.
     pub(super) fn takes_prompts_with_rows(&self) -> bool {
-        kernels::DecoderLayer::has_form(&self.embed_tokens.weight.val())
+        TransformerLayer::has_form(&self.embed_tokens.weight.val())
             && self.layers.iter().all(|layer| layer.weights().is_some())
     }
 
@@ -221,26 +211,24 @@ impl TextModel {
     /// final norm, or nothing where a layer has adapters.
     pub(super) fn run_together(
         &self,
-        mut hidden: Tensor<2>,
-        positions: &[[u32; 3]],
+        hidden: Tensor<2>,
+        rotary: &Rotary,
         tokens: &PromptsWithRows,
         config: &TextConfig,
     ) -> Option<Tensor<2>> {
-        let rotary = Rotary::multimodal(positions, &config.rotary_axes(), config.rope_theta);
-        let heads = Heads {
-            query: config.heads,
-            kv: config.kv_heads,
-            dim: config.head_dim,
-        };
-        let mut op = kernels::DecoderLayer {
-            heads,
-            epsilon: self.norm.epsilon,
+        let attention = PromptsAttention {
+            heads: heads(config),
             rotation: rotary.table().clone(),
             tokens: tokens.clone(),
         };
+        let mut op = TransformerLayer {
+            attention: LayerAttention::Prompts(attention),
+            epsilon: self.norm.epsilon,
+        };
+        let (mut hidden, mut added) = Added::split(hidden, config.hidden_size);
         for layer in &self.layers {
             op.epsilon = layer.input_layernorm.epsilon;
-            hidden = op.apply(hidden, layer.weights()?);
+            hidden = added.add(op.apply(hidden, layer.weights()?));
         }
         let [all, _] = hidden.dims();
         let first = tokens.prompt_tokens();
@@ -250,24 +238,30 @@ impl TextModel {
 
 impl DecoderLayer {
     /// The weights of a layer without adapters.
-    fn weights(&self) -> Option<DecoderLayerWeights> {
+    fn weights(&self) -> Option<LayerWeights> {
         let (attention, mlp) = (&self.self_attn, &self.mlp);
-        Some(DecoderLayerWeights {
+        let norm = |norm: &RmsNorm| NormWeights {
+            gamma: norm.gamma.val(),
+            beta: None,
+        };
+        let head_norms = attention.q_norm.as_ref().zip(attention.k_norm.as_ref());
+        Some(LayerWeights {
             norms: [
-                self.input_layernorm.gamma.val(),
-                self.post_attention_layernorm.gamma.val(),
+                norm(&self.input_layernorm),
+                norm(&self.post_attention_layernorm),
             ],
-            projections: [
-                attention.q_proj.biased()?,
-                attention.k_proj.biased()?,
-                attention.v_proj.biased()?,
-            ],
-            output: attention.o_proj.unbiased()?,
-            feed_forward: [
-                mlp.gate_proj.unbiased()?,
-                mlp.up_proj.unbiased()?,
-                mlp.down_proj.unbiased()?,
-            ],
+            projections: Projections::Apart([
+                attention.q_proj.weights()?,
+                attention.k_proj.weights()?,
+                attention.v_proj.weights()?,
+            ]),
+            head_norms: head_norms.map(|(q, k)| [q.gamma.val(), k.gamma.val()]),
+            output: attention.o_proj.weights()?,
+            feed_forward: FeedForward::Gated([
+                mlp.gate_proj.weights()?,
+                mlp.up_proj.weights()?,
+                mlp.down_proj.weights()?,
+            ]),
         })
     }
 
@@ -346,8 +340,16 @@ impl DecoderLayer {
     }
 }
 
+fn heads(config: &TextConfig) -> Heads {
+    Heads {
+        query: config.heads,
+        kv: config.kv_heads,
+        dim: config.head_dim,
+    }
+}
+
 /// Each head of `x` `[tokens, heads * head_dim]` through the norm of heads, where there is one.
-pub(super) fn norm_heads(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+fn norm_heads(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
     let Some(norm) = norm else { return x };
     let ([tokens, width], [dim]) = (x.dims(), norm.gamma.val().dims());
     let heads = x.reshape([tokens * width / dim, dim]);

@@ -2,18 +2,18 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use visrl_kernels::SelfAttention;
+use visrl_kernels::{Runs, SelfAttention};
 
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::error::Error;
 use crate::layers::lora_linear::LoraLinear;
 use crate::qwen_vl::rope::Rotary;
 
-/// The attention of patches within runs of these lengths, in order.
-pub(super) fn self_attention(rotary: &Rotary, sizes: &[usize], heads: usize) -> SelfAttention {
+/// The attention of patches within runs.
+pub(super) fn self_attention(rotary: &Rotary, runs: &Runs, heads: usize) -> SelfAttention {
     SelfAttention {
         rotation: rotary.table().clone(),
-        sizes: sizes.to_vec(),
+        runs: runs.clone(),
         heads,
     }
 }
@@ -37,15 +37,14 @@ impl Attention {
         })
     }
 
-    /// `sizes` are the lengths of the runs, in order.
     pub(super) fn forward(
         &self,
         x: Tensor<2>,
         rotary: &Rotary,
-        sizes: &[usize],
+        runs: &Runs,
         heads: usize,
     ) -> Tensor<2> {
-        let attention = self_attention(rotary, sizes, heads);
+        let attention = self_attention(rotary, runs, heads);
         self.proj.forward(attention.apply(self.qkv.forward(x)))
     }
 }

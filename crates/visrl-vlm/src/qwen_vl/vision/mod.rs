@@ -1,6 +1,8 @@
 //! Vision towers: images in, visual tokens out.
 
 mod attention;
+mod block;
+pub(in crate::qwen_vl) mod inputs;
 mod merger;
 mod patches;
 mod position_table;

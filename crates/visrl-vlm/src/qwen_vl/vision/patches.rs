@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
+use burn::tensor::kind::Autodiff;
 use visrl_image::ProcessedImage;
 
 use crate::checkpoint::layer_builder::LayerBuilder;
@@ -64,14 +65,6 @@ impl Patches {
     pub(super) fn sizes(&self) -> Vec<usize> {
         self.frames.iter().map(|[h, w]| h * w).collect()
     }
-
-    pub(super) fn tensor(values: Vec<f32>, config: &VisionConfig, device: &Device) -> Tensor<2> {
-        let patches = values.len() / config.patch_dim();
-        Tensor::from_data(
-            TensorData::new(values, [patches, config.patch_dim()]),
-            device,
-        )
-    }
 }
 
 /// Row and column of each patch in the order of the patches: block by block of merged patches.
@@ -111,9 +104,24 @@ impl PatchEmbed {
         Ok(Self { proj })
     }
 
-    pub(super) fn forward(&self, values: Vec<f32>, config: &VisionConfig) -> Tensor<2> {
-        let weight = self.proj.weight.val();
-        let values = Patches::tensor(values, config, &weight.device());
-        self.proj.forward(values.cast(weight.dtype()))
+    /// The weight of the projection.
+    pub(super) fn weight(&self) -> Tensor<2> {
+        self.proj.weight.val()
+    }
+
+    /// The states of patches, `[patches, embed]`, from their values.
+    pub(super) fn forward(&self, values: &Tensor<2>) -> Tensor<2> {
+        self.proj.forward(like(values, &self.weight()))
+    }
+}
+
+/// A plain tensor on the device of a weight, where operations may be recorded.
+pub(super) fn like<K: Autodiff, const D: usize>(
+    plain: &Tensor<D, K>,
+    weight: &Tensor<2>,
+) -> Tensor<D, K> {
+    match weight.is_autodiff() {
+        true => plain.clone().autodiff(),
+        false => plain.clone(),
     }
 }

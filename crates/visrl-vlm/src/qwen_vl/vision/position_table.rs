@@ -1,12 +1,18 @@
 //! Positions that are learnt: a square table, resampled to the grid of each frame.
 
 use burn::nn::Embedding;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
+use super::patches::like;
 use crate::model::index_tensor::index_tensor;
 
-/// What patches read of the table: four places each, and the weight of each.
-struct Taps {
+/// What patches read of the table: four places each, and the weight of each, `[patches]` and
+/// `[patches, 1]`.
+#[derive(Debug)]
+pub(super) struct Taps([(Tensor<1, Int>, Tensor<2>); 4]);
+
+/// The same in host memory.
+struct HostTaps {
     places: [Vec<i64>; 4],
     weights: [Vec<f32>; 4],
 }
@@ -24,7 +30,7 @@ fn along(index: u32, count: usize, side: usize) -> (usize, usize, f32) {
     (before, (before + 1).min(last), at - before as f32)
 }
 
-impl Taps {
+impl HostTaps {
     /// For patches of frames of `[height, width]` patches, at `[row, column]` each.
     fn new(positions: &[[u32; 2]], frames: &[[usize; 2]], side: usize) -> Self {
         let mut taps = Self {
@@ -54,31 +60,46 @@ impl Taps {
     }
 }
 
+impl Taps {
+    /// For patches of frames of `[height, width]` patches, at `[row, column]` each, of a table of
+    /// `side` by `side` places, on the device of a plain weight.
+    pub(super) fn new(
+        positions: &[[u32; 2]],
+        frames: &[[usize; 2]],
+        side: usize,
+        weight: &Tensor<2>,
+    ) -> Self {
+        let (device, wide) = (weight.device(), wide(weight.dtype()));
+        let HostTaps { places, weights } = HostTaps::new(positions, frames, side);
+        let mut weights = weights.into_iter();
+        Self(places.map(|places| {
+            let weights = weights.next().unwrap_or_default();
+            let weights = TensorData::new(weights, [places.len(), 1]);
+            let weights = Tensor::<2>::from_data(weights, &device).cast(wide);
+            (index_tensor(places, &device), weights)
+        }))
+    }
+}
+
+/// The format that is interpolated in.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F64 => dtype,
+        _ => DType::F32,
+    }
+}
+
 /// The table's values at patches, `[patches, embed]`: interpolated linearly along both sides, in
 /// f32, as transformers' Qwen3-VL has it.
-pub(super) fn interpolate(
-    table: &Embedding,
-    positions: &[[u32; 2]],
-    frames: &[[usize; 2]],
-    side: usize,
-) -> Tensor<2> {
+pub(super) fn interpolate(table: &Embedding, taps: &Taps) -> Tensor<2> {
     let table = table.weight.val();
-    let (device, dtype) = (table.device(), table.dtype());
-    let wide = if dtype == DType::F64 {
-        dtype
-    } else {
-        DType::F32
-    };
-    let taps = Taps::new(positions, frames, side);
-    let parts = taps.places.into_iter().zip(taps.weights);
-    let parts = parts.map(|(places, weights)| {
-        let count = weights.len();
-        let weights = Tensor::<2>::from_data(TensorData::new(weights, [count, 1]), &device);
-        let rows = table.clone().select(0, index_tensor(places, &device));
-        rows.cast(wide) * weights.cast(wide)
+    let dtype = table.dtype();
+    let parts = taps.0.each_ref().map(|(places, weights)| {
+        let rows = table.clone().select(0, like(places, &table));
+        rows.cast(wide(dtype)) * like(weights, &table)
     });
-    let sum = parts.reduce(|sum, part| sum + part);
-    sum.map_or_else(|| table.clone().narrow(0, 0, 0), |sum| sum.cast(dtype))
+    let [first, second, third, fourth] = parts;
+    (first + second + third + fourth).cast(dtype)
 }
 
 #[cfg(test)]
@@ -96,7 +117,7 @@ mod tests {
     #[test]
     fn weights_of_a_patch_sum_to_one() {
         let positions = [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]];
-        let taps = Taps::new(&positions, &[[3, 2]], 4);
+        let taps = HostTaps::new(&positions, &[[3, 2]], 4);
         for patch in 0..positions.len() {
             let sum: f32 = taps.weights.iter().map(|weights| weights[patch]).sum();
             assert!((sum - 1.0).abs() < 1e-6);

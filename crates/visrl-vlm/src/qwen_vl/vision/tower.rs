@@ -1,12 +1,9 @@
 //! The tower of one of the family.
 
-use std::sync::Arc;
-
 use burn::module::Module;
 use burn::tensor::Tensor;
-use visrl_image::ProcessedImage;
 
-use super::patches::Patches;
+use super::inputs::TowerInputs;
 use super::{qwen2, qwen2_5, qwen3};
 use crate::checkpoint::layer_builder::LayerBuilder;
 use crate::error::Error;
@@ -38,15 +35,23 @@ impl VisionTower {
     /// behind the latter's columns those of each deepstack merger, `hidden` more each.
     pub(in crate::qwen_vl) fn forward(
         &self,
-        images: &[Arc<ProcessedImage>],
+        inputs: &TowerInputs,
         config: &VisionConfig,
-    ) -> Result<(Tensor<2>, Tensor<2>), Error> {
-        let patches = Patches::new(images, config)?;
-        Ok(match self {
-            Self::Qwen2(tower) => tower.forward(patches, config),
-            Self::Qwen2_5(tower) => tower.forward(patches, config),
-            Self::Qwen3(tower) => tower.forward(patches, config),
-        })
+    ) -> (Tensor<2>, Tensor<2>) {
+        match self {
+            Self::Qwen2(tower) => tower.forward(inputs, config),
+            Self::Qwen2_5(tower) => tower.forward(inputs, config),
+            Self::Qwen3(tower) => tower.forward(inputs, config),
+        }
+    }
+
+    /// The weight that patches are read by.
+    pub(in crate::qwen_vl) fn weight(&self) -> Tensor<2> {
+        match self {
+            Self::Qwen2(tower) => tower.weight(),
+            Self::Qwen2_5(tower) => tower.weight(),
+            Self::Qwen3(tower) => tower.weight(),
+        }
     }
 
     pub(in crate::qwen_vl) fn each_dense(
