@@ -1,4 +1,5 @@
 //! The step in a kernel of cubecl, in place.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use burn::tensor::DType;
 use cubecl::prelude::*;

@@ -1,4 +1,5 @@
 //! Norms of rows, by their root mean square or by mean and variance, and their gradients.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -134,7 +135,7 @@ fn weight_gradient_parts<E: Float>(
     let own = UNIT_POS as usize % COLUMNS;
     let mut of_gamma = Shared::<[f32]>::new_slice(WIDTH);
     let mut of_beta = Shared::<[f32]>::new_slice(WIDTH);
-    let per_part = (x.shape(0) + CUBE_COUNT_Y as usize - 1) / CUBE_COUNT_Y as usize;
+    let per_part = x.shape(0).div_ceil(CUBE_COUNT_Y as usize);
     let first = per_part * CUBE_POS_Y as usize;
     let mut end = first + per_part;
     if end > x.shape(0) {

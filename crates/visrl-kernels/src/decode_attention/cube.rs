@@ -1,5 +1,6 @@
 //! The step in two kernels of cubecl: one that turns queries and keys and writes to the cache, and
 //! the attention.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use burn::tensor::DType;
 use cubecl::prelude::*;

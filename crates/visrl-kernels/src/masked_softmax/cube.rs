@@ -154,7 +154,7 @@ mod tests {
     use super::super::op::masked_softmax;
     use super::super::plain;
     use super::*;
-    use crate::cube::testing::{compare, device, has_form};
+    use crate::cube::testing::{compare, device, has_form, takes_no_rows};
     use crate::testing::values;
 
     fn check(seed: u64, shape: (usize, usize, f32), mask: Mask) {
@@ -187,6 +187,7 @@ mod tests {
         }
         let (len, past) = (300, 1);
         check(7, (2 * len, past + len, 5.0), Mask::Causal { len, past });
+        takes_no_rows([[0, 5]], |[x]| masked_softmax(x, Mask::Full));
         has_form::<1, _>(&MaskedSoftmax(Mask::Full), |_| vec![2, 3, 4]);
     }
 

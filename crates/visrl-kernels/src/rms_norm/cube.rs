@@ -37,7 +37,7 @@ mod tests {
     use super::super::op::rms_norm;
     use super::super::plain;
     use super::*;
-    use crate::cube::testing::{compare, has_form};
+    use crate::cube::testing::{compare, has_form, takes_no_rows};
 
     fn norm(gamma: Tensor<2>) -> RmsNorm {
         let [_, width] = gamma.dims();
@@ -74,6 +74,7 @@ mod tests {
         for (rows, columns) in [(1, 1), (1, 257), (3, 256), (150, 33), (2500, 2)] {
             check(3, rows, columns, 3.0);
         }
+        takes_no_rows([[0, 5], [1, 5]], |[x, gamma]| rms_norm(&norm(gamma), x));
         let op = RootMeanSquare {
             epsilon: 1e-6,
             dtype: DType::F32,

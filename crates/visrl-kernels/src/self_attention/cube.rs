@@ -1,4 +1,5 @@
 //! The attention in kernels of cubecl, that of all runs in one.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use burn::backend::DispatchTensor;
 use burn::tensor::DType;

@@ -112,7 +112,7 @@ mod tests {
     use super::super::op::silu_mul;
     use super::super::plain;
     use super::*;
-    use crate::cube::testing::{compare, device, has_form};
+    use crate::cube::testing::{compare, device, has_form, takes_no_rows};
     use crate::testing::values;
 
     fn check(seed: u64, rows: usize, columns: usize, scale: f32) {
@@ -140,6 +140,7 @@ mod tests {
         for (rows, columns) in [(1, 1), (1, 255), (1, 257), (513, 1), (300, 301)] {
             check(8, rows, columns, 5.0);
         }
+        takes_no_rows([[0, 5]; 2], |[a, b]| silu_mul(a, b));
         has_form::<2, _>(&SiluMul, |_| vec![3, 4]);
     }
 

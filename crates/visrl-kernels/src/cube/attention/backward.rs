@@ -1,4 +1,5 @@
 //! The gradient.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use cubecl::prelude::*;
 
@@ -104,8 +105,8 @@ fn query_gradient<E: Float>(
             if all_visible > own_len {
                 all_visible = own_len;
             }
-            let prefix_tiles = (prefix_len + TILE - 1) / TILE;
-            let tiles = prefix_tiles + (all_visible + TILE - 1) / TILE;
+            let prefix_tiles = prefix_len.div_ceil(TILE);
+            let tiles = prefix_tiles + all_visible.div_ceil(TILE);
             for tile in 0..tiles {
                 let in_prefix = tile < prefix_tiles;
                 let mut start = tile * TILE;
@@ -250,7 +251,7 @@ fn key_gradients<E: Float>(
                 let len = spans[span * SPAN + 1] as usize;
                 let past = spans[span * SPAN + 4] as usize;
                 let rows = len * sizes.per_kv;
-                for tile in 0..(rows + TILE - 1) / TILE {
+                for tile in 0..rows.div_ceil(TILE) {
                     // The query row that the unit loads, and the one that it multiplies.
                     let loaded = tile * TILE + row;
                     let load_token = first_query + loaded / sizes.per_kv;

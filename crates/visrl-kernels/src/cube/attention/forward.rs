@@ -1,4 +1,5 @@
 //! The forward pass.
+#![allow(clippy::too_many_arguments)] // Those of kernels are what they bind.
 
 use burn::tensor::DType;
 use cubecl::prelude::*;
@@ -78,8 +79,8 @@ fn attend<E: Float>(
             if all_visible > own_len {
                 all_visible = own_len;
             }
-            let prefix_tiles = (prefix_len + TILE - 1) / TILE;
-            let tiles = prefix_tiles + (all_visible + TILE - 1) / TILE;
+            let prefix_tiles = prefix_len.div_ceil(TILE);
+            let tiles = prefix_tiles + all_visible.div_ceil(TILE);
             for tile in 0..tiles {
                 let in_prefix = tile < prefix_tiles;
                 let mut start = tile * TILE;
