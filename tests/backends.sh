@@ -30,12 +30,13 @@ libtorch() {
 
 for device in "$@"; do
   feature="${device%%:*}"
-  features="visrl-vlm/$feature,visrl-train/$feature" tests=(--test model --test grpo_step)
+  features="visrl-vlm/$feature,visrl-train/$feature,visrl/$feature"
+  tests=(--test model --test grpo_step --test device_forms)
   if [ "$feature" = tch ]; then
     libtorch
-    features="$features,visrl-rollout/tch,visrl/tch"
+    features="$features,visrl-rollout/tch"
     tests+=(--test ragged --test engine --test device_sampler)
-    tests+=(--test libtorch_forms --test operator_calls)
+    tests+=(--test operator_calls)
   fi
   CARGO_TARGET_DIR="target/backends-$feature" VISRL_DEVICE="$device" \
     cargo test --release --workspace --features "$features" "${tests[@]}" -- --nocapture

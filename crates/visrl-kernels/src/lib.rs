@@ -8,6 +8,8 @@
 //!   (the layer norm has burn's own);
 //! * `flex.rs`, with the feature `flex`: loops over slices with a gradient by hand, for f32 in host
 //!   memory, and for bf16 and f16 through f32;
+//! * `cube.rs`, with the features `cuda` and `wgpu`: kernels in cubecl with a gradient by hand, for f32
+//!   and bf16 on every GPU that these reach;
 //! * `tch.rs`, with the feature `tch`: LibTorch's operators with a gradient by hand, for f32 and bf16.
 //!
 //! Numbers of 16 bits are rounded where PyTorch's kernels and transformers round: an operation is
@@ -46,6 +48,8 @@ mod silu_mul;
 mod sum_of_squares;
 mod transformer_layer;
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "tch")]
@@ -54,7 +58,7 @@ mod libtorch;
 mod product;
 #[cfg(feature = "flex")]
 mod simd;
-#[cfg(all(test, any(feature = "flex", feature = "tch")))]
+#[cfg(all(test, any(feature = "flex", feature = "cubecl", feature = "tch")))]
 mod testing;
 
 pub use adamw::{AdamWStep, AdamWTensors, adamw, adamw_all, adamw_has_all};

@@ -96,16 +96,15 @@ fn flex(text: &str) -> Result<Device, DeviceError> {
     not_compiled(text, "flex")
 }
 
-/// Asks a driver for its devices. A driver that is missing altogether makes some backends panic,
-/// which here means that there are none.
+/// Asks a driver for the number of its devices. A driver that is missing altogether makes some
+/// backends panic, which here means that there are none.
 #[cfg(any(feature = "cuda", feature = "tch", feature = "wgpu"))]
 fn present(
     device: &str,
     number: usize,
-    kind: impl Into<burn::tensor::DeviceFilter> + std::panic::UnwindSafe,
+    count: impl FnOnce() -> usize + std::panic::UnwindSafe,
 ) -> Result<(), DeviceError> {
-    let found = std::panic::catch_unwind(|| Device::enumerate(kind).into_vec().len());
-    match found.unwrap_or(0) {
+    match std::panic::catch_unwind(count).unwrap_or(0) {
         found if found > number => Ok(()),
         found => Err(DeviceError::NotPresent {
             device: device.to_owned(),
@@ -116,7 +115,11 @@ fn present(
 
 #[cfg(feature = "cuda")]
 fn cuda(text: &str, number: usize) -> Result<Device, DeviceError> {
-    present(text, number, burn::tensor::DeviceType::Cuda)?;
+    use burn::backend::{CubeDevice, CudaDevice};
+
+    // `Device::enumerate` would ask every runtime of cubecl, the adapters of wgpu included.
+    let first = CubeDevice::Cuda(CudaDevice::new(0)).to_id();
+    present(text, number, || CubeDevice::enumerate(first).len())?;
     Ok(Device::cuda(number))
 }
 
@@ -129,7 +132,8 @@ fn cuda(text: &str, _: usize) -> Result<Device, DeviceError> {
 #[allow(deprecated)] // burn deprecates its LibTorch backend as a whole.
 fn tch(text: &str, number: Option<usize>) -> Result<Device, DeviceError> {
     if let Some(number) = number {
-        present(text, number, burn::tensor::DeviceType::LibTorch)?;
+        let count = || Device::enumerate(burn::tensor::DeviceType::LibTorch).into_vec();
+        present(text, number, || count().len())?;
     }
     Ok(number.map_or_else(Device::libtorch, Device::libtorch_cuda))
 }
@@ -141,7 +145,8 @@ fn tch(text: &str, _: Option<usize>) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "wgpu")]
 fn wgpu(text: &str) -> Result<Device, DeviceError> {
-    present(text, 0, burn::tensor::DeviceType::Wgpu)?;
+    let count = || Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
+    present(text, 0, || count().len())?;
     Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
 }
 

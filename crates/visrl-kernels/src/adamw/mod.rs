@@ -1,5 +1,7 @@
 //! One step of AdamW (arXiv 1711.05101).
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

@@ -35,6 +35,8 @@ type Form = fn(&AdamWStep, AdamWTensors, &Tensor<1>) -> Result<AdamWTensors, Ada
 const FORMS: &[Form] = &[
     #[cfg(feature = "flex")]
     super::flex::adamw,
+    #[cfg(feature = "cubecl")]
+    super::cube::adamw,
     #[cfg(feature = "tch")]
     super::tch::adamw,
 ];

@@ -1,6 +1,8 @@
 //! Grouped-query attention (arXiv 2305.13245) of rows to the prefix that their group shares and to
 //! their own tokens.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 mod op;

@@ -12,6 +12,8 @@ impl Operation<3> for SharedPrefix {
         crate::forms::on::<burn::backend::Flex, _, 3>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 3>,
+        #[cfg(feature = "cubecl")]
+        super::cube::where_it_fits,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];
@@ -23,6 +25,8 @@ impl Operation<5> for SharedPrefix {
         crate::forms::on::<burn::backend::Flex, _, 5>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 5>,
+        #[cfg(feature = "cubecl")]
+        super::cube::where_it_fits,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 5>,
     ];
@@ -35,6 +39,8 @@ type Untracked = fn(Heads, &[Segment<'_>], &Tensor<2>) -> Option<Tensor<2>>;
 const UNTRACKED: &[Untracked] = &[
     #[cfg(feature = "flex")]
     super::flex::attend,
+    #[cfg(feature = "cubecl")]
+    super::cube::attend,
     #[cfg(feature = "tch")]
     super::tch::attend,
 ];

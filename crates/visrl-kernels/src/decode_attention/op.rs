@@ -34,6 +34,8 @@ type Form = fn(&DecodeAttention, Tensor<2>, Tensor<3>) -> Result<Attended, Atten
 pub(super) type Attended = (Tensor<2>, Tensor<3>);
 
 const FORMS: &[Form] = &[
+    #[cfg(feature = "cubecl")]
+    super::cube::attend,
     #[cfg(feature = "tch")]
     super::tch::attend,
 ];

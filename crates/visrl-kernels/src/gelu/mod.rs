@@ -1,5 +1,7 @@
 //! Gaussian error linear units, exact, by a sigmoid and by a hyperbolic tangent.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

@@ -4,7 +4,7 @@ use super::plain;
 use crate::forms::{Form, Operation, run};
 
 /// The activations of vision towers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gelu {
     /// `x sigmoid(1.702 x)`.
     Quick,
@@ -24,6 +24,8 @@ impl Operation<1> for Gelu {
         crate::forms::on::<burn::backend::Flex, _, 1>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 1>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 1>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];

@@ -1,5 +1,7 @@
 //! Layer norm (arXiv 1607.06450).
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

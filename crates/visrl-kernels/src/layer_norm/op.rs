@@ -5,7 +5,10 @@ use super::plain;
 use crate::forms::{Form, Operation, run};
 
 /// The operation on rows, weights and biases.
-#[cfg_attr(not(any(feature = "flex", feature = "tch")), allow(dead_code))] // Forms read it.
+#[cfg_attr(
+    not(any(feature = "flex", feature = "cubecl", feature = "tch")),
+    allow(dead_code)
+)] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct Standardize {
     pub(super) epsilon: f64,
@@ -17,6 +20,8 @@ impl Operation<3> for Standardize {
         crate::forms::on::<burn::backend::Flex, _, 3>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 3>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 3>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 3>,
     ];

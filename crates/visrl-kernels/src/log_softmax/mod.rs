@@ -1,5 +1,7 @@
 //! Log-probabilities of tokens under the head's logits with their entropies, and back.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

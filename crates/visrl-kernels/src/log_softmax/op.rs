@@ -34,6 +34,8 @@ type Backward = fn(Tensor<2>, &[u32], RowGradients<'_>) -> Result<Tensor<2>, Ten
 const FORMS: &[(Forward, Backward)] = &[
     #[cfg(feature = "flex")]
     (super::flex::forward, super::flex::backward),
+    #[cfg(feature = "cubecl")]
+    (super::cube::forward, super::cube::backward),
     #[cfg(feature = "tch")]
     (super::tch::forward, super::tch::backward),
 ];

@@ -1,5 +1,7 @@
 //! Softmax over the last axis, with a causal mask.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod mask;

@@ -4,7 +4,10 @@ use super::mask::Mask;
 use super::plain;
 use crate::forms::{Form, Operation, run};
 
-#[cfg_attr(not(any(feature = "flex", feature = "tch")), allow(dead_code))] // Forms read it.
+#[cfg_attr(
+    not(any(feature = "flex", feature = "cubecl", feature = "tch")),
+    allow(dead_code)
+)] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct MaskedSoftmax(pub(super) Mask);
 
@@ -14,6 +17,8 @@ impl Operation<1> for MaskedSoftmax {
         crate::forms::on::<burn::backend::Flex, _, 1>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 1>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 1>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];

@@ -1,5 +1,7 @@
 //! Root mean square norm (arXiv 1910.07467).
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

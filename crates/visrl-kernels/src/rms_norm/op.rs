@@ -5,7 +5,10 @@ use super::plain;
 use crate::forms::{Form, Operation, run};
 
 /// The operation on rows and weights.
-#[cfg_attr(not(any(feature = "flex", feature = "tch")), allow(dead_code))] // Forms read it.
+#[cfg_attr(
+    not(any(feature = "flex", feature = "cubecl", feature = "tch")),
+    allow(dead_code)
+)] // Forms read it.
 #[derive(Clone, Debug)]
 pub(super) struct RootMeanSquare {
     pub(super) epsilon: f64,
@@ -20,6 +23,8 @@ impl Operation<2> for RootMeanSquare {
         crate::forms::on::<burn::backend::Flex, _, 2>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 2>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 2>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 2>,
     ];

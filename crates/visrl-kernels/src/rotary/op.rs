@@ -8,6 +8,8 @@ impl Operation<1> for RotationTable {
     const FORMS: &'static [Form<Self, 1>] = &[
         #[cfg(feature = "flex")]
         crate::forms::on::<burn::backend::Flex, _, 1>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 1>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];

@@ -1,6 +1,8 @@
 //! Attention of patches to those of their own run, a window or a frame, from the projection to the
 //! mixed values.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

@@ -22,6 +22,8 @@ impl Operation<1> for SelfAttention {
         crate::forms::on::<burn::backend::Flex, _, 1>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 1>,
+        #[cfg(feature = "cubecl")]
+        super::cube::where_it_fits,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 1>,
     ];

@@ -1,5 +1,7 @@
 //! The gated activation of the decoder's MLP.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

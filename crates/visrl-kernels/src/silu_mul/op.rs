@@ -12,6 +12,8 @@ impl Operation<2> for SiluMul {
         crate::forms::on::<burn::backend::Flex, _, 2>,
         #[cfg(feature = "flex")]
         crate::flex::in_f32::<_, 2>,
+        #[cfg(feature = "cubecl")]
+        crate::forms::on::<crate::cube::Cube, _, 2>,
         #[cfg(feature = "tch")]
         crate::forms::on::<crate::libtorch::LibTorch, _, 2>,
     ];

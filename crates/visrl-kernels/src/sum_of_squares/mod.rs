@@ -1,5 +1,7 @@
 //! The sum of squares of many tensors' numbers, for the norm of a gradient.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod op;

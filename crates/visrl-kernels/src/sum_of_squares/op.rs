@@ -9,6 +9,8 @@ type Form = fn(&[&Tensor<1>]) -> Option<f64>;
 const FORMS: &[Form] = &[
     #[cfg(feature = "flex")]
     super::flex::sum_of_squares,
+    #[cfg(feature = "cubecl")]
+    super::cube::sum_of_squares,
     #[cfg(feature = "tch")]
     super::tch::sum_of_squares,
 ];
