@@ -1,8 +1,7 @@
 //! Compiles what of LibTorch the tch crate does not reach.
 
 /// What is compiled, in `src/libtorch`.
-const FILES: [&str; 6] = [
-    "decode_attention.cpp",
+const FILES: [&str; 5] = [
     "kernels.cpp",
     "memory.cpp",
     "record.cpp",

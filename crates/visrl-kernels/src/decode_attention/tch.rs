@@ -7,7 +7,7 @@ use tch::Tensor as Native;
 
 use super::op::{Attended, DecodeAttention};
 use crate::heads::Heads;
-use crate::libtorch::{self, Torch, shim};
+use crate::libtorch::{self, Torch};
 
 pub(super) fn attend(
     step: &DecodeAttention,
@@ -47,9 +47,9 @@ pub(super) fn attend(
     let queries = qkv
         .tensor
         .as_strided(size, [row, group * dim, dim, 1], None);
+    let bias = libtorch::unwrap(step.bias.clone());
     let mixed = match libtorch::is_cuda(&qkv) {
         true => {
-            let bias = libtorch::unwrap(step.bias.clone());
             let bias = bias.tensor.expand([rows, kv, group, capacity], false);
             let (mixed, ..) = Native::internal_scaled_dot_product_efficient_attention(
                 &queries,
@@ -61,11 +61,20 @@ pub(super) fn attend(
                 false,
                 None,
             );
-            mixed.reshape([rows, query * dim])
+            mixed
         }
-        false => shim::decode_attention(&queries, [&keys, &values], &places.tensor),
+        false => Native::scaled_dot_product_attention(
+            &queries,
+            &keys,
+            &values,
+            Some(&bias.tensor),
+            0.0,
+            false,
+            None,
+            false,
+        ),
     };
-    let mixed = libtorch::fresh(mixed);
+    let mixed = libtorch::fresh(mixed.reshape([rows, query * dim]));
     Ok((libtorch::wrap(mixed), libtorch::wrap(cache)))
 }
 

@@ -71,13 +71,6 @@ unsafe extern "C" {
         offset: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> Message;
-    fn visrl_decode_attention(
-        queries: *const C_tensor,
-        keys: *const C_tensor,
-        values: *const C_tensor,
-        places: *const C_tensor,
-        out: *mut *mut C_tensor,
-    ) -> Message;
     fn visrl_adamw(
         values: Tensors,
         gradients: Tensors,
@@ -262,27 +255,6 @@ pub(crate) fn flash_attention_backward(
             out,
         )
     })
-}
-
-/// Attention of one new token of each row on a CPU: queries `[rows, kv heads, group, dim]`, keys and
-/// values `[rows, kv heads, capacity, dim]`, which may lie apart but for the numbers of a head; each
-/// row sees its tokens up to its place among those of all rows. Gives `[rows, query heads * dim]`.
-pub(crate) fn decode_attention(
-    queries: &Native,
-    [keys, values]: [&Native; 2],
-    places: &Native,
-) -> Native {
-    // SAFETY: all pointers are of living tensors; one result is written.
-    let [mixed] = results(|out| unsafe {
-        visrl_decode_attention(
-            queries.as_ptr(),
-            keys.as_ptr(),
-            values.as_ptr(),
-            places.as_ptr(),
-            out,
-        )
-    });
-    written(mixed)
 }
 
 /// The numbers of an AdamW step.
