@@ -25,7 +25,7 @@ pub(crate) fn check_error(error: &Error, file: &Path) {
                 | Error::Row { .. }
                 | Error::ImagePath { .. }
                 | Error::UnknownLabel { .. }
-                | Error::File(FileError::Json { .. })
+                | Error::File(FileError::Json { .. } | FileError::Field { .. })
         ),
         "{error:?}"
     );

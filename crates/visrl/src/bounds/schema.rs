@@ -180,6 +180,7 @@ fn add(file: &Value, path: Vec<String>, found: &mut Schema) {
             json!(0.5),
             json!(1),
             json!("assets/base"),
+            plain()["recipe"]["rewards"][0]["rule"].clone(),
             json!([]),
             json!({}),
         ];
