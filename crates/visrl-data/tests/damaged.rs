@@ -54,10 +54,30 @@ fn garbage(seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// Rows that can be read, one file in three with something else among them.
+fn rows(seed: u64) -> Vec<u8> {
+    let mut rng = SeedStream::new(seed, visrl_core::Domain::Data).rng();
+    let mut bytes = Vec::new();
+    for _ in 0..1 + rng.below(5) {
+        let (picture, label) = (rng.below(9), ["fig", "pear"][rng.below(2)]);
+        let line = format!("{{\"image\": \"a/{picture}.png\", \"label\": \"{label}\"}}\n");
+        bytes.extend(line.as_bytes());
+    }
+    if rng.below(3) == 0 {
+        bytes.extend(garbage(seed));
+    }
+    bytes
+}
+
 #[test]
 fn arbitrary_lines_are_rows_or_faults() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
+    // Opening looks whether pictures are there, not into them.
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    for picture in 0..9 {
+        std::fs::write(folder.path().join(format!("a/{picture}.png")), "").unwrap();
+    }
     let good = br#"{"image": "a/1.png", "label": "pear", "problem": "Which?", "split": "val"}
 {"image": "a/2.png", "label": "fig"}
 {"task": "Count", "filename": "x.png", "question": "?", "choices": ["1", "2"], "answer": "(B)"}
@@ -65,6 +85,7 @@ fn arbitrary_lines_are_rows_or_faults() {
 "#;
     let mut all = damaged(good, 3);
     all.extend((0..3000).map(garbage));
+    all.extend((0..600).map(rows));
     let (mut read, mut refused) = (0, 0);
     let mut note = |result: Result<MemoryDataset, Error>| match result {
         Ok(dataset) => {
