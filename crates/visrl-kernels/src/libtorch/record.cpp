@@ -1,5 +1,6 @@
 // Which operators of LibTorch a program calls, how long the host is busy with them, and what crosses
 // between host and device: LibTorch tells of the beginning and end of every operator.
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/record_function.h>
 
@@ -60,7 +61,8 @@ void count_bytes(const at::RecordFunction &function) {
 }
 
 std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction &function) {
-  if (depth++ > 0) {
+  // What the threads of an operator call is a part of it, too.
+  if (depth++ > 0 || at::in_parallel_region()) {
     return nullptr;
   }
   count_bytes(function);
