@@ -121,7 +121,7 @@ fn expected() -> (&'static [ParamDtype], &'static [&'static str]) {
 }
 
 /// Operations without kernels in cubecl: products are burn's, and layers are composed.
-const WITHOUT_KERNELS: [&str; 4] = ["Linear", "LinearOnto", "DecoderLayer", "VisionBlock"];
+const WITHOUT_KERNELS: [&str; 4] = ["Linear", "LinearOnto", "HeadNorms", "TransformerLayer"];
 
 fn load(dir: &Path, dtype: ParamDtype) -> Pretrained<QwenVl> {
     let name = device();

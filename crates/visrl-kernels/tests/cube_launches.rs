@@ -12,7 +12,7 @@ use cubecl::launched::LaunchedKernels;
 use cubecl::logging::{LaunchObservation, LaunchObserver};
 use visrl_kernels::attention::{Segment, attend};
 use visrl_kernels::{
-    AdamWStep, AdamWTensors, DecodeAttention, Gelu, Heads, Mask, RotationTable, RowGradients,
+    AdamWStep, AdamWTensors, DecodeAttention, Gelu, Heads, Mask, RotationTable, RowGradients, Runs,
     SelfAttention, adamw, layer_norm, log_softmax, log_softmax_backward, masked_softmax, rms_norm,
     silu_mul, sum_of_squares,
 };
@@ -156,7 +156,7 @@ fn self_attention(size: usize, gradient: bool) {
     let (heads, half) = (2, 4);
     let op = SelfAttention {
         rotation: RotationTable::new(&vec![0.5; size * half], half),
-        sizes: vec![size / 2, size - size / 2],
+        runs: Runs::new(vec![size / 2, size - size / 2]),
         heads,
     };
     let of = |[qkv]: [Tensor<2>; 1]| op.apply(qkv);
@@ -235,7 +235,7 @@ fn compiled(size: usize) -> BTreeSet<u128> {
     let own = [(); 2].map(|()| matrix(size, 16).reshape([1, size, 16]));
     let attention = SelfAttention {
         rotation: RotationTable::new(&vec![0.5; size * half], half),
-        sizes: vec![size],
+        runs: Runs::new(vec![size]),
         heads: 2,
     };
     let launched = LaunchedKernels::new();

@@ -111,7 +111,7 @@ impl SelfAttention {
 
     fn spans(&self, like: &CubeTensor) -> Spans {
         let mut start = 0;
-        let runs = self.sizes.iter().map(|&len| {
+        let runs = self.runs.sizes().iter().map(|&len| {
             let first = start;
             start += len;
             Span {
@@ -192,6 +192,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::plain;
+    use super::super::runs::Runs;
     use super::*;
     use crate::cube::testing::{compare, has_form};
     use crate::rotary::RotationTable;
@@ -201,7 +202,7 @@ mod tests {
         let tokens: usize = sizes.iter().sum();
         let op = || SelfAttention {
             rotation: RotationTable::new(&numbers(seed, tokens * half, 20.0), half),
-            sizes: sizes.to_vec(),
+            runs: Runs::new(sizes.to_vec()),
             heads,
         };
         let shape = (tokens, 3 * heads * 2 * half, scale);
