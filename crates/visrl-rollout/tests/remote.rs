@@ -335,7 +335,9 @@ fn a_silent_server_is_given_up_and_cancelled_requests_are_not_waited_for() {
     let start = Instant::now();
     let error = engine.generate(&requests).unwrap_err().to_string();
     assert!(error.contains("`timeout`"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(30));
+    // By default a silent server is given ten minutes.
+    let Setup { mut engine, .. } = setup(&server.url, |_| {});
     let cancel = requests[0].cancel.clone();
     let canceller = thread::spawn(move || {
         thread::sleep(Duration::from_millis(300));
@@ -343,7 +345,7 @@ fn a_silent_server_is_given_up_and_cancelled_requests_are_not_waited_for() {
     });
     let start = Instant::now();
     let group = engine.generate(&requests[..1]).unwrap().remove(0);
-    assert!(start.elapsed() < Duration::from_millis(1500));
+    assert!(start.elapsed() < Duration::from_secs(30));
     assert!(
         group
             .completions
