@@ -163,7 +163,7 @@ fn twenty_prompts_greedily_on_a_real_server() {
     let base = Pretrained::<QwenVl>::load(dir, &Device::flex()).unwrap();
     let Setup { mut engine, .. } = setup_of(&base, &url, |_| {});
     // Of the embedded model's bounds no other shape comes out as it went in.
-    let size = |number| (28 + 9 * number, 28 + 9 * number);
+    let size = |number| (28 + number, 28 + number);
     let prompts = (0..20).map(|number| prompt(number, size(number), QUESTIONS[0]));
     let requests = requests_of(&base, prompts.collect(), &SamplingParams::greedy(16), 1);
     let found = engine.generate(&requests).unwrap();
